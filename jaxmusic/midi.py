@@ -1,14 +1,36 @@
-"""MIDI files in and out: the only door to mido."""
+"""MIDI files in and out: the only door to mido.
 
+mido says what a file's header and meta events mean and which files are well formed. The events
+themselves are walked by our own loop (`jaxmusic.track`): mido spends a Python call on each byte
+and an object on each message, and gives up on a good many files that others can read.
+"""
+
+import functools
 import io
 import os
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import mido
+import mido  # type: ignore[import-untyped]
+from mido.midifiles.meta import build_meta_message  # type: ignore[import-untyped]
+from mido.midifiles.midifiles import read_file_header  # type: ignore[import-untyped]
+
+from jaxmusic.track import MidiError, NonconformingError, Track, read_loose_track, read_track
+
+__all__ = ["TICKS_PER_QUARTER", "MidiError", "MidiScore", "Note", "read_midi", "write_notes"]
 
 TICKS_PER_QUARTER = 480
+MAX_FILE_SIZE = 32 * 2**20  # bytes; some four million notes, and seconds of work
+
+# A header that gives SMPTE frames instead of ticks a quarter: the frame sizes (its low byte) that
+# music21 5.7.2 takes, and the ticks a quarter that it then reads the file with.
+_SMPTE_RESOLUTIONS = (24, 25, 29, 30)
+_SMPTE_TICKS_PER_QUARTER = 1024
+_CHUNK_HEADER_SIZE = 8
+# Meta events whose data mido checks. It takes texts as they are.
+_CHECKED_METAS = frozenset((0x00, 0x20, 0x51, 0x54, 0x58, 0x59))
 
 
 class Note(NamedTuple):
@@ -18,6 +40,83 @@ class Note(NamedTuple):
     end: int
     pitch: int
     velocity: int = 80
+
+
+class MidiScore(NamedTuple):
+    """What a MIDI file holds: its tracks, their times in ticks."""
+
+    ticks_per_quarter: int
+    tracks: list[Track]
+
+
+def read_midi(path: str | os.PathLike[str]) -> MidiScore:
+    """Read a MIDI file of format 0 or 1.
+
+    A file that mido reads is read with the same notes. Any other is read the way music21 5.7.2
+    reads it, as far as it can be: data bytes above 127, unknown key signatures, chunks of a wrong
+    size, real-time messages, running status out of place.
+
+    Raises OSError when the file can't be opened and MidiError, with the reason, when there is no
+    sense in it. Nothing else, whatever the bytes are.
+    """
+    with open(path, "rb") as file:
+        data = file.read(MAX_FILE_SIZE + 1)
+    if len(data) > MAX_FILE_SIZE:
+        raise MidiError(f"it is larger than {MAX_FILE_SIZE:,} bytes")
+    ticks_per_quarter, chunks = _read_header(data)
+    try:
+        tracks = [read_track(data, start, end, _check_meta) for start, end in chunks]
+    except NonconformingError:
+        tracks = [read_loose_track(data, start, end) for start, end in chunks]
+    return MidiScore(ticks_per_quarter, tracks)
+
+
+def _read_header(data: bytes) -> tuple[int, list[tuple[int, int]]]:
+    """Ticks a quarter, and where each track's events begin and end (maybe beyond the data)."""
+    try:
+        format_number, track_count, division = read_file_header(io.BytesIO(data))
+    except (EOFError, OSError, struct.error):
+        if data[:4] != b"MThd":
+            raise MidiError("it is not a MIDI file (no MThd at the start)") from None
+        raise MidiError("its header is cut off") from None
+    if format_number not in (0, 1):  # mido gives it as a signed number, and the division below
+        format_number &= 0xFFFF
+        raise MidiError(f"it is a MIDI file of format {format_number}; only 0 and 1 are read")
+    if division < 0:
+        if division & 0xFF not in _SMPTE_RESOLUTIONS:
+            raise MidiError(f"its SMPTE division has {division & 0xFF} ticks a frame")
+        division = _SMPTE_TICKS_PER_QUARTER
+    if division == 0:
+        raise MidiError("it has 0 ticks a quarter")
+
+    chunks = []
+    track_count &= 0xFFFF
+    position = _CHUNK_HEADER_SIZE + int.from_bytes(data[4:8])
+    for number in range(1, track_count + 1):
+        name = data[position : position + 4]
+        start = position + _CHUNK_HEADER_SIZE
+        if start > len(data):
+            raise MidiError(f"it ends before track {number} of {track_count}")
+        if name != b"MTrk":
+            raise MidiError(f"track {number} of {track_count} does not begin with MTrk")
+        position = start + int.from_bytes(data[position + 4 : start])
+        chunks.append((start, position))
+    return division, chunks
+
+
+def _check_meta(kind: int, data: bytes) -> None:
+    """Raise NonconformingError for a meta event that mido refuses."""
+    if kind in _CHECKED_METAS and not _is_good_meta(kind, data):
+        raise NonconformingError
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_good_meta(kind: int, data: bytes) -> bool:
+    try:
+        build_meta_message(kind, data)
+    except (LookupError, TypeError, ValueError, mido.KeySignatureError):
+        return False
+    return True
 
 
 def write_notes(

@@ -1,0 +1,252 @@
+"""The `classic` token stream: what music21 5.7.2 makes of the first instrument of a MIDI file.
+
+Each of a file's tracks that has notes goes through these steps:
+
+1. Notes that begin and end together become chords (`_gather`).
+2. All times are put on a grid of quarters and thirds of a quarter note (`to_grid`).
+3. In a track where notes begin together and end apart, notes are spread over voices, and those
+   that fit into none are lost (`jaxmusic.voices`).
+4. Of all tracks, the notes and chords of one instrument are taken (`_take_first_part`) and named
+   in order of their onsets.
+
+Tracks are taken as they stand in the file, whatever its format. They are not split by channel,
+and channel 10 is not special. Pedals, controllers, bends and texts have no influence.
+"""
+
+import functools
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from jaxmusic.instruments import PROGRAM_NAMES
+from jaxmusic.midi import MidiScore
+from jaxmusic.pitches import CLASS_COUNT, PITCH_COUNT, chord_name, pitch_name
+from jaxmusic.track import KEY_SIGNATURE, PROGRAM, TEMPO, TIME_SIGNATURE, MidiError, Track
+from jaxmusic.voices import lost_notes
+
+# Onsets and ends that are up to a sixteenth of a quarter note apart count as together.
+_TOGETHER = 16
+
+# The grid within a quarter note, in twelfths of it: its quarters and its thirds.
+_GRID = np.array([0, 3, 4, 6, 8, 9, 12])
+_MIDDLES_IN_24THS = _GRID[:-1] + _GRID[1:]  # where one point's share ends and the next begins
+
+# What sounds is one int: a pitch, or for a chord this bit and the set of its pitch classes.
+_CHORD = 1 << CLASS_COUNT
+_CLASS_BITS = [1 << pitch % CLASS_COUNT for pitch in range(PITCH_COUNT)]
+
+
+class _Gathered(NamedTuple):
+    """A track's notes and chords in ticks, in order of their onsets."""
+
+    onsets: list[int]
+    lengths: list[int]
+    sounds: list[int]
+    needs_voices: bool
+
+
+class _Part(NamedTuple):
+    """A track on the grid: times in twelfths of a quarter note, all in order of time."""
+
+    onsets: list[int]
+    lengths: list[int]
+    sounds: list[int]
+    programs: list[tuple[int, str | None]]  # (onset, name of the instrument)
+    end: int
+
+
+def classic_tokens(score: MidiScore) -> list[str]:
+    """The tokens of a file: a note's name ("C4") or a chord's pitch classes ("0.4.7").
+
+    May be empty, when no note of the first instrument ever ends. Raises MidiError for a file
+    without any note-on.
+    """
+    sounding = [track for track in score.tracks if track.sounds]
+    if not sounding:
+        raise MidiError("it has no notes")
+    sounds = _take_first_part(_to_parts(score, sounding))
+    return [_name(sound) for sound in sounds]
+
+
+@functools.cache
+def _name(sound: int) -> str:
+    return chord_name(sound - _CHORD) if sound >= _CHORD else pitch_name(sound)
+
+
+def _gather(track: Track, ticks_per_quarter: int) -> _Gathered:
+    """The track's notes, those that begin and end together gathered into chords.
+
+    Notes are taken in the order they begin. Each that is in no chord yet is a head, and is
+    compared with all later notes that begin at most 1/16 quarter after it: such a note joins it
+    when their ends are at most 1/16 apart, even if it is in another chord already. If they are
+    further apart, the track needs voices. A head that none joins stays a note.
+
+    A chord begins with its head and lasts from the last member's onset to the head's end (which
+    may come out below 0, and is then 0). A length of exactly 0 is made a quarter note.
+
+    Heads that can still be joined have ends more than 1/16 apart, each from each, so they are
+    kept sorted by their ends: a note is looked up there and not compared with all of them.
+    """
+    reach = ticks_per_quarter // _TOGETHER
+    onsets: list[int] = []  # of the heads, as are the next three
+    ends: list[int] = []
+    last_onsets: list[int] = []  # of the last note that joined
+    sounds: list[int] = []
+    needs_voices = False
+    open_ends: list[int] = []  # ends of the heads that can be joined, sorted
+    open_heads: list[int] = []  # and their places above
+    oldest = 0  # the first head that can be joined; they are the last of all heads
+    horizon = -1  # the last tick at which a note can join a head
+    for start, end, pitch in zip(track.starts, track.ends, track.pitches, strict=True):
+        place = 0  # in open_ends, of the first head that ends after this note, or with it
+        if start > horizon:
+            if open_ends:
+                open_ends.clear()
+                open_heads.clear()
+            oldest = len(onsets)
+        else:
+            while onsets[oldest] + reach < start:
+                place = bisect_left(open_ends, ends[oldest])
+                del open_ends[place], open_heads[place]
+                oldest += 1
+            place = bisect_left(open_ends, end - reach)
+            joined = place
+            while joined < len(open_ends) and open_ends[joined] <= end + reach:
+                head = open_heads[joined]
+                last_onsets[head] = start
+                sound = sounds[head]
+                if sound < _CHORD:
+                    sound = _CHORD | _CLASS_BITS[sound]
+                sounds[head] = sound | _CLASS_BITS[pitch]
+                joined += 1
+            if joined - place < len(open_ends):
+                needs_voices = True
+            if joined > place:
+                continue
+        open_ends.insert(place, end)
+        open_heads.insert(place, len(onsets))
+        onsets.append(start)
+        ends.append(end)
+        last_onsets.append(start)
+        sounds.append(pitch)
+        horizon = start + reach
+    lengths = [
+        max(0, end - last) if end != last else ticks_per_quarter
+        for end, last in zip(ends, last_onsets, strict=True)
+    ]
+    return _Gathered(onsets, lengths, sounds, needs_voices)
+
+
+def to_grid(ticks: Sequence[int], ticks_per_quarter: int) -> npt.NDArray[np.int64]:
+    """Each time in twelfths of a quarter note, at the nearest multiple of 1/4 or of 1/3 quarter.
+
+    Half way between two such points the earlier one is taken.
+    """
+    quarters, rest = np.divmod(np.array(ticks, dtype=np.int64), ticks_per_quarter)
+    nearest = np.searchsorted(_MIDDLES_IN_24THS * ticks_per_quarter, 24 * rest)
+    return np.asarray(12 * quarters + _GRID[nearest], dtype=np.int64)
+
+
+def _to_parts(score: MidiScore, sounding: Iterable[Track]) -> list[_Part]:
+    """The sounding tracks on the grid.
+
+    A part's end is the latest of its notes' ends (those of lost notes aside) and of its program,
+    tempo, key and time changes. The time and key changes of tracks without notes count in every
+    part as well, and their tempo changes in the first.
+    """
+    silent = [mark for track in score.tracks if not track.sounds for mark in track.marks]
+    shared = [mark.tick for mark in silent if mark.kind in (TIME_SIGNATURE, KEY_SIGNATURE)]
+    tempos = [mark.tick for mark in silent if mark.kind == TEMPO]
+
+    # The grid costs little once a file, much once a track: all times go through it together.
+    gathered = [_gather(track, score.ticks_per_quarter) for track in sounding]
+    ticks: list[int] = []
+    for track, notes in zip(sounding, gathered, strict=True):
+        ticks += notes.onsets
+        ticks += notes.lengths
+        ticks += [mark.tick for mark in track.marks]
+    ticks += [max(shared, default=0), max(tempos, default=0)]
+    times = to_grid(ticks, score.ticks_per_quarter).tolist()
+
+    shared_end, tempo_end = times[-2:]
+    parts: list[_Part] = []
+    position = 0
+    for track, notes in zip(sounding, gathered, strict=True):
+        middle = position + len(notes.onsets)
+        stop = middle + len(notes.lengths)
+        onsets, lengths = times[position:middle], times[middle:stop]
+        position = stop + len(track.marks)
+        marks = times[stop:position]
+        sounds = notes.sounds
+        if notes.needs_voices:
+            lost = lost_notes(onsets, lengths)
+            if lost:
+                onsets, lengths, sounds = (
+                    _without(values, lost) for values in (onsets, lengths, sounds)
+                )
+        ends = [onset + length for onset, length in zip(onsets, lengths, strict=True)]
+        end = max((*ends, *marks, shared_end, 0 if parts else tempo_end))
+        programs = [
+            (onset, PROGRAM_NAMES.get(mark.value))
+            for onset, mark in zip(marks, track.marks, strict=True)
+            if mark.kind == PROGRAM
+        ]
+        parts.append(_Part(onsets, lengths, sounds, programs, end))
+    return parts
+
+
+def _without(values: list[int], places: list[int]) -> list[int]:
+    """The values except those at the places, which are sorted."""
+    kept = []
+    position = 0
+    for place in places:
+        kept += values[position:place]
+        position = place + 1
+    return kept + values[position:]
+
+
+def _take_first_part(parts: list[_Part]) -> list[int]:
+    """What sounds while the first instrument plays, by onset; ties by track, then as in it.
+
+    The first instrument is that of the first program change in the first track that has any.
+    Whatever tracks have a program of its name, their notes count from that program change to the
+    next in the same track. Notes before a track's first program change don't count, and in a file
+    without any program change all notes do.
+    """
+    names = [name for part in parts for _, name in part.programs[:1]]
+    taken: list[tuple[int, int]] = []  # (onset, sound)
+    for part in parts:
+        onsets, sounds = part.onsets, part.sounds
+        places = _places_of(part, names[0]) if names else range(len(onsets))
+        taken += [(onsets[place], sounds[place]) for place in places]
+    if len(parts) > 1 or names:
+        taken.sort(key=lambda pair: pair[0])
+    return [sound for _, sound in taken]
+
+
+def _places_of(part: _Part, name: str | None) -> Iterable[int]:
+    """Places of the part's notes that begin in a span of the named instrument.
+
+    A span runs up to the next program change, the last one to the part's end. In a span of no
+    length there are just the notes of no length.
+    """
+    if not part.programs:
+        return ()
+    places: dict[int, None] = {}  # a note of no length may be in two spans, and counts once
+    spans = zip(part.programs, (*part.programs[1:], (part.end, None)), strict=True)
+    last_empty = -1
+    for (start, instrument), (end, _) in spans:
+        if instrument != name:
+            continue
+        first = bisect_left(part.onsets, start)
+        if start < end:
+            places.update(dict.fromkeys(range(first, bisect_left(part.onsets, end))))
+        elif start != last_empty:  # once each, however many changes there are at one time
+            last_empty = start
+            stop = bisect_right(part.onsets, start)
+            empty = (place for place in range(first, stop) if not part.lengths[place])
+            places.update(dict.fromkeys(empty))
+    return places

@@ -1,0 +1,98 @@
+"""The text of tokens: names of single pitches, and of chords as pitch classes in normal order.
+
+A pitch is a MIDI number (60 is C4), a pitch class a number from 0 (C) to 11 (B). A set of pitch
+classes is an int whose bit c stands for class c.
+"""
+
+import functools
+from collections.abc import Iterable
+
+PITCH_COUNT = 128
+CLASS_COUNT = 12
+
+_CLASS_NAMES = ("C", "C#", "D", "E-", "E", "F", "F#", "G", "G#", "A", "B-", "B")
+_LOWEST_CHORD_ROOT = 48  # C3: written chords begin in its octave
+
+
+def pitch_name(pitch: int) -> str:
+    """The name of a pitch: flats are "-", octave -1 holds pitch 0, so pitch 10 is "B--1".
+
+    Black keys have one spelling each, whatever the key signature says.
+    """
+    return f"{_CLASS_NAMES[pitch % CLASS_COUNT]}{pitch // CLASS_COUNT - 1}"
+
+
+@functools.cache  # 4,095 sets at most
+def chord_name(classes: int) -> str:
+    """The classes of a set in normal order, joined by dots: "0.4.7" for C major.
+
+    A set and its mirror image (each class negated) are packed, and the one that packs tighter
+    tells the intervals, the set itself when they tie. The text begins at the lowest class of the
+    set from which these intervals give exactly the set. This is music21's normal order, which
+    differs from others in such cases as {0, 4, 7, 8}: it is 0.4.7.8.
+
+    Raises ValueError for an empty set.
+    """
+    members = [number for number in range(CLASS_COUNT) if classes >> number & 1]
+    if not members:
+        raise ValueError("a chord needs at least one pitch class")
+    intervals = _packed(members)
+    mirrored = _packed(sorted(-number % CLASS_COUNT for number in members))
+    if mirrored < intervals:
+        intervals = [mirrored[-1] - step for step in reversed(mirrored)]
+    for first in members:
+        chord = [(first + step) % CLASS_COUNT for step in intervals]
+        if class_set(chord) == classes:
+            break
+    return ".".join(map(str, chord))
+
+
+def _packed(members: list[int]) -> list[int]:
+    """The intervals of a sorted set of classes, from the member where they are packed tightest.
+
+    That is where the last one is smallest; then the one where those before it are, from the first.
+    """
+    rotations = [
+        [(member - members[place]) % CLASS_COUNT for member in members[place:] + members[:place]]
+        for place in range(len(members))
+    ]
+    return min(rotations, key=lambda intervals: (intervals[-1], intervals))
+
+
+def pitches_of(token: str) -> list[int]:
+    """The pitches that sound for a token: the inverse of `pitch_name` and of `chord_name`.
+
+    A chord is voiced upwards in closed position, its first class in the octave from C3. A chord of
+    one class gets its octave too, since alone it would be a note.
+
+    Raises ValueError, naming the token, when it is neither the name of a pitch nor a chord in
+    normal order.
+    """
+    pitch = _pitches_by_name().get(token)
+    if pitch is not None:
+        return [pitch]
+    if token not in _chords_by_name():
+        raise ValueError(f"{token!r} is neither a pitch nor a chord in normal order")
+    first, *others = map(int, token.split("."))
+    root = _LOWEST_CHORD_ROOT + first
+    if not others:
+        return [root, root + CLASS_COUNT]
+    return [root, *(root + (other - first) % CLASS_COUNT for other in others)]
+
+
+@functools.cache
+def _pitches_by_name() -> dict[str, int]:
+    return {pitch_name(pitch): pitch for pitch in range(PITCH_COUNT)}
+
+
+@functools.cache
+def _chords_by_name() -> frozenset[str]:
+    return frozenset(chord_name(classes) for classes in range(1, 1 << CLASS_COUNT))
+
+
+def class_set(pitches: Iterable[int]) -> int:
+    """The set of the pitches' classes."""
+    classes = 0
+    for pitch in pitches:
+        classes |= 1 << pitch % CLASS_COUNT
+    return classes
