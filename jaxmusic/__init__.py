@@ -1,0 +1,56 @@
+"""jaxmusic: from a folder of MIDI files to a trained LSTM and new music.
+
+The names below load their modules when first used: `import jaxmusic` alone imports no JAX.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxmusic.config import PRESETS, Config
+    from jaxmusic.corpus import Corpus, prepare
+    from jaxmusic.model import MusicLSTM
+    from jaxmusic.run import Run, open_run
+    from jaxmusic.sampling import generate
+    from jaxmusic.tokens import Vocabulary, read_tokens, write_midi
+    from jaxmusic.train import fit
+
+_HOMES = {
+    "PRESETS": "config",
+    "Config": "config",
+    "Corpus": "corpus",
+    "prepare": "corpus",
+    "MusicLSTM": "model",
+    "Run": "run",
+    "open_run": "run",
+    "generate": "sampling",
+    "Vocabulary": "tokens",
+    "read_tokens": "tokens",
+    "write_midi": "tokens",
+    "fit": "train",
+}
+
+__all__ = [  # noqa: PLE0604, RUF022 (by home, as the map above)
+    "PRESETS",
+    "Config",
+    "Corpus",
+    "prepare",
+    "MusicLSTM",
+    "Run",
+    "open_run",
+    "generate",
+    "Vocabulary",
+    "read_tokens",
+    "write_midi",
+    "fit",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'jaxmusic' has no attribute {name!r}")
+    return getattr(import_module(f"jaxmusic.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)

@@ -1,0 +1,210 @@
+"""Settings: frozen dataclasses, the presets, JSON both ways.
+
+The comment above or beside a field is its help on the command line.
+"""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxmusic.atomic import write_atomic
+from jaxmusic.errors import UserError
+
+FORMAT = 1  # of config.json
+
+
+class ConfigError(UserError):
+    """A setting is out of its range or doesn't fit the others; the message names the flag."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is learned from, and how it is cut into windows."""
+
+    # Folder of MIDI files (.mid, .midi, .kar; folders inside it too), prepared when training starts.
+    midi_dir: str = "midi_songs"
+    # A corpus made by prepare.py, instead of a folder of MIDI files.
+    corpus: str | None = None
+    # How notes become tokens.
+    scheme: Literal["classic"] = "classic"
+    # Tokens that the network sees before the one it predicts.
+    window: int = 100
+    # Tokens from the start of one window to the start of the next.
+    stride: int = 1
+    # Whether a window may run from one song into the next, as in the notebooks.
+    across_songs: bool = True
+    # Share of the songs (0 to below 1) kept out of training, to measure the held-out loss on.
+    held_out: float = 0.0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network: LSTM layers, then batch norm, dropout, dense, relu, batch norm, dropout, dense."""
+
+    # How a token enters: its id over the vocabulary's size as one number, or a learned vector.
+    input: Literal["scalar", "embedding"] = "scalar"
+    # Size of the learned vector (embedding input only).
+    embedding_size: int = 128
+    # Units of each LSTM layer.
+    hidden_size: int = 512
+    # LSTM layers.
+    layers: int = 3
+    # Units of the dense layer before the output.
+    dense_size: int = 256
+    # Dropout rate before each dense layer.
+    dropout: float = 0.3
+    # Recurrent dropout rate of all LSTM layers but the last.
+    recurrent_dropout: float = 0.3
+    # Targets: the one token after the window, or the next token at every position.
+    objective: Literal["last", "every"] = "last"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the network is trained."""
+
+    # Passes over all training windows.
+    epochs: int = 200
+    # Windows a step, over all devices together.
+    batch_size: int = 128
+    # RMSprop's learning rate.
+    learning_rate: float = 1e-3
+    # Of the initial weights, the order of the windows, the dropout and the held-out songs.
+    seed: int = 0
+    # Matrix products in float32, or in bfloat16 with float32 sums.
+    precision: Literal["f32", "bf16"] = "f32"
+    # Stop after this many steps in all, though epochs are left.
+    max_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where the run lies and what it does beside training."""
+
+    # The run's folder; started again with the same one, training goes on. Default: runs/PRESET.
+    run_dir: str | None = None
+    # Minutes from one checkpoint to the next; the end of an epoch has one too.
+    checkpoint_minutes: float = 5.0
+    # Steps from one row of metrics.jsonl to the next.
+    log_steps: int = 10
+    # Devices to train on (default: all of this process).
+    devices: int | None = None
+    # Processes that parse MIDI files (default: one a core).
+    workers: int | None = None
+    # Keep compiled programs in the user's cache folder, so that the next start is quick.
+    compilation_cache: bool = True
+
+
+# What may change when a run goes on: nothing here alters what a step computes. (The folder or
+# corpus may have moved; that its content is the same is checked by its digest.)
+CHANGEABLE = frozenset(
+    {"midi_dir", "corpus", "epochs", "max_steps"}
+    | {f.name for f in dataclasses.fields(RunConfig)}
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def check(self) -> None:
+        """Raise ConfigError when a value is out of its range."""
+        at_least_one = {
+            "window": self.data.window, "stride": self.data.stride,
+            "embedding_size": self.model.embedding_size, "hidden_size": self.model.hidden_size,
+            "layers": self.model.layers, "dense_size": self.model.dense_size,
+            "epochs": self.train.epochs, "batch_size": self.train.batch_size,
+            "max_steps": self.train.max_steps, "devices": self.run.devices,
+            "workers": self.run.workers, "log_steps": self.run.log_steps,
+        }  # fmt: skip
+        for name, count in at_least_one.items():
+            if count is not None and count < 1:
+                raise ConfigError(f"{flag(name)} is {count}, but must be 1 or more.")
+        shares = {
+            "held_out": self.data.held_out, "dropout": self.model.dropout,
+            "recurrent_dropout": self.model.recurrent_dropout,
+        }  # fmt: skip
+        for name, share in shares.items():
+            if not 0 <= share < 1:
+                raise ConfigError(f"{flag(name)} is {share}, but must be from 0 to below 1.")
+        above_zero = {
+            "learning_rate": self.train.learning_rate,
+            "checkpoint_minutes": self.run.checkpoint_minutes,
+        }
+        for name, value in above_zero.items():
+            if not 0 < value < float("inf"):
+                raise ConfigError(f"{flag(name)} is {value}, but must be above 0.")
+        if not 0 <= self.train.seed < 2**32:
+            raise ConfigError(f"--seed is {self.train.seed}, but must be from 0 to 2**32 - 1.")
+
+
+PRESETS = {
+    # The notebook, exactly.
+    "classic": Config(),
+    # The other notebook: smaller batches, fewer epochs.
+    "classic-64": Config(train=TrainConfig(epochs=100, batch_size=64)),
+    # All of it in a few minutes on two cores.
+    "quick": Config(
+        data=DataConfig(stride=50, across_songs=False, held_out=0.1),
+        model=ModelConfig(
+            input="embedding", embedding_size=64, hidden_size=192, layers=2, dense_size=128,
+            objective="every",
+        ),
+        train=TrainConfig(epochs=30, batch_size=32, learning_rate=2e-3),
+    ),
+}  # fmt: skip
+
+
+def flag(field_name: str) -> str:
+    """A field's name as the command line spells it."""
+    return "--" + field_name.replace("_", "-")
+
+
+def differences(ours: Config, theirs: Config) -> list[str]:
+    """Names of the fields that differ and may not, when a run goes on."""
+    return [
+        f.name
+        for part, other in zip(_parts(ours), _parts(theirs), strict=True)
+        for f in dataclasses.fields(part)
+        if f.name not in CHANGEABLE and getattr(part, f.name) != getattr(other, f.name)
+    ]
+
+
+def save_config(config: Config, path: str | os.PathLike[str]) -> None:
+    """Write the settings as JSON, whole or not at all."""
+    document = {"format": FORMAT, **dataclasses.asdict(config)}
+    write_atomic(path, json.dumps(document, indent=2) + "\n")
+
+
+def load_config(path: str | os.PathLike[str]) -> Config:
+    """Read settings that `save_config` wrote.
+
+    Raises ConfigError, naming the file, for anything else.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} can't be read as a run's settings: {error}") from error
+    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+        raise ConfigError(f"{path} is not of format {FORMAT}, the one this version reads.")
+    try:
+        return Config(
+            data=DataConfig(**document["data"]),
+            model=ModelConfig(**document["model"]),
+            train=TrainConfig(**document["train"]),
+            run=RunConfig(**document["run"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{path} has other fields than this version's: {error}") from error
+
+
+def _parts(config: Config) -> tuple[Any, ...]:
+    return (config.data, config.model, config.train, config.run)

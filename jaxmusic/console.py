@@ -1,0 +1,77 @@
+"""What a person sees while something runs: lines, and on a terminal a bar under them."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console as RichConsole
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+PLAIN_SECONDS = 10.0  # from one line of progress to the next, where there is no terminal
+
+
+class Console:
+    """Lines for a person, and under them, on a terminal, a bar; else a plain line now and then."""
+
+    def __init__(self) -> None:
+        self._rich = RichConsole()
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._told_at = 0.0
+
+    def say(self, line: str) -> None:
+        """Print a line (above the bar)."""
+        if self._rich.is_terminal:
+            self._rich.print(line, markup=False, highlight=False)
+        else:
+            print(line, flush=True)
+
+    def show(self, done: int, total: int, text: str) -> None:
+        """Move the bar (or print a line, not more often than every few seconds)."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, total=total, text=text)
+        elif time.monotonic() - self._told_at > PLAIN_SECONDS:
+            self.say(f"{done:,} of {total:,}: {text}")
+            self._told_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Start a bar of its own for what follows."""
+        self._told_at = time.monotonic()
+        if self._rich.is_terminal:
+            self._progress = Progress(
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[text]}", markup=False),
+                console=self._rich,
+            )
+            self._task = self._progress.add_task("", total=None, text="")
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress = self._task = None
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 45s, 12m 05s, 3h 07m."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02}m"

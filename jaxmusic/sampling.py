@@ -1,0 +1,169 @@
+"""New music from a run: every token of every piece in one compiled scan."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+
+from jaxmusic.errors import UserError
+from jaxmusic.model import MusicLSTM
+from jaxmusic.run import Run
+from jaxmusic.state import PyTree
+
+
+class SamplingError(UserError):
+    """A setting or a prime that nothing can be generated with."""
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How the next token is chosen."""
+
+    # Always the likeliest token, as the notebooks' companion does.
+    greedy: bool = False
+    # Above 1 more adventurous, below 1 more cautious.
+    temperature: float = 1.0
+    # Choose among the so many likeliest tokens only.
+    top_k: int | None = None
+    # Choose among the likeliest tokens that together have this probability (0 to 1).
+    top_p: float | None = None
+
+    def check(self) -> None:
+        """Raise SamplingError when a value is out of its range."""
+        if not 0 < self.temperature < float("inf"):
+            raise SamplingError(f"--temperature is {self.temperature}, but must be above 0.")
+        if self.top_k is not None and self.top_k < 1:
+            raise SamplingError(f"--top-k is {self.top_k}, but must be 1 or more.")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise SamplingError(f"--top-p is {self.top_p}, but must be above 0 and at most 1.")
+
+
+def generate(
+    run: Run,
+    *,
+    length: int = 500,
+    count: int = 1,
+    sampling: SamplingConfig | None = None,
+    prime: Sequence[str] | None = None,
+    seed: int = 0,
+) -> list[list[str]]:
+    """Generate `count` pieces of `length` tokens; the same seed gives the same ones.
+
+    Each piece continues a random window of the corpus, or the end of `prime`, which is not
+    part of it. A network trained for the token after a window sees a window that slides on by
+    a token each step, as in the notebooks; one trained at every position goes on from its carry.
+
+    Raises SamplingError for settings out of range, a prime with tokens that the run doesn't
+    know, or one that is too short.
+    """
+    sampling = sampling or SamplingConfig()
+    sampling.check()
+    if length < 1 or count < 1:
+        raise SamplingError(f"--length {length} and --count {count} must be 1 or more.")
+    key_prime, key = jax.random.split(jax.random.key(seed))
+    if prime is None:
+        chosen = jax.random.randint(key_prime, (count,), 0, len(run.primes))
+        primes = run.primes[np.asarray(chosen)]
+    else:
+        primes = np.tile(_prime_ids(run, prime), (count, 1))
+    ids = _generate(
+        run.params,
+        run.batch_stats,
+        jnp.asarray(primes, jnp.int32),
+        # A key each, so that a piece doesn't depend on how many are made with it.
+        jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count)),
+        length=length,
+        sampling=sampling,
+        structure=run.structure,
+    )
+    return [run.vocabulary.decode(row) for row in np.asarray(ids)]
+
+
+def _prime_ids(run: Run, prime: Sequence[str]) -> np.ndarray:
+    """The last tokens of the prime, (time,): a window of them, or fewer where that will do."""
+    window = run.config.data.window
+    last = list(prime[-window:])
+    if unknown := sorted({token for token in last if token not in run.vocabulary}):
+        raise SamplingError(
+            f"The prime has {len(unknown)} tokens that the run has never met "
+            f"({', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}): prime with music "
+            "more like what it was trained on."
+        )
+    needed = 1 if run.config.model.objective == "every" else window
+    if len(last) < needed:
+        raise SamplingError(
+            f"The prime has {len(last)} tokens, but this run needs {needed}: give a longer piece."
+        )
+    return run.vocabulary.encode(last)
+
+
+@partial(jax.jit, static_argnames=("length", "sampling", "structure"))
+def _generate(
+    params: PyTree,
+    batch_stats: PyTree,
+    primes: jax.Array,
+    keys: jax.Array,
+    *,
+    length: int,
+    sampling: SamplingConfig,
+    structure: nnx.GraphDef[MusicLSTM],
+) -> jax.Array:
+    """From primes (count, time) and keys (count,) to ids (count, length)."""
+    model: MusicLSTM = nnx.merge(structure, params, batch_stats)
+
+    def choose(logits: jax.Array, number: jax.Array) -> jax.Array:
+        step_keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
+        return jax.vmap(partial(choose_token, sampling=sampling))(step_keys, logits)
+
+    # Each way has a memory: the logits follow from it and the token that was added last.
+    memory: Any
+    if model.config.objective == "every":
+        features, memory = model.recur(primes)
+        logits = model.head(features)[:, -1]
+
+        def advance(memory: Any, token: jax.Array) -> tuple[Any, jax.Array]:
+            features, memory = model.recur(token[:, None], carries=memory)
+            return memory, model.head(features)[:, -1]
+    else:
+        memory, logits = primes, model(primes)
+
+        def advance(memory: Any, token: jax.Array) -> tuple[Any, jax.Array]:
+            memory = jnp.concatenate([memory[:, 1:], token[:, None]], axis=1)
+            return memory, model(memory)
+
+    def step(carry: tuple[Any, jax.Array], number: jax.Array) -> tuple[Any, jax.Array]:
+        memory, token = carry
+        memory, logits = advance(memory, token)
+        token = choose(logits, number)
+        return (memory, token), token
+
+    first = choose(logits, jnp.int32(0))
+    _, rest = lax.scan(step, (memory, first), jnp.arange(1, length))
+    return jnp.concatenate([first[:, None], rest.T], axis=1)
+
+
+def choose_token(key: jax.Array, logits: jax.Array, *, sampling: SamplingConfig) -> jax.Array:
+    """One token id, (), by logits (vocabulary,).
+
+    Top-p is nucleus sampling (Holtzman et al. 2020, "The Curious Case of Neural Text
+    Degeneration"): the smallest set of likeliest tokens whose probability reaches p.
+    """
+    if sampling.greedy:
+        return jnp.argmax(logits).astype(jnp.int32)
+    logits = logits / sampling.temperature
+    if sampling.top_k is not None and sampling.top_k < logits.size:
+        kth = lax.top_k(logits, sampling.top_k)[0][-1]
+        logits = jnp.where(logits >= kth, logits, -jnp.inf)
+    if sampling.top_p is not None:
+        order = jnp.argsort(-logits)
+        probabilities = jax.nn.softmax(logits)[order]
+        before = jnp.cumsum(probabilities) - probabilities  # of the likelier ones
+        kept = jnp.zeros(logits.shape, bool).at[order].set(before < sampling.top_p)
+        logits = jnp.where(kept, logits, -jnp.inf)
+    return jax.random.categorical(key, logits).astype(jnp.int32)

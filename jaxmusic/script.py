@@ -1,0 +1,35 @@
+"""What every script does around its own work: errors as one sentence and an exit code."""
+
+import sys
+from collections.abc import Callable
+
+from jaxmusic.config import ConfigError
+from jaxmusic.errors import UserError
+from jaxmusic.signals import Stopped
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+INTERRUPTED = 130  # as shells number a program that Ctrl-C ended
+
+
+def run_script(main: Callable[[], None]) -> int:
+    """Run a script's main function; the exit code for what it raised.
+
+    A user's mistake is told in its one sentence, without a traceback: 2 for wrong usage, 1 for
+    what failed. Stopping with all saved gives 75 (SIGTERM) or 130 (Ctrl-C).
+    """
+    try:
+        main()
+    except Stopped as stopped:
+        return stopped.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except ConfigError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return WRONG_USAGE
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return FAILED
+    except OSError as error:  # a full disk, a vanished folder: the system's words name the file
+        print(f"Error: {error}", file=sys.stderr)
+        return FAILED
+    return DONE

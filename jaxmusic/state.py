@@ -1,0 +1,68 @@
+"""What training changes: parameters, batch statistics, the optimiser's state, the step."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from jaxmusic.config import Config, TrainConfig
+from jaxmusic.model import MusicLSTM
+
+PyTree = Any  # nested dicts of arrays
+
+
+class TrainState(NamedTuple):
+    """A plain pytree, all that a checkpoint holds and a step takes and gives.
+
+    No random key and no place in the data is in it: both follow from the seed and the step.
+    """
+
+    step: jax.Array  # () int32: steps done
+    params: PyTree
+    batch_stats: PyTree
+    optimizer: optax.OptState
+    loss_sum: jax.Array  # () float32: the loss summed over this epoch's windows so far
+    window_sum: jax.Array  # () float32: how many those were
+
+
+def new_model(config: Config, vocabulary_size: int) -> MusicLSTM:
+    """The network with the initial weights of the seed."""
+    return MusicLSTM(
+        config.model,
+        vocabulary_size,
+        precision=config.train.precision,
+        rngs=nnx.Rngs(params=config.train.seed),
+    )
+
+
+def model_structure(config: Config, vocabulary_size: int) -> nnx.GraphDef[MusicLSTM]:
+    """The network without its arrays: `nnx.merge` it with those of a state."""
+    return nnx.split(nnx.eval_shape(lambda: new_model(config, vocabulary_size)))[0]
+
+
+def new_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """RMSprop as Keras computes it: epsilon inside the square root."""
+    return optax.rmsprop(config.learning_rate, decay=0.9, eps=1e-7, eps_in_sqrt=True)
+
+
+def new_state(config: Config, vocabulary_size: int) -> TrainState:
+    """The state before the first step."""
+    model = new_model(config, vocabulary_size)
+    _, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
+    params = nnx.to_pure_dict(params)
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        batch_stats=nnx.to_pure_dict(batch_stats),
+        optimizer=new_optimizer(config.train).init(params),
+        loss_sum=jnp.float32(0),
+        window_sum=jnp.float32(0),
+    )
+
+
+def abstract_state(config: Config, vocabulary_size: int) -> TrainState:
+    """Shapes and dtypes of the state, without computing it."""
+    state: TrainState = jax.eval_shape(lambda: new_state(config, vocabulary_size))
+    return state

@@ -1,0 +1,69 @@
+"""One step of training, and one of evaluation: pure functions of state and batch."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from jaxmusic.model import MusicLSTM
+from jaxmusic.state import PyTree, TrainState
+from jaxmusic.windows import Batch
+
+DROPOUT_STREAM = 1  # keeps dropout's random numbers apart from those of the initial weights
+
+
+def window_losses(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Categorical cross-entropy in nats of each window, (batch,): the mean over its targets.
+
+    Args:
+        logits: (batch, vocabulary), or (batch, window, vocabulary).
+        targets: (batch,), or (batch, window) ids.
+    """
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets.astype(jnp.int32))
+    return losses if losses.ndim == 1 else losses.mean(axis=1)
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    structure: nnx.GraphDef[MusicLSTM],
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    steps_per_epoch: int,
+) -> tuple[TrainState, jax.Array]:
+    """The state after one step on a batch, and the batch's mean loss, ().
+
+    Rows of weight 0 count for nothing in the loss, the gradient and the batch statistics.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), DROPOUT_STREAM)
+    windows = batch.weights.sum()
+
+    def loss_of(params: PyTree) -> tuple[jax.Array, PyTree]:
+        model = nnx.merge(structure, params, state.batch_stats)
+        masks = model.draw_masks(jax.random.fold_in(key, state.step), *batch.inputs.shape)
+        logits = model(batch.inputs, training=True, masks=masks, row_weights=batch.weights)
+        losses = window_losses(logits, batch.targets)
+        batch_stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+        return (losses * batch.weights).sum() / windows, batch_stats
+
+    (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+    going_on = (state.step % steps_per_epoch != 0).astype(jnp.float32)  # 0: an epoch starts
+    after = TrainState(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        optimizer=optimizer_state,
+        loss_sum=going_on * state.loss_sum + loss * windows,
+        window_sum=going_on * state.window_sum + windows,
+    )
+    return after, loss
+
+
+def eval_step(
+    params: PyTree, batch_stats: PyTree, batch: Batch, *, structure: nnx.GraphDef[MusicLSTM]
+) -> jax.Array:
+    """The loss in evaluation mode, summed over the batch's windows, ()."""
+    logits = nnx.merge(structure, params, batch_stats)(batch.inputs)
+    return (window_losses(logits, batch.targets) * batch.weights).sum()

@@ -1,0 +1,73 @@
+"""Make new music with a trained run.
+
+python scripts/generate.py RUN_DIR [--out FILE.mid] [--length 500] [--count 1] [--seed 0]
+    [--greedy | --temperature T --top-k K --top-p P] [--prime FILE.mid]
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from jaxmusic.config import ConfigError
+from jaxmusic.run import RunFolder, open_run
+from jaxmusic.sampling import SamplingConfig, generate
+from jaxmusic.script import run_script
+from jaxmusic.tokens import read_tokens, write_midi
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Make new music with a trained run, as MIDI files."""
+
+    # The run's folder, as train.py named it, or a copy of it.
+    run_dir: tyro.conf.Positional[str]
+    # The MIDI file to write; several are numbered. Default: RUN_DIR/samples/seed-SEED.mid.
+    out: str | None = None
+    # Tokens (notes or chords) of a piece.
+    length: int = 500
+    # Pieces to make.
+    count: int = 1
+    # The same seed gives the same music.
+    seed: int = 0
+    # A MIDI file that the new music goes on from (default: a random window of the corpus).
+    prime: str | None = None
+    # Which checkpoint: that with the lowest loss, or the newest.
+    which: Literal["best", "latest"] = "best"
+    # Quarters a minute; a token comes every half quarter.
+    tempo: float = 120.0
+    # How the next token is chosen.
+    sampling: tyro.conf.OmitArgPrefixes[SamplingConfig] = field(default_factory=SamplingConfig)
+
+
+def main() -> None:
+    """Read the flags, generate, write the files and name them."""
+    arguments = tyro.cli(Arguments)
+    arguments.sampling.check()
+    if not 4 <= arguments.tempo <= 1000:
+        raise ConfigError(f"--tempo is {arguments.tempo}, but must be from 4 to 1000.")
+    run = open_run(arguments.run_dir, arguments.which)
+    prime = None
+    if arguments.prime is not None:
+        prime = read_tokens(arguments.prime, run.config.data.scheme)
+    pieces = generate(
+        run,
+        length=arguments.length,
+        count=arguments.count,
+        sampling=arguments.sampling,
+        prime=prime,
+        seed=arguments.seed,
+    )
+    default = RunFolder(run.path).samples / f"seed-{arguments.seed}.mid"
+    out = Path(arguments.out) if arguments.out is not None else default
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for number, tokens in enumerate(pieces, 1):
+        path = out if len(pieces) == 1 else out.with_stem(f"{out.stem}-{number}")
+        write_midi(tokens, path, scheme=run.config.data.scheme, tempo=arguments.tempo)
+        print(f"{path}: {len(tokens):,} tokens ({' '.join(tokens[:8])} ...)")
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

@@ -1,0 +1,45 @@
+"""Train a network on MIDI files, or go on with a run that was stopped.
+
+python scripts/train.py [quick|classic|classic-64] [--midi-dir DIR] [--run-dir DIR] [...]
+"""
+
+import dataclasses
+import sys
+
+from jaxmusic.config import PRESETS, Config, ConfigError
+from jaxmusic.script import run_script
+
+
+def main() -> None:
+    """Read the flags, train, and tell where the results lie."""
+    # Imported here, not above: the processes that parse MIDI files import this script too, and
+    # shall neither wait for JAX nor take an accelerator.
+    import tyro  # noqa: PLC0415
+
+    arguments = sys.argv[1:]
+    preset = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "classic"
+    if preset not in PRESETS:
+        raise ConfigError(f"There is no preset {preset}: give one of {', '.join(PRESETS)}.")
+    config = tyro.cli(
+        tyro.conf.OmitArgPrefixes[Config],
+        default=PRESETS[preset],
+        args=arguments,
+        prog=f"train.py {preset}",
+        description=f"Train with the preset {preset} (of {', '.join(PRESETS)}; the first word "
+        "chooses). Started again with the same --run-dir, training goes on.",
+    )
+    if config.run.run_dir is None:
+        run = dataclasses.replace(config.run, run_dir=f"runs/{preset}")
+        config = dataclasses.replace(config, run=run)
+
+    from jaxmusic.train import fit  # noqa: PLC0415
+
+    best = fit(config)
+    print(
+        f"Done: {best.path}, best after step {best.step:,}. New music:\n"
+        f"  python scripts/generate.py {best.path}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
