@@ -25,7 +25,7 @@ from jaxmusic.instruments import PROGRAM_NAMES
 from jaxmusic.midi import MidiScore
 from jaxmusic.pitches import CLASS_COUNT, PITCH_COUNT, chord_name, pitch_name
 from jaxmusic.track import KEY_SIGNATURE, PROGRAM, TEMPO, TIME_SIGNATURE, MidiError, Track
-from jaxmusic.voices import lost_notes
+from jaxmusic.voices import lost_notes, rounds_up
 
 # Onsets and ends that are up to a sixteenth of a quarter note apart count as together.
 _TOGETHER = 16
@@ -231,7 +231,8 @@ def _places_of(part: _Part, name: str | None) -> Iterable[int]:
     """Places of the part's notes that begin in a span of the named instrument.
 
     A span runs up to the next program change, the last one to the part's end. In a span of no
-    length there are just the notes of no length.
+    length there are just the notes of no length, and not even these where music21's comparison
+    of a rounded with an exact time takes the span for a longer one.
     """
     if not part.programs:
         return ()
@@ -244,7 +245,7 @@ def _places_of(part: _Part, name: str | None) -> Iterable[int]:
         first = bisect_left(part.onsets, start)
         if start < end:
             places.update(dict.fromkeys(range(first, bisect_left(part.onsets, end))))
-        elif start != last_empty:  # once each, however many changes there are at one time
+        elif start != last_empty and not rounds_up(start):  # once, however many changes there are
             last_empty = start
             stop = bisect_right(part.onsets, start)
             empty = (place for place in range(first, stop) if not part.lengths[place])

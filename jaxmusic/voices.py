@@ -112,15 +112,17 @@ def _float_end(onset: int, length: int) -> float:
     return onset / TWELFTHS + length / TWELFTHS
 
 
+def rounds_up(onset: int) -> bool:
+    """Whether the float nearest to an onset, in quarters, is above it (as for 5/3)."""
+    numerator, denominator = (onset / TWELFTHS).as_integer_ratio()
+    return numerator * TWELFTHS > onset * denominator
+
+
 def _float_at_most(onset: int) -> float:
     """The greatest float that is not above the exact onset, in quarters.
 
-    A voice's end is rounded and onsets are exact, so a voice whose end was rounded up (5/3) is
-    still taken at that very onset.
+    A voice's end is rounded and onsets are exact, so a voice whose end was rounded up is still
+    taken at that very onset.
     """
-    rounded = onset / TWELFTHS
-    if onset % 3:
-        numerator, denominator = rounded.as_integer_ratio()
-        if numerator * TWELFTHS > onset * denominator:
-            return math.nextafter(rounded, -math.inf)
-    return rounded
+    nearest = onset / TWELFTHS
+    return math.nextafter(nearest, -math.inf) if rounds_up(onset) else nearest

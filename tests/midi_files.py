@@ -1,0 +1,18 @@
+"""Small MIDI files for the tests to train on."""
+
+from pathlib import Path
+
+import numpy as np
+
+from jaxmusic.tokens import write_midi
+
+SCALE = ["C4", "D4", "E4", "F4", "G4", "A4", "B4", "C5", "0.4.7", "7.11.2", "5.9.0"]
+
+
+def write_song(path: Path, length: int, seed: int = 0) -> list[str]:
+    """Write a song of so many tokens; the tokens."""
+    rng = np.random.default_rng(seed)
+    tokens = [SCALE[place] for place in np.cumsum(rng.integers(-2, 3, length)) % len(SCALE)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_midi(tokens, path)
+    return tokens
