@@ -78,7 +78,7 @@ def _read_header(data: bytes) -> tuple[int, list[tuple[int, int]]]:
     except (EOFError, OSError, struct.error):
         if data[:4] != b"MThd":
             raise MidiError("it is not a MIDI file (no MThd at the start)") from None
-        raise MidiError("its header is cut off") from None
+        raise MidiError("its header is too short") from None
     if format_number not in (0, 1):  # mido gives it as a signed number, and the division below
         format_number &= 0xFFFF
         raise MidiError(f"it is a MIDI file of format {format_number}; only 0 and 1 are read")

@@ -18,7 +18,7 @@ import mido  # type: ignore[import-untyped]
 import pytest
 from hypothesis import HealthCheck, given, settings
 from midi_bytes import header
-from midi_files import damaged_files, dense_file, files, packed_files
+from random_midi import damaged_files, dense_file, files, packed_files
 
 from jaxmusic.classic import classic_tokens
 from jaxmusic.midi import MidiError, MidiScore
