@@ -2,7 +2,7 @@
 
 Each of a file's tracks that has notes goes through these steps:
 
-1. Notes that begin and end together become chords (`_gather`).
+1. Notes that begin and end together become chords (`gather`).
 2. All times are put on a grid of quarters and thirds of a quarter note (`to_grid`).
 3. In a track where notes begin together and end apart, notes are spread over voices, and those
    that fit into none are lost (`jaxmusic.voices`).
@@ -39,7 +39,7 @@ _CHORD = 1 << CLASS_COUNT
 _CLASS_BITS = [1 << pitch % CLASS_COUNT for pitch in range(PITCH_COUNT)]
 
 
-class _Gathered(NamedTuple):
+class Gathered(NamedTuple):
     """A track's notes and chords in ticks, in order of their onsets."""
 
     onsets: list[int]
@@ -76,7 +76,7 @@ def _name(sound: int) -> str:
     return chord_name(sound - _CHORD) if sound >= _CHORD else pitch_name(sound)
 
 
-def _gather(track: Track, ticks_per_quarter: int) -> _Gathered:
+def gather(track: Track, ticks_per_quarter: int) -> Gathered:
     """The track's notes, those that begin and end together gathered into chords.
 
     Notes are taken in the order they begin. Each that is in no chord yet is a head, and is
@@ -137,7 +137,7 @@ def _gather(track: Track, ticks_per_quarter: int) -> _Gathered:
         max(0, end - last) if end != last else ticks_per_quarter
         for end, last in zip(ends, last_onsets, strict=True)
     ]
-    return _Gathered(onsets, lengths, sounds, needs_voices)
+    return Gathered(onsets, lengths, sounds, needs_voices)
 
 
 def to_grid(ticks: Sequence[int], ticks_per_quarter: int) -> npt.NDArray[np.int64]:
@@ -162,7 +162,7 @@ def _to_parts(score: MidiScore, sounding: Iterable[Track]) -> list[_Part]:
     tempos = [mark.tick for mark in silent if mark.kind == TEMPO]
 
     # The grid costs little once a file, much once a track: all times go through it together.
-    gathered = [_gather(track, score.ticks_per_quarter) for track in sounding]
+    gathered = [gather(track, score.ticks_per_quarter) for track in sounding]
     ticks: list[int] = []
     for track, notes in zip(sounding, gathered, strict=True):
         ticks += notes.onsets
