@@ -80,7 +80,14 @@ def lay_out(
     The least motion is found over the whole row of chords (dynamic programming): inner voices
     that stay or step are what makes an accompaniment sound joined.
     """
-    options = [_layouts(harmony, low, top, voices) for harmony in harmonies]
+    options = []
+    for harmony in harmonies:
+        # A chord for which the room is too small may reach a little higher.
+        found = [layout for layout in (_layouts(harmony, low, top + more, voices)
+                                       for more in (0, 3, 6)) if layout]
+        if not found:
+            raise ValueError(f"no layout between {low} and {top} for {harmony}")
+        options.append(found[0])
     costs = [[_start_cost(layout, low, top) for layout in options[0]]]
     back: list[list[int]] = []
     for place in range(1, len(options)):
@@ -118,8 +125,6 @@ def _layouts(harmony: Harmony, low: int, top: int, voices: int) -> list[Layout]:
                 needed = set(harmony.classes) | {harmony.bass}
             if needed <= classes and upper[-1] - upper[0] <= 12:
                 found.append((bass, upper))
-    if not found:
-        raise ValueError(f"no layout between {low} and {top} for {harmony}")
     return found
 
 
@@ -181,7 +186,12 @@ FIGURES: dict[str, Figure] = {
     "jig": _figure("b_ 23", 2),
     "tarantella": _figure("b 123 123", 2),
     "harp": _figure("b 1 2 3", 1),
-    "minuet": _figure("b_ 23", 4),
+    "minuet": _figure("b 23 23", 4),
+    "walk": _figure("b 2 3", 4),
+    "sarabande": _figure("123 123_", 4),
+    "stridehigh": _figure("b 123", 2),
+    "bolero": _figure("b 123 123 b 123 123", 2),
+    "gallop": _figure("b_ 1 2", 1),
     "two": _figure("b_ 23_", 2),
 }
 
