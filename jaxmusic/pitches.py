@@ -17,7 +17,8 @@ _LOWEST_CHORD_ROOT = 48  # C3: written chords begin in its octave
 def pitch_name(pitch: int) -> str:
     """The name of a pitch: flats are "-", octave -1 holds pitch 0, so pitch 10 is "B--1".
 
-    Black keys have one spelling each, whatever the key signature says.
+    Black keys have one spelling each, whatever the key signature says. Two names stand for two
+    pitches: "E-1" is E of octave -1 or E flat of octave 1, and "B-1" likewise.
     """
     return f"{_CLASS_NAMES[pitch % CLASS_COUNT]}{pitch // CLASS_COUNT - 1}"
 
@@ -62,6 +63,7 @@ def _packed(members: list[int]) -> list[int]:
 def pitches_of(token: str) -> list[int]:
     """The pitches that sound for a token: the inverse of `pitch_name` and of `chord_name`.
 
+    "E-1" and "B-1" are taken for the flats of octave 1: the others are below any piano.
     A chord is voiced upwards in closed position, its first class in the octave from C3. A chord of
     one class gets its octave too, since alone it would be a note.
 
@@ -82,6 +84,7 @@ def pitches_of(token: str) -> list[int]:
 
 @functools.cache
 def _pitches_by_name() -> dict[str, int]:
+    # Of two pitches of one name the higher stays.
     return {pitch_name(pitch): pitch for pitch in range(PITCH_COUNT)}
 
 

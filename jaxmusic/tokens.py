@@ -134,7 +134,7 @@ class Vocabulary:
         except KeyError as error:
             raise ValueError(f"{error.args[0]!r} is not in the vocabulary") from None
 
-    def decode(self, ids: Iterable[int] | npt.NDArray[np.integer]) -> list[str]:
+    def decode(self, ids: Iterable[int | np.integer] | npt.NDArray[np.integer]) -> list[str]:
         """The tokens of the ids. Raises ValueError, naming it, for an id that has no token."""
         places = ids.tolist() if isinstance(ids, np.ndarray) else [int(place) for place in ids]
         for place in places:

@@ -23,7 +23,7 @@ from random_midi import damaged_files, dense_file, files, packed_files
 from jaxmusic.classic import classic_tokens
 from jaxmusic.midi import MidiError, MidiScore
 from jaxmusic.pitches import chord_name
-from jaxmusic.tokens import read_tokens
+from jaxmusic.tokens import read_tokens, write_midi
 from jaxmusic.track import read_loose_track
 
 FOLDER = os.environ.get("JAXMUSIC_MUSIC21", "")
@@ -143,6 +143,12 @@ def is_read_by_mido(data: bytes) -> bool:
     except Exception:  # mido has no exception of its own
         return False
     return True
+
+
+def test_written_tokens_are_read_back_by_music21(oracle: Oracle) -> None:
+    tokens = ["C4", "C4", "0.4.7", "C4", "9", "E-1", "0.4.7.8", "B-3", "G9", "C-1", "9", "9.0.4"]
+    write_midi(tokens, oracle.path)
+    assert oracle.tokens(oracle.path.read_bytes()) == tokens
 
 
 def test_chords_are_named_as_by_music21(oracle: Oracle) -> None:
