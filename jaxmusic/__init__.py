@@ -30,7 +30,7 @@ _HOMES = {
     "fit": "train",
 }
 
-__all__ = [  # noqa: PLE0604, RUF022 (by home, as the map above)
+__all__ = [  # noqa: RUF022 (by home, as the map above)
     "PRESETS",
     "Config",
     "Corpus",

@@ -5,7 +5,8 @@ import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -94,20 +95,25 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             raise self._failed(error) from error
 
-    def wait(self) -> None:
-        """Return when all is on disk.
+    def __enter__(self) -> Self:
+        return self
 
-        Raises CheckpointError when it could not be written.
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Wait until all is on disk, and let go of the folder.
+
+        Raises CheckpointError when the last save failed.
         """
         try:
             self._manager.wait_until_finished()
-        except (OSError, ValueError) as error:
-            raise self._failed(error) from error
-
-    def close(self) -> None:
-        """Wait, and let go of the folder."""
-        self.wait()
-        self._manager.close()
+        except (OSError, ValueError) as failure:
+            raise self._failed(failure) from failure
+        finally:
+            self._manager.close()
 
     def restore_latest(self, abstract: PyTree) -> Restored | None:
         """The newest checkpoint that is whole, as NumPy arrays; None when there is none at all.
@@ -168,5 +174,5 @@ def _crc32(state: PyTree) -> int:
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         array = np.ascontiguousarray(leaf)
         name = f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}"
-        crc = zlib.crc32(array.reshape(-1).view(np.uint8), zlib.crc32(name.encode(), crc))
+        crc = zlib.crc32(array.reshape(-1).view(np.uint8).data, zlib.crc32(name.encode(), crc))
     return crc

@@ -24,7 +24,7 @@ class ConfigError(UserError):
 class DataConfig:
     """What is learned from, and how it is cut into windows."""
 
-    # Folder of MIDI files (.mid, .midi, .kar; folders inside it too), prepared when training starts.
+    # Folder of MIDI files (.mid, .midi, .kar; folders inside it too), prepared at the start.
     midi_dir: str = "midi_songs"
     # A corpus made by prepare.py, instead of a folder of MIDI files.
     corpus: str | None = None
@@ -42,7 +42,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network: LSTM layers, then batch norm, dropout, dense, relu, batch norm, dropout, dense."""
+    """The network: LSTM layers, then dense ones, with batch norm and dropout between them."""
 
     # How a token enters: its id over the vocabulary's size as one number, or a learned vector.
     input: Literal["scalar", "embedding"] = "scalar"
@@ -101,8 +101,7 @@ class RunConfig:
 # What may change when a run goes on: nothing here alters what a step computes. (The folder or
 # corpus may have moved; that its content is the same is checked by its digest.)
 CHANGEABLE = frozenset(
-    {"midi_dir", "corpus", "epochs", "max_steps"}
-    | {f.name for f in dataclasses.fields(RunConfig)}
+    {"midi_dir", "corpus", "epochs", "max_steps"} | {f.name for f in dataclasses.fields(RunConfig)}
 )
 
 

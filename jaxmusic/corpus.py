@@ -74,7 +74,7 @@ class Corpus:
             tokens = np.load(folder / "tokens.npy", mmap_mode="r", allow_pickle=False)
             offsets = np.load(folder / "songs.npy", allow_pickle=False)
             vocabulary = Vocabulary.load(folder / "vocabulary.json")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise CorpusError(f"The corpus {folder} is damaged: {error}") from error
         counts = (len(tokens), len(offsets) - 1, len(vocabulary))
         told = (about["tokens"], about["songs"], about["distinct"])

@@ -96,8 +96,7 @@ def run_lstm(
     c' = sigmoid(f) c + sigmoid(i) tanh(g), h' = sigmoid(o) tanh(c').
     """
     batch, hidden = inputs.shape[0], recurrent_kernel.shape[0]
-    if carry is None:
-        carry = zero_carry(batch, hidden, inputs.dtype)
+    before = zero_carry(batch, hidden, inputs.dtype) if carry is None else carry
     # One product for all steps; only what depends on h is left to the loop.
     x_TxBx4H = dot(jnp.swapaxes(inputs, 0, 1), kernel, precision) + bias  # noqa: N806
 
@@ -110,10 +109,7 @@ def run_lstm(
 
         def recurrent_product(h: jax.Array) -> jax.Array:
             return jnp.concatenate(
-                [
-                    dot(h * masks[:, gate], gate_kernels[gate], precision)
-                    for gate in range(4)
-                ],
+                [dot(h * masks[:, gate], gate_kernels[gate], precision) for gate in range(4)],
                 axis=1,
             )
 
@@ -123,5 +119,5 @@ def run_lstm(
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return Carry(h, c), h
 
-    carry, h_TxBxH = lax.scan(step, carry, x_TxBx4H)  # noqa: N806
-    return jnp.swapaxes(h_TxBxH, 0, 1), carry
+    after, h_TxBxH = lax.scan(step, before, x_TxBx4H)  # noqa: N806
+    return jnp.swapaxes(h_TxBxH, 0, 1), after

@@ -1,5 +1,6 @@
 """The network: the notebooks' stack in Flax, and its two variations (input, objective)."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -81,7 +82,7 @@ class MusicLSTM(nnx.Module):
         self.lstm = nnx.List(
             [
                 LSTMLayer(before, after, precision=precision, rngs=rngs)
-                for before, after in zip(sizes, sizes[1:], strict=False)
+                for before, after in pairwise(sizes)
             ]
         )
 

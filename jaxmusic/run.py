@@ -1,5 +1,6 @@
 """A run's folder: settings, vocabulary, checkpoints, metrics. All that generating needs."""
 
+import json
 import os
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -10,12 +11,18 @@ import jax
 import numpy as np
 from flax import nnx
 
+from jaxmusic.atomic import write_atomic
 from jaxmusic.checkpoint import Checkpoints
-from jaxmusic.config import Config, load_config
+from jaxmusic.config import Config, ConfigError, differences, load_config, save_config
+from jaxmusic.corpus import Corpus
 from jaxmusic.errors import UserError
 from jaxmusic.model import MusicLSTM
+from jaxmusic.order import shuffled
 from jaxmusic.state import PyTree, abstract_state, model_structure
 from jaxmusic.tokens import Vocabulary
+from jaxmusic.windows import Windows
+
+PRIMES = 1024  # windows kept in the run, for generating to start from
 
 
 class RunError(UserError):
@@ -105,9 +112,44 @@ def _logits(
     return logits if logits.ndim == 2 else logits[:, -1]
 
 
-def open_run(
-    run_dir: str | os.PathLike[str], which: Literal["best", "latest"] = "best"
-) -> Run:
+def enter_run(folder: RunFolder, config: Config, corpus: Corpus, windows: Windows) -> None:
+    """Begin a run in its folder, or refuse to go on with one that is another training.
+
+    Raises ConfigError naming the settings that differ, RunError for another corpus.
+    """
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"--run-dir {folder.path} can't be made: {error.strerror}.") from error
+    if folder.config.exists():
+        theirs = load_config(folder.config)
+        if names := differences(config, theirs):
+            raise ConfigError(
+                f"{folder.path} holds a run with other settings ({', '.join(names)}): start the "
+                "command with the same ones, or give another --run-dir."
+            )
+        about = json.loads(folder.corpus.read_text(encoding="utf-8"))
+        if about["digest"] != corpus.digest:
+            raise RunError(
+                f"{folder.path} holds a run on another corpus ({about['tokens']:,} tokens, from "
+                f"{about['path']}): give that one, or another --run-dir."
+            )
+    else:
+        count = min(PRIMES, len(windows))
+        chosen = shuffled(np.arange(count), len(windows), seed=config.train.seed, epoch=2**32)
+        np.save(folder.primes, windows.gather(chosen)[0])
+        corpus.vocabulary.save(folder.vocabulary)
+        about = {
+            "path": str(corpus.path.resolve()),
+            "digest": corpus.digest,
+            "tokens": len(corpus.tokens),
+            "songs": len(corpus.offsets) - 1,
+        }
+        write_atomic(folder.corpus, json.dumps(about, indent=2) + "\n")
+    save_config(config, folder.config)  # last: it makes the folder a run
+
+
+def open_run(run_dir: str | os.PathLike[str], which: Literal["best", "latest"] = "best") -> Run:
     """Open a trained run, wherever its folder was copied.
 
     `best` is the checkpoint with the lowest loss (held-out, where songs are held out); as long
@@ -128,14 +170,13 @@ def open_run(
         raise RunError(f"The run {folder.path} is damaged: {error}") from error
     if not folder.checkpoints.is_dir():
         raise RunError(f"The run {folder.path} has no checkpoint yet: train it further.")
-    checkpoints = Checkpoints(folder.checkpoints, read_only=True)
     abstract = abstract_state(config, len(vocabulary))._asdict()
-    restored = (
-        checkpoints.restore_best(abstract)
-        if which == "best"
-        else checkpoints.restore_latest(abstract)
-    )
-    checkpoints.close()
+    with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+        restored = (
+            checkpoints.restore_best(abstract)
+            if which == "best"
+            else checkpoints.restore_latest(abstract)
+        )
     if restored is None:
         raise RunError(f"The run {folder.path} has no checkpoint yet: train it further.")
     return Run(
@@ -147,4 +188,3 @@ def open_run(
         batch_stats=restored.state["batch_stats"],
         primes=primes,
     )
-

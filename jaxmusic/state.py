@@ -39,7 +39,8 @@ def new_model(config: Config, vocabulary_size: int) -> MusicLSTM:
 
 def model_structure(config: Config, vocabulary_size: int) -> nnx.GraphDef[MusicLSTM]:
     """The network without its arrays: `nnx.merge` it with those of a state."""
-    return nnx.split(nnx.eval_shape(lambda: new_model(config, vocabulary_size)))[0]
+    abstract = nnx.eval_shape(lambda: new_model(config, vocabulary_size))
+    return nnx.graphdef(abstract)
 
 
 def new_optimizer(config: TrainConfig) -> optax.GradientTransformation:
@@ -50,12 +51,11 @@ def new_optimizer(config: TrainConfig) -> optax.GradientTransformation:
 def new_state(config: Config, vocabulary_size: int) -> TrainState:
     """The state before the first step."""
     model = new_model(config, vocabulary_size)
-    _, params, batch_stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-    params = nnx.to_pure_dict(params)
+    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     return TrainState(
         step=jnp.int32(0),
         params=params,
-        batch_stats=nnx.to_pure_dict(batch_stats),
+        batch_stats=nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)),
         optimizer=new_optimizer(config.train).init(params),
         loss_sum=jnp.float32(0),
         window_sum=jnp.float32(0),

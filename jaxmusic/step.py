@@ -19,7 +19,7 @@ def window_losses(logits: jax.Array, targets: jax.Array) -> jax.Array:
         logits: (batch, vocabulary), or (batch, window, vocabulary).
         targets: (batch,), or (batch, window) ids.
     """
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets.astype(jnp.int32))
+    losses: jax.Array = optax.softmax_cross_entropy_with_integer_labels(logits, targets.astype(jnp.int32))
     return losses if losses.ndim == 1 else losses.mean(axis=1)
 
 
@@ -37,15 +37,16 @@ def train_step(
     Rows of weight 0 count for nothing in the loss, the gradient and the batch statistics.
     """
     key = jax.random.fold_in(jax.random.key(seed), DROPOUT_STREAM)
-    windows = batch.weights.sum()
+    inputs, targets, weights = map(jnp.asarray, batch)
+    windows = weights.sum()
 
     def loss_of(params: PyTree) -> tuple[jax.Array, PyTree]:
         model = nnx.merge(structure, params, state.batch_stats)
-        masks = model.draw_masks(jax.random.fold_in(key, state.step), *batch.inputs.shape)
-        logits = model(batch.inputs, training=True, masks=masks, row_weights=batch.weights)
-        losses = window_losses(logits, batch.targets)
+        masks = model.draw_masks(jax.random.fold_in(key, state.step), *inputs.shape)
+        logits = model(inputs, training=True, masks=masks, row_weights=weights)
+        losses = window_losses(logits, targets)
         batch_stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-        return (losses * batch.weights).sum() / windows, batch_stats
+        return (losses * weights).sum() / windows, batch_stats
 
     (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
@@ -65,5 +66,6 @@ def eval_step(
     params: PyTree, batch_stats: PyTree, batch: Batch, *, structure: nnx.GraphDef[MusicLSTM]
 ) -> jax.Array:
     """The loss in evaluation mode, summed over the batch's windows, ()."""
-    logits = nnx.merge(structure, params, batch_stats)(batch.inputs)
-    return (window_losses(logits, batch.targets) * batch.weights).sum()
+    inputs, targets, weights = map(jnp.asarray, batch)
+    logits = nnx.merge(structure, params, batch_stats)(inputs)
+    return (window_losses(logits, targets) * weights).sum()

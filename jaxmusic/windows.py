@@ -85,7 +85,7 @@ class Feed:
     def __init__(
         self, windows: Windows, batch_size: int, *, seed: int, rows: int | None = None
     ) -> None:
-        """`rows` of a batch, at least `batch_size`: the rest is filled up, for the devices' sake."""
+        """`rows` are those of a batch, `batch_size` or more: devices share them evenly."""
         self.windows = windows
         self.batch_size = batch_size
         self.rows = rows or batch_size

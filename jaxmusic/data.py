@@ -1,0 +1,78 @@
+"""What a training reads: the corpus of its settings, cut into windows."""
+
+import numpy as np
+
+from jaxmusic.config import Config, ConfigError
+from jaxmusic.console import Console
+from jaxmusic.corpus import Corpus, default_corpus_dir, prepare, summary
+from jaxmusic.errors import UserError
+from jaxmusic.windows import Windows, held_out_songs, stretches
+
+
+class DataError(UserError):
+    """No windows can be cut as the settings ask."""
+
+
+def open_corpus(config: Config, console: Console) -> Corpus:
+    """The corpus that the settings name, prepared first where they name a folder of MIDI.
+
+    Raises ConfigError for a corpus of another scheme, CorpusError for one that can't be used.
+    """
+    if config.data.corpus is not None:
+        corpus = Corpus.open(config.data.corpus)
+        if corpus.vocabulary.scheme != config.data.scheme:
+            raise ConfigError(
+                f"--corpus {corpus.path} is of the scheme {corpus.vocabulary.scheme}, not of "
+                f"--scheme {config.data.scheme}: prepare one, or give that scheme."
+            )
+    else:
+        with console:
+            corpus = prepare(
+                config.data.midi_dir,
+                default_corpus_dir(config.data.midi_dir, config.data.scheme),
+                scheme=config.data.scheme,
+                workers=config.run.workers,
+                progress=lambda done, total: console.show(done, total, "MIDI files read"),
+            )
+    for line in summary(corpus):
+        console.say(line)
+    return corpus
+
+
+def cut_windows(config: Config, corpus: Corpus, console: Console) -> tuple[Windows, Windows | None]:
+    """The windows to train on, and those of the songs held out (None: no songs are).
+
+    Raises DataError where there would be none.
+    """
+    data = config.data
+    held = held_out_songs(corpus.songs, data.held_out, seed=config.train.seed)
+
+    def cut(chosen: np.ndarray) -> Windows:
+        return Windows(
+            corpus.tokens,
+            stretches(corpus.offsets, chosen, across_songs=data.across_songs),
+            data.window,
+            stride=data.stride,
+            objective=config.model.objective,
+        )
+
+    windows = cut(~held)
+    lengths = np.diff(corpus.offsets)
+    if not data.across_songs and (short := int((lengths <= data.window).sum())):
+        console.say(f"{short:,} songs are shorter than a window and its target: not used")
+    if len(windows) == 0:
+        longest = int(lengths.max()) if not data.across_songs else int(lengths[~held].sum())
+        raise DataError(
+            f"No window fits: --window {data.window} needs {data.window + 1} tokens in one piece, "
+            f"and the longest has {longest}; give more music or a smaller --window."
+        )
+    if not held.any():
+        return windows, None
+    held_out = cut(held)
+    if len(held_out) == 0:
+        raise DataError(
+            f"--held-out {data.held_out} keeps {int(held.sum())} songs out, all too short for a "
+            f"--window of {data.window}: hold out more, or give a smaller window."
+        )
+    console.say(f"{int(held.sum()):,} songs held out, {len(held_out):,} windows")
+    return windows, held_out

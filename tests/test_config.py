@@ -1,0 +1,106 @@
+"""Settings, presets, JSON."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from jaxmusic.config import (
+    CHANGEABLE,
+    PRESETS,
+    Config,
+    ConfigError,
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+    differences,
+    flag,
+    load_config,
+    save_config,
+)
+
+
+def test_classic_is_the_notebook() -> None:
+    classic = PRESETS["classic"]
+    assert classic.data == DataConfig(window=100, stride=1, across_songs=True, held_out=0)
+    assert classic.model == ModelConfig(
+        input="scalar", hidden_size=512, layers=3, dense_size=256, dropout=0.3,
+        recurrent_dropout=0.3, objective="last",
+    )  # fmt: skip
+    assert classic.train == TrainConfig(epochs=200, batch_size=128, learning_rate=1e-3)
+    other = PRESETS["classic-64"]
+    assert (other.train.epochs, other.train.batch_size) == (100, 64)
+    assert other == dataclasses.replace(classic, train=other.train)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_sound_and_survive_json(preset: str, tmp_path: Path) -> None:
+    PRESETS[preset].check()
+    save_config(PRESETS[preset], tmp_path / "config.json")
+    assert load_config(tmp_path / "config.json") == PRESETS[preset]
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ("data", "window", 0),
+        ("data", "stride", -1),
+        ("data", "held_out", 1.0),
+        ("model", "hidden_size", 0),
+        ("model", "layers", 0),
+        ("model", "dropout", 1.0),
+        ("model", "recurrent_dropout", -0.1),
+        ("train", "epochs", 0),
+        ("train", "batch_size", 0),
+        ("train", "learning_rate", 0.0),
+        ("train", "learning_rate", float("nan")),
+        ("train", "seed", -1),
+        ("train", "max_steps", 0),
+        ("run", "devices", 0),
+        ("run", "workers", 0),
+        ("run", "log_steps", 0),
+        ("run", "checkpoint_minutes", 0.0),
+    ],
+)
+def test_values_out_of_range_are_named(part: str, field: str, value: float) -> None:
+    config = Config()
+    changed = dataclasses.replace(getattr(config, part), **{field: value})
+    with pytest.raises(ConfigError, match=f"{flag(field)} is {value}"):
+        dataclasses.replace(config, **{part: changed}).check()
+
+
+def test_only_what_changes_no_step_may_change() -> None:
+    ours = Config()
+    for part in dataclasses.fields(Config):
+        for field in dataclasses.fields(getattr(ours, part.name)):
+            inner = dataclasses.replace(getattr(ours, part.name), **{field.name: "other"})
+            theirs = dataclasses.replace(ours, **{part.name: inner})
+            expected = [] if field.name in CHANGEABLE else [field.name]
+            assert differences(ours, theirs) == expected
+    assert {"epochs", "checkpoint_minutes", "log_steps", "devices", "run_dir"} <= CHANGEABLE
+    assert not {"seed", "batch_size", "window", "hidden_size", "precision"} & CHANGEABLE
+
+
+def test_field_names_are_unique_over_all_parts() -> None:
+    """Flags carry no prefix, and differences are told by the field's name alone."""
+    parts = (DataConfig, ModelConfig, TrainConfig, RunConfig)
+    names = [field.name for part in parts for field in dataclasses.fields(part)]
+    assert len(names) == len(set(names))
+
+
+def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    with pytest.raises(ConfigError, match=r"config\.json"):
+        load_config(path)
+    for text in ("{", "[]", '{"format": 99}', '{"format": 1}'):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=r"config\.json"):
+            load_config(path)
+    save_config(Config(), path)
+    document = json.loads(path.read_text())
+    document["model"]["unknown"] = 1
+    path.write_text(json.dumps(document))
+    with pytest.raises(ConfigError, match="unknown"):
+        load_config(path)

@@ -1,0 +1,270 @@
+"""The network against Keras, at the same weights and with the same dropout masks."""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from keras_oracle import KerasOracle, keras
+
+from jaxmusic.config import PRESETS, Config, ModelConfig, TrainConfig
+from jaxmusic.model import MusicLSTM
+from jaxmusic.state import (
+    PyTree,
+    TrainState,
+    abstract_state,
+    model_structure,
+    new_optimizer,
+    new_state,
+)
+from jaxmusic.step import train_step, window_losses
+from jaxmusic.tokens import Vocabulary, read_tokens
+from jaxmusic.windows import Batch, Feed, Windows
+
+VOCABULARY, WINDOW, BATCH = 37, 12, 24
+SMALL = {"hidden_size": 24, "dense_size": 16, "embedding_size": 8}
+MODELS = {
+    "notebook": ModelConfig(**SMALL),  # type: ignore[arg-type]
+    "embedding": ModelConfig(input="embedding", layers=2, **SMALL),  # type: ignore[arg-type]
+    "every": ModelConfig(objective="every", layers=2, **SMALL),  # type: ignore[arg-type]
+    "no dropout": ModelConfig(dropout=0, recurrent_dropout=0, layers=1, **SMALL),  # type: ignore[arg-type]
+}
+
+
+def shaken(tree: PyTree, seed: int) -> PyTree:
+    """The tree with every number moved, so that zeros and ones hide no mistake."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: leaf * rng.uniform(0.7, 1.3, leaf.shape).astype(np.float32)
+        + rng.uniform(-0.1, 0.1, leaf.shape).astype(np.float32),
+        tree,
+    )
+
+
+def small_batch(config: ModelConfig, rows: int = BATCH) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(5)
+    shape = (rows, WINDOW) if config.objective == "every" else (rows,)
+    return rng.integers(0, VOCABULARY, (rows, WINDOW)), rng.integers(0, VOCABULARY, shape)
+
+
+class Pair:
+    """Our network and Keras's, at the same weights."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = Config(model=config)
+        state = new_state(self.config, VOCABULARY)
+        self.params = shaken(state.params, 1)
+        self.batch_stats = jax.tree.map(jnp.abs, shaken(state.batch_stats, 2))
+        self.structure = model_structure(self.config, VOCABULARY)
+        self.oracle = KerasOracle(config, VOCABULARY, WINDOW)
+        self.oracle.set_weights(self.params, self.batch_stats)
+
+    @property
+    def model(self) -> MusicLSTM:
+        merged: MusicLSTM = nnx.merge(self.structure, self.params, self.batch_stats)
+        return merged
+
+
+@pytest.fixture(params=MODELS)
+def pair(request: pytest.FixtureRequest) -> Pair:
+    return Pair(MODELS[request.param])
+
+
+def assert_trees_close(ours: PyTree, theirs: PyTree, *, relative: float) -> None:
+    """Each array within `relative` of the other's largest value."""
+    ours_flat = jax.tree_util.tree_leaves_with_path(ours)
+    theirs_flat = jax.tree_util.tree_leaves_with_path(theirs)
+    assert [path for path, _ in ours_flat] == [path for path, _ in theirs_flat]
+    for (path, left), (_, right) in zip(ours_flat, theirs_flat, strict=True):
+        scale = np.abs(right).max()
+        error = np.abs(np.asarray(left) - np.asarray(right)).max()
+        assert error <= relative * scale + 1e-9, f"{jax.tree_util.keystr(path)}: {error} of {scale}"
+
+
+def test_evaluation_outputs_equal_keras(pair: Pair) -> None:
+    ids, _ = small_batch(pair.config.model)
+    ours = jax.nn.softmax(pair.model(jnp.asarray(ids)))
+    theirs = pair.oracle.model(pair.oracle.inputs(ids), training=False)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_training_outputs_and_moving_averages_equal_keras(pair: Pair) -> None:
+    ids, _ = small_batch(pair.config.model)
+    model = pair.model
+    masks = model.draw_masks(jax.random.key(3), *ids.shape)
+    ours = jax.nn.softmax(model(jnp.asarray(ids), training=True, masks=masks))
+    pair.oracle.set_masks(masks)
+    theirs = pair.oracle.model(pair.oracle.inputs(ids), training=True)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+    assert_trees_close(stats, pair.oracle.moving_averages(), relative=1e-5)
+
+
+def keras_gradients(pair: Pair, ids: np.ndarray, targets: np.ndarray) -> tuple[float, PyTree]:
+    model = pair.oracle.model
+    trainable = [variable.value for variable in model.trainable_variables]
+    fixed = [variable.value for variable in model.non_trainable_variables]
+
+    def loss_of(trainable: list[jax.Array]) -> jax.Array:
+        outputs, _ = model.stateless_call(
+            trainable, fixed, pair.oracle.inputs(ids), training=True
+        )
+        one_hot = jax.nn.one_hot(targets, VOCABULARY)
+        return keras.losses.CategoricalCrossentropy()(one_hot, outputs)
+
+    loss, gradients = jax.jit(jax.value_and_grad(loss_of))(trainable)
+    return float(loss), pair.oracle.in_our_order(gradients)
+
+
+def test_loss_and_gradients_equal_keras(pair: Pair) -> None:
+    ids, targets = small_batch(pair.config.model)
+    masks = pair.model.draw_masks(jax.random.key(4), *ids.shape)
+
+    def loss_of(params: PyTree) -> jax.Array:
+        model = nnx.merge(pair.structure, params, pair.batch_stats)
+        logits = model(jnp.asarray(ids), training=True, masks=masks)
+        return window_losses(logits, jnp.asarray(targets)).mean()
+
+    loss, gradients = jax.jit(jax.value_and_grad(loss_of))(pair.params)
+    pair.oracle.set_masks(masks)
+    keras_loss, keras_tree = keras_gradients(pair, ids, targets)
+    assert float(loss) == pytest.approx(keras_loss, rel=1e-4)
+    assert_trees_close(gradients, keras_tree, relative=1e-4)
+
+
+def test_fifty_rmsprop_steps_follow_keras() -> None:
+    """The notebook's own loss curve, on real windows, without dropout."""
+    songs = Path(__file__).parent.parent / "midi_songs"
+    tokens = [token for path in sorted(songs.glob("*.mid"))[:6] for token in read_tokens(path)]
+    vocabulary = Vocabulary.of(tokens)
+    stream = vocabulary.encode(tokens)
+    windows = Windows(stream, [(0, len(stream))], 100)
+    feed = Feed(windows, 32, seed=1)
+    config = Config(
+        model=ModelConfig(hidden_size=64, dense_size=48, dropout=0, recurrent_dropout=0)
+    )
+    state = new_state(config, len(vocabulary))
+    oracle = KerasOracle(config.model, len(vocabulary), 100)
+    oracle.set_weights(state.params, state.batch_stats)
+    oracle.model.compile(optimizer=keras.optimizers.RMSprop(), loss="categorical_crossentropy")
+    step = jax.jit(
+        partial(
+            train_step,
+            structure=model_structure(config, len(vocabulary)),
+            optimizer=new_optimizer(config.train),
+            seed=0,
+            steps_per_epoch=feed.steps_per_epoch,
+        )
+    )
+    ours, theirs = [], []
+    for number in range(50):
+        batch = feed.batch(number)
+        state, loss = step(state, batch)
+        ours.append(float(loss))
+        one_hot = np.eye(len(vocabulary), dtype=np.float32)[batch.targets]
+        oracle.model.reset_metrics()
+        theirs.append(float(oracle.model.train_on_batch(oracle.inputs(batch.inputs), one_hot)))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3)
+    assert ours[-1] < ours[0] - 0.5  # it did learn something
+
+
+def test_classic_has_the_notebooks_size() -> None:
+    """5,477,735 parameters at 359 tokens, moving averages included, as Keras counts them."""
+    state = abstract_state(PRESETS["classic"], 359)
+    leaves = jax.tree.leaves((state.params, state.batch_stats))
+    assert sum(leaf.size for leaf in leaves) == 5_477_735
+
+
+def test_initial_values_are_distributed_as_keras_draws_them() -> None:
+    config = Config(model=ModelConfig(hidden_size=96, dense_size=80, layers=2))
+    ours = new_state(config, 50).params
+    oracle = KerasOracle(config.model, 50, 10)
+    theirs = oracle.in_our_order([v.value for v in oracle.model.trainable_variables])
+    ours_flat = jax.tree_util.tree_leaves_with_path(ours)
+    theirs_flat = jax.tree_util.tree_leaves_with_path(theirs)
+    for (path, left), (_, right) in zip(ours_flat, theirs_flat, strict=True):
+        name = jax.tree_util.keystr(path)
+        if np.asarray(right).ndim == 1:  # biases, scales: fixed values
+            np.testing.assert_array_equal(left, right, err_msg=name)
+            continue
+        # Uniform over the same range: the same bounds, mean and deviation.
+        sigma = np.std(right)
+        assert np.std(left) == pytest.approx(sigma, rel=0.1), name
+        assert np.abs(np.mean(left)) < 5 * sigma / np.sqrt(right.size), name
+        if "recurrent" not in name:
+            assert np.abs(left).max() == pytest.approx(np.abs(right).max(), rel=0.02), name
+    for layer in range(2):
+        kernel = np.asarray(ours["lstm"][layer]["recurrent_kernel"])
+        np.testing.assert_allclose(kernel @ kernel.T, np.eye(96), atol=1e-5)
+
+
+def test_masks_keep_the_share_and_the_mean() -> None:
+    model = Pair(MODELS["notebook"]).model
+    masks = model.draw_masks(jax.random.key(0), 500, WINDOW)
+    assert masks.recurrent[-1] is None  # the last LSTM layer has none
+    for mask in (*masks.recurrent[:-1], masks.dense, masks.output):
+        assert mask is not None
+        values = np.unique(np.asarray(mask))
+        np.testing.assert_allclose(values, [0, 1 / 0.7], rtol=1e-6)
+        assert np.mean(mask) == pytest.approx(1, abs=0.03)
+    assert masks.recurrent[0] is not None
+    assert masks.recurrent[0].shape == (500, 4, 24)
+    gates = np.asarray(masks.recurrent[0]) > 0
+    assert np.mean(gates[:, 0] == gates[:, 1]) == pytest.approx(0.58, abs=0.03)  # independent
+
+
+def test_a_rows_masks_do_not_depend_on_the_batch_size() -> None:
+    model = Pair(MODELS["every"]).model
+    many = model.draw_masks(jax.random.key(7), 12, WINDOW)
+    few = model.draw_masks(jax.random.key(7), 5, WINDOW)
+    for left, right in zip(jax.tree.leaves(many), jax.tree.leaves(few), strict=True):
+        np.testing.assert_array_equal(left[:5], right)
+
+
+@pytest.mark.parametrize("name", ["notebook", "every"])
+def test_filling_rows_count_for_nothing(name: str) -> None:
+    """A step on 9 windows equals one on the same 9 and 7 rows of filling."""
+    config = Config(model=MODELS[name])
+    ids, targets = small_batch(config.model, 16)
+    step = partial(
+        train_step,
+        structure=model_structure(config, VOCABULARY),
+        optimizer=new_optimizer(TrainConfig()),
+        seed=3,
+        steps_per_epoch=10,
+    )
+
+    def after(rows: int, counted: int) -> tuple[TrainState, jax.Array]:
+        weights = (np.arange(rows) < counted).astype(np.float32)
+        batch = Batch(ids[:rows], targets[:rows], weights)
+        return jax.jit(step)(new_state(config, VOCABULARY), batch)
+
+    (plain, plain_loss), (filled, filled_loss) = after(9, 9), after(16, 9)
+    assert float(plain_loss) == pytest.approx(float(filled_loss), rel=1e-6)
+    assert_trees_close(plain.batch_stats, filled.batch_stats, relative=1e-6)
+    assert_trees_close(plain.params, filled.params, relative=1e-4)
+    assert float(filled.window_sum) == 9
+
+
+def test_recurring_in_two_parts_equals_one() -> None:
+    model = Pair(MODELS["every"]).model
+    ids = jnp.asarray(small_batch(MODELS["every"])[0])
+    whole, _ = model.recur(ids)
+    first, carries = model.recur(ids[:, :5])
+    second, _ = model.recur(ids[:, 5:], carries=carries)
+    np.testing.assert_allclose(jnp.concatenate([first, second], axis=1), whole, atol=1e-6)
+
+
+def test_bf16_stays_near_f32() -> None:
+    ids, _ = small_batch(MODELS["notebook"])
+    logits = []
+    for precision in ("f32", "bf16"):
+        config = Config(model=MODELS["notebook"], train=TrainConfig(precision=precision))
+        state = new_state(config, VOCABULARY)
+        model = nnx.merge(model_structure(config, VOCABULARY), state.params, state.batch_stats)
+        logits.append(np.asarray(model(jnp.asarray(ids))))
+    assert logits[0].dtype == logits[1].dtype == np.float32
+    assert 0 < np.abs(logits[0] - logits[1]).max() < 0.05 * np.abs(logits[0]).max()

@@ -1,0 +1,282 @@
+"""Training, stopping and going on."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from midi_files import write_song
+
+from jaxmusic.checkpoint import Checkpoints
+from jaxmusic.config import Config, ConfigError, DataConfig, ModelConfig, RunConfig, TrainConfig
+from jaxmusic.console import Console
+from jaxmusic.corpus import prepare
+from jaxmusic.data import DataError
+from jaxmusic.metrics import LossError
+from jaxmusic.run import Run, RunError, open_run
+from jaxmusic.state import abstract_state
+from jaxmusic.train import fit
+
+TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
+STEPS_PER_EPOCH = 9  # 4 songs of 60 tokens in a row, windows of 10: 230 of them, 26 a step
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("songs")
+    for number in range(4):
+        write_song(folder / f"{number}.mid", 60, seed=number)
+    return prepare(folder, folder / "corpus", workers=1).path
+
+
+def small_config(corpus: Path, run_dir: Path, epochs: int = 2) -> Config:
+    """With dropout on: what is resumed must resume that too."""
+    return Config(
+        data=DataConfig(corpus=str(corpus), window=10),
+        model=ModelConfig(hidden_size=8, dense_size=6, layers=2),
+        train=TrainConfig(epochs=epochs, batch_size=26),
+        run=RunConfig(run_dir=str(run_dir), log_steps=2, compilation_cache=False),
+    )
+
+
+@pytest.fixture
+def config(corpus: Path, tmp_path: Path) -> Config:
+    return small_config(corpus, tmp_path / "run")
+
+
+def changed(config: Config, part: str, **values: Any) -> Config:
+    return dataclasses.replace(
+        config, **{part: dataclasses.replace(getattr(config, part), **values)}
+    )
+
+
+def rows_of(run_dir: str | Path | None) -> list[dict[str, Any]]:
+    assert run_dir is not None
+    lines = (Path(run_dir) / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    for row in rows:
+        row.pop("windows_per_second", None)  # the one thing that no two runs share
+    return rows
+
+
+def assert_same_run(left: str | Path | None, right: str | Path | None) -> None:
+    """Bit for bit: all of the latest state, the best checkpoint, the metrics."""
+    assert left is not None and right is not None
+    states = []
+    for run_dir in (left, right):
+        run = open_run(run_dir)
+        abstract = abstract_state(run.config, len(run.vocabulary))._asdict()
+        with Checkpoints(Path(run_dir) / "checkpoints", read_only=True) as checkpoints:
+            latest = checkpoints.restore_latest(abstract)
+        assert latest is not None
+        states.append((latest.step, latest.state, run.step, run.params, run.batch_stats))
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    assert rows_of(left) == rows_of(right)
+
+
+def test_training_learns_and_keeps_the_best(config: Config) -> None:
+    config = changed(config, "train", epochs=12, learning_rate=3e-3)
+    run = fit(config)
+    epochs = [row for row in rows_of(config.run.run_dir) if "epoch_loss" in row]
+    losses = [row["epoch_loss"] for row in epochs]
+    assert [row["step"] for row in epochs] == [STEPS_PER_EPOCH * (n + 1) for n in range(12)]
+    assert losses[-1] < losses[0] - 0.2
+    assert run.step == epochs[int(np.argmin(losses))]["step"]
+    assert isinstance(run.params["lstm"][0]["kernel"], np.ndarray)
+
+
+def test_the_epochs_loss_is_the_mean_over_its_windows(config: Config) -> None:
+    """Over windows, not over batches: the last batch of an epoch is smaller."""
+    config = changed(changed(config, "run", log_steps=1), "train", epochs=2)
+    fit(config)
+    rows = rows_of(config.run.run_dir)
+    sizes = np.array([26] * 8 + [22])
+    assert sizes.sum() == 230
+    for epoch in (1, 2):
+        losses = [row["loss"] for row in rows if row["epoch"] == epoch and "loss" in row]
+        (told,) = [r["epoch_loss"] for r in rows if r["epoch"] == epoch and "epoch_loss" in r]
+        assert told == pytest.approx((losses * sizes).sum() / 230, rel=1e-6)
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 4])
+def test_a_run_in_two_parts_equals_one_in_one(
+    config: Config, tmp_path: Path, stop_after: int
+) -> None:
+    whole = changed(config, "run", run_dir=str(tmp_path / "whole"))
+    fit(whole)
+    fit(changed(config, "train", max_steps=stop_after))
+    fit(config)
+    assert_same_run(whole.run.run_dir, config.run.run_dir)
+
+
+def test_more_epochs_go_on_from_the_end(config: Config, tmp_path: Path) -> None:
+    whole = changed(
+        changed(config, "run", run_dir=str(tmp_path / "whole")), "train", epochs=3
+    )
+    fit(whole)
+    fit(changed(config, "train", epochs=1))
+    fit(changed(config, "train", epochs=3))
+    assert_same_run(whole.run.run_dir, config.run.run_dir)
+    assert fit(whole).step > 0  # finished: nothing to do, and no error
+
+
+def test_other_settings_are_refused_by_name(config: Config) -> None:
+    fit(changed(config, "train", max_steps=1))
+    with pytest.raises(ConfigError, match=r"other settings \(hidden_size\)"):
+        fit(changed(config, "model", hidden_size=9))
+    with pytest.raises(ConfigError, match=r"other settings \(window, batch_size, seed\)"):
+        fit(changed(changed(config, "train", seed=1, batch_size=2), "data", window=9))
+
+
+def test_another_corpus_is_refused(config: Config, tmp_path: Path) -> None:
+    fit(changed(config, "train", max_steps=1))
+    write_song(tmp_path / "other" / "a.mid", 90)
+    other = prepare(tmp_path / "other", tmp_path / "corpus", workers=1).path
+    with pytest.raises(RunError, match="another corpus"):
+        fit(changed(config, "data", corpus=str(other)))
+
+
+def test_a_corpus_that_moved_is_the_same(config: Config, corpus: Path, tmp_path: Path) -> None:
+    fit(changed(config, "train", max_steps=1))
+    (tmp_path / "moved").mkdir()
+    for path in corpus.iterdir():
+        (tmp_path / "moved" / path.name).write_bytes(path.read_bytes())
+    fit(changed(changed(config, "data", corpus=str(tmp_path / "moved")), "train", max_steps=2))
+
+
+def test_held_out_songs_choose_the_best(config: Config) -> None:
+    config = changed(changed(config, "data", held_out=0.3), "train", epochs=4)
+    run = fit(config)
+    epochs = [row for row in rows_of(config.run.run_dir) if "epoch_loss" in row]
+    losses = [row["held_out_loss"] for row in epochs]
+    assert run.step == epochs[int(np.argmin(losses))]["step"]
+    assert len(set(losses)) == 4
+
+
+def test_songs_shorter_than_a_window_are_told(config: Config) -> None:
+    with pytest.raises(DataError, match="--window 60 needs 61 tokens .* longest has 60"):
+        fit(changed(config, "data", window=60, across_songs=False))
+    with pytest.raises(DataError, match="--window 240 needs 241 tokens .* longest has 240"):
+        fit(changed(config, "data", window=240))
+
+
+def test_a_loss_that_is_no_number_stops_and_is_not_saved(config: Config) -> None:
+    with pytest.raises(LossError, match=r"The loss is (nan|inf) in epoch \d+, step \d+"):
+        fit(changed(config, "train", learning_rate=1e38))
+    if (Path(str(config.run.run_dir)) / "checkpoints").exists():
+        for step in (Path(str(config.run.run_dir)) / "checkpoints").iterdir():
+            assert int(step.name) < 5
+
+
+def test_more_devices_than_there_are_is_refused(config: Config) -> None:
+    with pytest.raises(ConfigError, match="--devices 99: there are 1 here"):
+        fit(changed(config, "run", devices=99))
+
+
+# Whole processes, stopped from outside.
+
+
+def command(config: Config, **flags: Any) -> list[str]:
+    given = {
+        "corpus": config.data.corpus, "window": config.data.window,
+        "hidden-size": config.model.hidden_size, "dense-size": config.model.dense_size,
+        "layers": config.model.layers, "epochs": config.train.epochs,
+        "batch-size": config.train.batch_size, "run-dir": config.run.run_dir,
+        "log-steps": config.run.log_steps, **flags,
+    }  # fmt: skip
+    pairs = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    return [sys.executable, str(TRAIN), "classic", *pairs, "--no-compilation-cache"]
+
+
+def rows_written(run_dir: str | None) -> int:
+    assert run_dir is not None
+    path = Path(run_dir) / "metrics.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """A run of 150 epochs that nothing stopped."""
+    config = small_config(corpus, tmp_path_factory.mktemp("runs") / "whole", epochs=150)
+    subprocess.run(command(config), capture_output=True, timeout=300, check=True)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
+def test_a_stopped_process_goes_on_bit_for_bit(
+    uninterrupted: Config, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    config = changed(uninterrupted, "run", run_dir=str(tmp_path / "run"))
+    flags = {"checkpoint-minutes": 0.005}
+    with subprocess.Popen(
+        command(config, **flags), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        wait_for(lambda: rows_written(config.run.run_dir) > 20, process)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == code, output
+    if number != signal.SIGKILL:
+        assert "Stopped and saved after step" in output
+    again = subprocess.run(
+        command(config, **flags), capture_output=True, text=True, timeout=300, check=True
+    )
+    gone_on = re.search(r"Going on with .* after step ([\d,]+)\.", again.stdout)
+    assert gone_on and 0 < int(gone_on[1].replace(",", "")) < 150 * STEPS_PER_EPOCH
+
+    assert_same_run(uninterrupted.run.run_dir, config.run.run_dir)
+
+
+def test_eight_devices_equal_one(config: Config, tmp_path: Path) -> None:
+    """26 rows on 8 devices: filled up to 32."""
+    losses, runs = [], []
+    for devices in (1, 8):
+        run_dir = tmp_path / f"devices-{devices}"
+        there = changed(config, "run", run_dir=str(run_dir), log_steps=1)
+        subprocess.run(
+            command(there, epochs=4),
+            env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"},
+            capture_output=True, timeout=300, check=True,
+        )  # fmt: skip
+        losses.append([row["loss"] for row in rows_of(run_dir) if "loss" in row])
+        runs.append(open_run(run_dir, "latest"))
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    assert len(losses[0]) == 4 * STEPS_PER_EPOCH
+
+    def arrays(run: Run) -> Any:
+        return (run.params, run.batch_stats)
+
+    jax.tree.map(
+        lambda left, right: np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-5),
+        arrays(runs[0]),
+        arrays(runs[1]),
+    )
+
+
+def test_the_console_tells_what_happens(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(changed(config, "data", held_out=0.3), console=Console())
+    output = capsys.readouterr().out
+    assert "1 songs held out" in output
+    assert re.search(r"epoch 1: loss \d\.\d+, held out \d\.\d+", output)
+    assert "7 steps an epoch" in output
