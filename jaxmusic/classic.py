@@ -14,6 +14,7 @@ and channel 10 is not special. Pedals, controllers, bends and texts have no infl
 """
 
 import functools
+import operator
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -187,8 +188,12 @@ def _to_parts(score: MidiScore, sounding: Iterable[Track]) -> list[_Part]:
                 onsets, lengths, sounds = (
                     _without(values, lost) for values in (onsets, lengths, sounds)
                 )
-        ends = [onset + length for onset, length in zip(onsets, lengths, strict=True)]
-        end = max((*ends, *marks, shared_end, 0 if parts else tempo_end))
+        end = max(
+            max(map(operator.add, onsets, lengths), default=0),
+            max(marks, default=0),
+            shared_end,
+            0 if parts else tempo_end,
+        )
         programs = [
             (onset, PROGRAM_NAMES.get(mark.value))
             for onset, mark in zip(marks, track.marks, strict=True)

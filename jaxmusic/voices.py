@@ -9,7 +9,6 @@ Times are in twelfths of a quarter. Notes stand in order of their onsets.
 """
 
 import heapq
-import math
 from bisect import bisect_left
 
 TWELFTHS = 12
@@ -27,8 +26,12 @@ def lost_notes(onsets: list[int], lengths: list[int]) -> list[int]:
     lost = []
     sounding: list[float] = []  # a heap of the ends of the notes that sound
     for place, (onset, length) in enumerate(zip(onsets, lengths, strict=True)):
-        limit = _float_at_most(onset)
-        while sounding and sounding[0] <= limit:
+        now = onset / TWELFTHS
+        # Ends are rounded and onsets exact: a voice whose end was rounded up to the float nearest
+        # to this very onset is still taken.
+        while sounding and (
+            sounding[0] < now or (sounding[0] == now and not rounds_up(onset))
+        ):
             heapq.heappop(sounding)
         if len(sounding) < capacity:
             heapq.heappush(sounding, _float_end(onset, length))
@@ -116,13 +119,3 @@ def rounds_up(onset: int) -> bool:
     """Whether the float nearest to an onset, in quarters, is above it (as for 5/3)."""
     numerator, denominator = (onset / TWELFTHS).as_integer_ratio()
     return numerator * TWELFTHS > onset * denominator
-
-
-def _float_at_most(onset: int) -> float:
-    """The greatest float that is not above the exact onset, in quarters.
-
-    A voice's end is rounded and onsets are exact, so a voice whose end was rounded up is still
-    taken at that very onset.
-    """
-    nearest = onset / TWELFTHS
-    return math.nextafter(nearest, -math.inf) if rounds_up(onset) else nearest
