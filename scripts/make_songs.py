@@ -1,29 +1,34 @@
 """Write the MIDI files of midi_songs/ from its sources and from the composing program's seeds."""
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
-from songwriting.catalogue import SOURCES, pieces
+import tyro
+from songwriting.catalogue import SOURCES, pieces, tables
 from songwriting.score import save
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=SOURCES.parent,
-                        help="the folder to write to (default: midi_songs/ itself)")
-    out: Path = parser.parse_args().out
-    out.mkdir(parents=True, exist_ok=True)
+@dataclass(frozen=True)
+class Flags:
+    out: Path = SOURCES.parent  # the folder to write to
+    tables: bool = False  # only print the README's tables of origins
+
+
+def main(flags: Flags) -> None:
+    if flags.tables:
+        print(tables(dict(pieces())))
+        return
+    flags.out.mkdir(parents=True, exist_ok=True)
     print(f"{'piece':42s} {'key':4s} {'metre':>5s} {'bars':>5s} {'notes':>6s}")
     count = notes = 0
     for name, score in pieces():
-        save(score, out / f"{name}.mid")
-        beats, unit = score.meter
-        print(f"{name:42s} {score.key:4s} {f'{beats}/{unit}':>5s} {score.bars:5d} "
-              f"{score.notes:6d}")
+        save(score, flags.out / f"{name}.mid")
+        meter = "/".join(map(str, score.meter))
+        print(f"{name:42s} {score.key:4s} {meter:>5s} {score.bars:5d} {score.notes:6d}")
         count += 1
         notes += score.notes
-    print(f"{count} pieces, {notes} notes, in {out}")
+    print(f"{count} pieces, {notes} notes, in {flags.out}")
 
 
 if __name__ == "__main__":
-    main()
+    main(tyro.cli(Flags, description=__doc__))

@@ -7,16 +7,7 @@ from random import Random
 
 from . import notation
 from .chorales import chorale, prelude
-from .counterpoint import (
-    FUGUE_MAJOR,
-    FUGUE_MINOR,
-    INVENTION_MAJOR,
-    INVENTION_MINOR,
-    Canon,
-    Weave,
-    canon,
-    weave_piece,
-)
+from .counterpoint import Canon, Weave, canon, weave_piece
 from .forms import Form, dance, ground, rondo, variations
 from .keys import Key
 from .manners import (
@@ -44,6 +35,7 @@ from .manners import (
     WALTZ,
     WALTZ_B,
 )
+from .plans import FUGUE_MAJOR, FUGUE_MINOR, INVENTION_MAJOR, INVENTION_MINOR
 from .score import Score
 
 SOURCES = Path(__file__).resolve().parents[2] / "midi_songs" / "sources"
@@ -130,12 +122,12 @@ COMPOSED = (
                                                ("wave", "pulse4", "rolling"))),
     Composed("chaconne", "Dm", 1, ground(
         "Chaconne", 84, SARABANDE, "i | v6 | iv6 | V7",
-        ("sarabande", "minuet", "walk", "minuet", "wave", "sarabande", "walk", "minuet", "wave",
-         "sarabande"), _CHACONNE_CELLS)),
+        figures=("sarabande", "minuet", "walk", "minuet", "wave", "sarabande", "walk", "minuet",
+                 "wave", "sarabande"), cells=_CHACONNE_CELLS)),
     Composed("chaconne", "Eb", 2, ground(
         "Chaconne", 92, SARABANDE, "I | V65 | vi | IV V7",
-        ("minuet", "walk", "sarabande", "minuet", "wave", "minuet", "walk", "sarabande", "wave",
-         "minuet"), _CHACONNE_CELLS)),
+        figures=("minuet", "walk", "sarabande", "minuet", "wave", "minuet", "walk", "sarabande",
+                 "wave", "minuet"), cells=_CHACONNE_CELLS)),
     Composed("chorale", "G", 1, chorale("Chorale", 72, 6, "broken")),
     Composed("chorale", "Fm", 2, chorale("Chorale", 66, 6, "rolling")),
     Composed("chorale", "A", 3, chorale("Chorale", 76, 6, "broken")),
@@ -144,7 +136,7 @@ COMPOSED = (
     Composed("prelude", "Bbm", 2, prelude("Prelude", 60, "long", 0, twice=False, hold=True)),
     Composed("prelude", "Ab", 3, prelude("Prelude", 66, "harp", 1)),
     Composed("prelude", "G#m", 4, prelude("Prelude", 76, "wave", 1)),
-    Composed("prelude", "F#", 5, prelude("Prelude", 69, "compound", 2, (6, 8), high=74)),
+    Composed("prelude", "F#", 5, prelude("Prelude", 69, "compound", 2, meter=(6, 8), high=74)),
     Composed("prelude", "Em", 6, prelude("Etude", 92, "toccata", 2, high=76)),
     Composed("prelude", "B", 7, prelude("Etude", 80, "etude", 0, high=76)),
     Composed("invention", "D", 1, _invention(80, _RUNNING)),
@@ -167,9 +159,14 @@ COMPOSED = (
 )
 
 
+def sources() -> dict[str, notation.Source]:
+    """The transcriptions by name."""
+    return {path.stem: read_source(path) for path in sorted(SOURCES.glob("*.txt"))}
+
+
 def pieces() -> Iterator[tuple[str, Score]]:
     """Every piece of the set with its name, in the order of the names."""
-    made = {path.stem: read_source(path).score for path in sorted(SOURCES.glob("*.txt"))}
+    made = {name: source.score for name, source in sources().items()}
     for one in COMPOSED:
         if one.name in made:
             raise ValueError(f"two pieces are called {one.name}")
@@ -179,3 +176,19 @@ def pieces() -> Iterator[tuple[str, Score]]:
 
 def read_source(path: Path) -> notation.Source:
     return notation.parse(path.read_text(encoding="utf-8"), path.name)
+
+
+def tables(made: dict[str, Score]) -> str:
+    """The README's two tables of origins, in Markdown."""
+    lines = ["| file | work | composer | bars | how sure |", "|---|---|---|---|---|"]
+    for name, source in sources().items():
+        facts = source.facts
+        lines.append(f"| `{name}` | {facts['title']}, {facts['work']} | {facts['composer']} | "
+                     f"{facts['bars']} | {facts['sure']} |")
+    lines += ["", "| file | form | key | metre | seed |", "|---|---|---|---|---|"]
+    for one in COMPOSED:
+        score = made[one.name]
+        mode = "minor" if one.key.endswith("m") else "major"
+        lines.append(f"| `{one.name}` | {score.title} | {one.key.removesuffix('m')} {mode} | "
+                     f"{score.meter[0]}/{score.meter[1]} | {one.seed} |")
+    return "\n".join(lines)

@@ -35,7 +35,8 @@ INNER_MINOR = (
     "III VII6 i V6 | i viio7/V V", "v>i V6 i iiø65 | v>V7 i i",
 )
 CLOSES_MAJOR = ("I6 IV ii65 V | I64 V7 I", "IV I6 viio6 I | ii65 V7 I", "vi V65/V V V42 | I6 V7 I")
-CLOSES_MINOR = ("i6 iv iiø65 V | i64 V7 I", "VI iv viio7 i | iiø65 V7 I", "i V65/iv iv iv6 | i64 V7 I")
+CLOSES_MINOR = ("i6 iv iiø65 V | i64 V7 I", "VI iv viio7 i | iiø65 V7 I",
+                "i V65/iv iv iv6 | i64 V7 I")
 
 
 @dataclass(frozen=True)
@@ -116,12 +117,8 @@ def _plain(line: _Line, start: int, rng: Random) -> list[list[Note]]:
         for voice, pitch in enumerate(sounding):
             velocity = 80 if voice == 3 else 68
             between = _passing(line.chords[place], pitch, after[voice])
-            middle = list(sounding)
-            if between is not None:
-                middle[voice] = between
             if (between is not None and not moving and rng.random() < 0.6
-                    and not voicing.faults(sounding, tuple(middle))
-                    and not voicing.faults(tuple(middle), after)):
+                    and _clear(sounding, after, voice, between)):
                 voices[voice] += [Note(tick, tick + QUARTER // 2, pitch, velocity),
                                   Note(tick + QUARTER // 2, tick + length, between, velocity - 4)]
                 moving = True  # one voice at a time
@@ -137,6 +134,14 @@ def _plain(line: _Line, start: int, rng: Random) -> list[list[Note]]:
                 continue
             voices[voice].append(Note(tick, tick + length, pitch, velocity))
     return voices
+
+
+def _clear(sounding: Voicing, after: Voicing, voice: int, between: int) -> bool:
+    """Whether a passing note in one voice makes no parallels on either side."""
+    bass, tenor, alto, soprano = (
+        between if number == voice else pitch for number, pitch in enumerate(sounding))
+    middle = bass, tenor, alto, soprano
+    return not voicing.faults(sounding, middle) and not voicing.faults(middle, after)
 
 
 def _passing(chord: Chord, pitch: int, after: int) -> int | None:
@@ -214,7 +219,7 @@ PRELUDES_MINOR = (
 
 
 def prelude(
-    title: str, tempo: float, figure: str, which: int, meter: tuple[int, int] = (4, 4),
+    title: str, tempo: float, figure: str, which: int, *, meter: tuple[int, int] = (4, 4),
     twice: bool = True, hold: bool = False, high: int = 72,
 ) -> Callable[[Key, Random], Score]:
     """A prelude: one figure through a chain of chords in four parts.

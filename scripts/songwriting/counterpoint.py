@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from random import Random
 
 from jaxmusic.midi import Note
@@ -11,106 +12,10 @@ from . import melody
 from .harmony import Span, at, progression
 from .keys import Key, position_of
 from .melody import Slot
-from .phrases import choose, durations
+from .phrases import choose, durations, under
 from .score import QUARTER, WHOLE, Score
 
 Subject = tuple[tuple[int, int, int], ...]  # (tick, length, steps from its first note's tonic)
-
-# A plan is one line a bar: its chords, then what each voice does from the highest down.
-#   S+n  the subject, n steps above the written one (I+n the subject upside down)
-#   H+n,m its first half twice, at two heights: a sequence
-#   e q s f  free notes: eighths, quarters, sixteenths, mixed; c a cadence's rhythm
-#   b  the chords' basses; r rests; x a last long note
-INVENTION_MAJOR = """
-I V        ; S+0   ; r
-I V        ; e     ; S+0
-V>I V      ; S+4   ; e
-V>I V      ; e     ; S+4
-V>vi ii    ; H+5,1 ; e
-V>V I      ; H+4,0 ; e
-V>ii6 V7   ; c     ; b
-V>I V      ; e     ; S+4
-vi>i V     ; S-2   ; e
-vi>i V     ; e     ; S-2
-ii V       ; e     ; H+1,-3
-I IV       ; e     ; H+0,-4
-ii65 V     ; s     ; e
-I IV       ; I+0   ; e
-I IV       ; e     ; I+0
-I V        ; S+0   ; e
-I V        ; e     ; S+0
-V7/IV IV   ; s     ; e
-ii65 V7    ; c     ; b
-I          ; x     ; x
-"""
-INVENTION_MINOR = """
-i V        ; S+0   ; r
-i V        ; e     ; S+0
-i V        ; f     ; e
-v>i V      ; S+4   ; e
-v>i V      ; e     ; S+4
-iv VII     ; H+3,6 ; e
-III VI     ; H+2,5 ; e
-III>ii6 V7 ; c     ; b
-III>I V    ; e     ; S+2
-III>I V    ; S+2   ; e
-iv>i V     ; e     ; S-4
-iv>i V     ; S-4   ; e
-i iv       ; e     ; I+0
-i iv       ; I+0   ; e
-iiø65 V    ; s     ; e
-i V        ; e     ; S+0
-i V        ; S+0   ; e
-V7/iv iv   ; s     ; e
-i64 V7     ; c     ; b
-i          ; x     ; x
-"""
-FUGUE_MAJOR = """
-I V        ; r     ; S+0   ; r
-V>I V      ; S+4   ; e     ; r
-IV V       ; f     ; e     ; r
-I V        ; f     ; e     ; S+0
-vi ii      ; H+5,1 ; q     ; e
-V I        ; H+4,0 ; q     ; e
-vi>ii65? V ; c     ; q     ; b
-vi>i V     ; q     ; S+5   ; e
-vi>i V     ; f     ; e     ; S-2
-ii V       ; e     ; q     ; H+1,-3
-I IV       ; e     ; q     ; H+0,-4
-ii65 V     ; f     ; q     ; b
-IV>I V     ; S+3   ; q     ; e
-IV>I V     ; e     ; S+3   ; q
-ii V7      ; e     ; f     ; b
-I V        ; S+0   ; q     ; e
-I V        ; e     ; q     ; S+0
-I IV       ; I+0   ; e     ; q
-V7/IV IV   ; e     ; q     ; b
-ii65 V7    ; c     ; q     ; b
-I          ; x     ; x     ; x
-""".replace("ii65? V ", "iiø65 V ")
-FUGUE_MINOR = """
-i V        ; r     ; S+0   ; r
-v>i V      ; S+4   ; e     ; r
-iv V       ; f     ; e     ; r
-i V        ; f     ; e     ; S+0
-iv VII     ; H+3,6 ; q     ; e
-III VI     ; H+2,5 ; q     ; e
-III>ii65 V ; c     ; q     ; b
-III>I V    ; q     ; S+2   ; e
-III>I V    ; f     ; e     ; S+2
-iv VII     ; e     ; q     ; H-4,-1
-III iiø65  ; e     ; q     ; e
-iv>i V     ; S+3   ; q     ; e
-iv>i V     ; e     ; S+3   ; q
-iiø65 V    ; e     ; f     ; b
-i V        ; S+0   ; q     ; e
-i V        ; e     ; q     ; S+0
-i iv       ; I+0   ; e     ; q
-V7/iv iv   ; e     ; q     ; b
-i64 V7     ; c     ; q     ; b
-I          ; x     ; x     ; x
-"""
-
 
 @dataclass(frozen=True)
 class Weave:
@@ -133,8 +38,8 @@ class Weave:
 
 def subject(key: Key, weave: Weave, rng: Random, low: int) -> Subject:
     """A bar over tonic and dominant that leads on to the tonic's third or root."""
-    i_v = "i V" if key.minor else "I V"
-    spans = progression(key, f"{i_v} | {i_v.split()[0]}", weave.bar)
+    tonic_chord = "i" if key.minor else "I"
+    spans = progression(key, f"{tonic_chord} V | {tonic_chord}", weave.bar)
     tick, slots = 0, []
     for length in durations(choose(rng, weave.subjects)):
         if length > 0:
@@ -156,8 +61,8 @@ def subject(key: Key, weave: Weave, rng: Random, low: int) -> Subject:
 
 
 def _face(positions: Sequence[int]) -> int:
-    leaps = sum(1 for a, b in zip(positions, positions[1:], strict=False) if abs(b - a) in (3, 4))
-    same = sum(1 for a, b in zip(positions, positions[1:], strict=False) if a == b)
+    leaps = sum(1 for a, b in pairwise(positions) if abs(b - a) in (3, 4))
+    same = sum(1 for a, b in pairwise(positions) if a == b)
     return len(set(positions)) + 2 * min(leaps, 2) - 2 * same
 
 
@@ -165,18 +70,18 @@ def weave_piece(weave: Weave, major: str, minor: str) -> Callable[[Key, Random],
     """A form that carries out a plan."""
 
     def compose(key: Key, rng: Random) -> Score:
-        lines = [line for line in (minor if key.minor else major).strip().splitlines()]
+        lines = (minor if key.minor else major).strip().splitlines()
         rows = [[cell.strip() for cell in line.split(";")] for line in lines]
         spans: list[Span] = []
         for number, row in enumerate(rows):
-            spans += _bar_of(key, row[0], weave.bar, number * weave.bar)
+            spans += progression(key, row[0], weave.bar, number * weave.bar)
         theme = subject(key, weave, rng, 28)
         count = len(weave.compasses)
         drafts = [
             [slot for number, row in enumerate(rows)
-             for slot in _slots(row[1 + voice], weave, theme, key, spans, number,
-                                weave.compasses[voice])]
-            for voice in range(count)
+             for slot in _slots(row[1 + voice], theme, _Room(
+                 weave, key, spans, number * weave.bar, *map(position_of, compass)))]
+            for voice, compass in enumerate(weave.compasses)
         ]
         finished: dict[int, list[Note]] = {}
         for voice in _order(count):
@@ -188,6 +93,9 @@ def weave_piece(weave: Weave, major: str, minor: str) -> Callable[[Key, Random],
                     others.append(_sounding(_notes(fixed, [slot.fixed or 0 for slot in fixed], 0)))
             positions = melody.compose(drafts[voice], low, high, rng, others=others, strict=True)
             finished[voice] = _notes(drafts[voice], positions, 80 - 3 * voice)
+        last = finished[0][-1]  # the end is a full chord: the upper hand adds what it can reach
+        finished[0] += [last._replace(pitch=pitch)
+                        for pitch in under(last.pitch, spans[-1].chord.classes, 4 - count)]
         return Score(weave.title, key.name, weave.meter, weave.tempo,
                      tuple(tuple(finished[voice]) for voice in range(count)))
 
@@ -199,65 +107,66 @@ def _order(count: int) -> list[int]:
     return [0, count - 1, *range(1, count - 1)]
 
 
-def _bar_of(key: Key, text: str, bar: int, start: int) -> list[Span]:
-    return progression(key, text, bar, start)
+@dataclass(frozen=True)
+class _Room:
+    """Where a bar of a voice is written."""
+
+    weave: Weave
+    key: Key
+    spans: list[Span]
+    start: int  # ticks
+    low: int  # staff positions
+    high: int
+
+    def slot(self, tick: int, length: int, fixed: int | None = None, ends: bool = False) -> Slot:
+        return Slot(tick, length, at(self.spans, tick).chord, _strength(tick, self.weave),
+                    fixed=fixed, ends=ends)
 
 
-def _slots(
-    code: str, weave: Weave, theme: Subject, key: Key, spans: list[Span], number: int,
-    compass: tuple[str, str],
-) -> list[Slot]:
-    """One bar of one voice."""
-    start, bar = number * weave.bar, weave.bar
-    low, high = (position_of(name) for name in compass)
-    sixteenths = bar * 4 // QUARTER
-    kind = code[0]
-    if kind == "r":
+def _slots(code: str, theme: Subject, room: _Room) -> list[Slot]:
+    """One bar of one voice, as the plan's code wants it."""
+    if code == "r":
         return []
-    if kind in "SIH":
-        shifts = [int(shift) for shift in code[1:].split(",")]
-        upside = -1 if kind == "I" else 1
-        found = []
-        for place, shift in enumerate(shifts):
-            for tick, length, steps in theme:
-                # Inverted about the third, tonic and dominant change places: the chord stays.
-                position = shift + (4 - steps if upside < 0 else steps)
-                if kind == "H":
-                    half = bar // len(shifts)
-                    if tick >= half:
-                        continue
-                    when, span = start + place * half + tick, min(length, half - tick)
-                else:
-                    when, span = start + tick, length
-                found.append((when, span, position))
-        tonic = key.letter % 7
-        middle = (low + high) // 2
-        octave = min(range(7 * 2, 7 * 8, 7), key=lambda base: abs(
-            sum(base + tonic + position for _, _, position in found) / len(found) - middle))
-        return [Slot(when, span, at(spans, when).chord, _strength(when, weave),
-                     fixed=octave + tonic + position) for when, span, position in found]
-    rhythms = {"e": [2] * (sixteenths // 2), "q": [4] * (sixteenths // 4),
-               "s": [1] * sixteenths, "x": [sixteenths],
-               "f": [4, 2, 2] * (sixteenths // 8) or [4, 2, 2],
-               "c": [2, 1, 1] * (sixteenths // 8) + [sixteenths // 2 - 2, 2],
-               "b": [sixteenths // 2, sixteenths // 2]}
-    if weave.meter[0] == 3:
-        rhythms |= {"f": [4, 2, 2, 4], "c": [2, 1, 1, 4, 4], "b": [8, 4]}
-    if weave.meter == (6, 8):
+    if code[0] in "SIH":
+        return _entry(code, theme, room)
+    return _free(code, room)
+
+
+def _entry(code: str, theme: Subject, room: _Room) -> list[Slot]:
+    """The subject, its inversion or its head, in the octave nearest the voice's middle."""
+    shifts = [int(shift) for shift in code[1:].split(",")]
+    part = room.weave.bar // len(shifts)
+    found = []
+    for place, shift in enumerate(shifts):
+        for tick, length, steps in theme:
+            if tick < part:
+                # Inverted about the third, tonic and fifth change places: the chord stays.
+                position = shift + (4 - steps if code[0] == "I" else steps)
+                found.append((room.start + place * part + tick, min(length, part - tick), position))
+    mean = room.key.letter + sum(position for _, _, position in found) / len(found)
+    middle = (room.low + room.high) // 2
+    octave = min(range(14, 56, 7), key=lambda base: abs(base + mean - middle))
+    return [room.slot(tick, length, octave + room.key.letter + position)
+            for tick, length, position in found]
+
+
+def _free(kind: str, room: _Room) -> list[Slot]:
+    """Notes to be found, in the rhythm that the letter means."""
+    sixteenths = room.weave.bar * 4 // QUARTER
+    rhythms = {"e": [2] * (sixteenths // 2), "s": [1] * sixteenths, "x": [sixteenths]}
+    if room.weave.meter == (6, 8):
         rhythms |= {"q": [4, 2, 4, 2], "f": [6, 4, 2], "c": [2, 2, 2, 6], "b": [6, 6]}
-    lengths = rhythms[kind]
-    if sum(lengths) != sixteenths:
-        lengths = [*lengths, sixteenths - sum(lengths)]
-    slots, tick = [], start
-    for length in lengths:
-        chord = at(spans, tick).chord
+    else:
+        rhythms |= {"q": [4] * 4, "f": [4, 2, 2] * 2, "c": [2, 1, 1] * 2 + [6, 2], "b": [8, 8]}
+    slots, tick = [], room.start
+    for length in rhythms[kind]:
         fixed = None
-        if kind == "b" or (kind == "x" and low < position_of("C3")):
+        if kind == "b" or (kind == "x" and room.low < position_of("C3")):
+            chord = at(room.spans, tick).chord
             letter = chord.letters[chord.bass]
-            fixed = min((place for place in range(low, high + 1) if place % 7 == letter),
-                        key=lambda place: (abs(place - (low + high) // 2 + 2), place))
-        slots.append(Slot(tick, length * QUARTER // 4, chord, _strength(tick, weave),
-                          fixed=fixed, ends=kind == "x"))
+            fixed = min((place for place in range(room.low, room.high + 1) if place % 7 == letter),
+                        key=lambda place: (abs(place - (room.low + room.high) // 2 + 2), place))
+        slots.append(room.slot(tick, length * QUARTER // 4, fixed, kind == "x"))
         tick += length * QUARTER // 4
     return slots
 

@@ -188,7 +188,7 @@ FIGURES: dict[str, Figure] = {
     "harp": _figure("b 1 2 3", 1),
     "minuet": _figure("b 23 23", 4),
     "walk": _figure("b 2 3", 4),
-    "sarabande": _figure("123 123_", 4),
+    "sarabande": _figure("b123 123_", 4),
     "stridehigh": _figure("b 123", 2),
     "bolero": _figure("b 123 123 b 123 123", 2),
     "gallop": _figure("b_ 1 2", 1),
@@ -231,7 +231,7 @@ def _pick(what: str, bass: int, upper: tuple[int, ...]) -> list[int]:
         if sign == "b":
             pitches.append(bass)
         elif sign == "B":
-            pitches.append(bass - 12 if bass >= 40 else bass)
+            pitches.append(bass - 12 if bass >= 43 else bass)
         elif sign != "-":
             pitches.append(upper[int(sign) - 1])
     return pitches

@@ -71,7 +71,7 @@ def rounded(key: Key, manner: Manner, rng: Random, repeat: bool = False) -> list
 
 def dance(
     title: str, tempo: float, manner: Manner, trio: Manner | None = None,
-    trio_key: str = "subdominant", repeat: bool = False, coda: bool = False,
+    trio_key: str = "subdominant", *, repeat: bool = False, coda: bool = False,
 ) -> Form:
     """A dance with its trio and da capo."""
 
@@ -145,7 +145,7 @@ def strain_again(one: Strain, manner: Manner) -> Strain:
 
 
 def ground(
-    title: str, tempo: float, manner: Manner, text: str, figures: Sequence[str],
+    title: str, tempo: float, manner: Manner, text: str, *, figures: Sequence[str],
     cells: Sequence[tuple[str, ...]],
 ) -> Form:
     """A chaconne: the same bars of harmony again and again under ever livelier tunes."""

@@ -13,6 +13,7 @@ from random import Random
 
 from .harmony import Chord
 from .keys import midi_pitch
+from .score import QUARTER
 
 BEAM = 48  # lines kept at each slot
 _LEAP_COST = (3, 0, 1, 3, 4, 6, 9, 9, 12)  # by steps; 7 steps are an octave
@@ -64,14 +65,17 @@ def compose(
         for line in lines:
             for position in _choices(slot, line, low, high):
                 pitch, tone = _pitch(slot.chord, position)
-                cost = line.cost + noise[position - low] if low <= position <= high else line.cost
-                cost += _own_cost(slot, position, pitch, tone, low, high)
+                choice = _Choice(position, pitch, tone)
+                cost = line.cost + _own_cost(slot, choice)
+                if low <= position <= high:
+                    # The edges of the compass are for climaxes only.
+                    cost += noise[position - low] + (position in (low, high))
                 if line.positions:
-                    cost += _step_cost(slots, place, line, position, pitch, tone, motif_weight)
+                    cost += _step_cost(slots, place, line, choice, motif_weight)
                 else:
                     cost += abs(position - middle)
                 for other in others:
-                    cost += _pair_cost(slots, place, line, pitch, other, strict)
+                    cost += _pair_cost(slots, place, line, pitch, other=other, strict=strict)
                 state = (line.positions[-1] if line.positions else -1, position)
                 if state not in grown or cost < grown[state].cost:
                     grown[state] = _Line(cost, (*line.positions, position),
@@ -94,76 +98,107 @@ def _pitch(chord: Chord, position: int) -> tuple[int, bool]:
     return midi_pitch(position, chord.scale), position % 7 in chord.letters
 
 
-def _own_cost(slot: Slot, position: int, pitch: int, tone: bool, low: int, high: int) -> float:
+@dataclass(frozen=True)
+class _Choice:
+    """A note that may come next."""
+
+    position: int
+    pitch: int
+    tone: bool  # whether it belongs to the chord
+
+
+def _own_cost(slot: Slot, choice: _Choice) -> float:
     cost = 0.0
-    if slot.strong and not tone:
+    if slot.strong and not choice.tone:
         cost += 16 if slot.strong == 2 else 10
     if slot.ends:
-        if position % 7 != slot.chord.letters[0]:
-            cost += 6 if position % 7 in slot.chord.letters[1:3] else 30
-        if not tone:
+        letter = choice.position % 7
+        if letter != slot.chord.letters[0]:
+            cost += 6 if letter in slot.chord.letters[1:3] else 30
+        if not choice.tone:
             cost += 40
     if slot.aim is not None:
-        cost += 0.5 * abs(position - slot.aim)
-    # The edges of the range are for climaxes only.
-    cost += max(0, position - (high - 1)) + max(0, low + 1 - position)
-    # A held leading tone or seventh in a weak voice is fine; doubled on a strong beat it is not.
+        cost += 0.5 * abs(choice.position - slot.aim)
     return cost
 
 
 def _step_cost(
-    slots: Sequence[Slot], place: int, line: _Line, position: int, pitch: int, tone: bool,
-    motif_weight: float,
+    slots: Sequence[Slot], place: int, line: _Line, choice: _Choice, motif_weight: float,
 ) -> float:
+    """What the step from the line's last note to this one costs."""
     slot, before = slots[place], slots[place - 1]
-    step = position - line.positions[-1]
-    semitones = abs(pitch - line.pitches[-1])
+    step = choice.position - line.positions[-1]
+    return (_interval_cost(step, abs(choice.pitch - line.pitches[-1]),
+                           before.chord is slot.chord)
+            + _dissonance_cost(slot, line, choice, step, place == len(slots) - 1)
+            + _turn_cost(line, step)
+            + _tendency_cost(before.chord, slot.chord, line.pitches[-1], choice, step)
+            + _motif_cost(slot, line, step, motif_weight))
+
+
+def _interval_cost(step: int, semitones: int, same_chord: bool) -> float:
     size = abs(step)
     cost = float(_LEAP_COST[min(size, 8)])
-    if size == 6 or (semitones == 6 and before.chord is not slot.chord):
+    if size == 6 or (semitones == 6 and not same_chord):
         cost += 12  # sevenths, and tritones that no chord explains
     if size == 1 and semitones == 3:
         cost += 25  # the augmented second
-    if size == 0 and semitones:
-        cost += 20  # chromatic inflection of the same letter
-    if size and not semitones:
-        cost += 20
-    if not line.tones[-1] and size != 1:
-        cost += 30  # a dissonance leaves by step
-    if not tone:
-        if size != 1:
-            cost += 12 if slot.strong else 26  # and comes by step; an appoggiatura may leap
-        elif slot.length > 480 or place == len(slots) - 1:
-            cost += 20
-    if len(line.positions) > 1:
-        former = line.positions[-1] - line.positions[-2]
-        if abs(former) >= 3 and (former * step > 0 or size > 2):
-            cost += 4 if size < 3 else 10  # a leap is turned back by step
-        if size == 0 and former == 0:
-            cost += 4
-        if abs(former) == 1 and step == -former and len(line.positions) > 3 \
-                and line.positions[-3] == line.positions[-1]:
-            cost += 5  # not to and fro for ever
-    if before.chord is not slot.chord:
-        last = line.pitches[-1] % 12
-        if last == before.chord.seventh and step != -1 and not (step == 0 and tone):
-            cost += 6  # the seventh falls by step
-        if last == before.chord.leading and (pitch % 12 != (last + 1) % 12) \
-                and slot.chord.leading is None:
-            cost += 6  # the leading tone rises
-    want = slot.want
-    if slot.like is not None and 0 < slot.like < len(line.positions):
-        want = line.positions[slot.like] - line.positions[slot.like - 1]
-    if want is not None:
-        want = -want if slot.inverted else want
-        cost += motif_weight * min(abs(step - want), 4)
-        if step * want < 0:
-            cost += motif_weight
+    if (size == 0) != (semitones == 0):
+        cost += 20  # chromatic change of one letter, or two letters that sound alike
     return cost
 
 
+def _dissonance_cost(slot: Slot, line: _Line, choice: _Choice, step: int, last: bool) -> float:
+    cost = 0.0
+    if not line.tones[-1] and abs(step) != 1:
+        cost += 30  # a dissonance leaves by step
+    if not choice.tone:
+        if abs(step) != 1:
+            cost += 12 if slot.strong else 26  # and comes by step; an appoggiatura may leap
+        elif slot.length > QUARTER or last:
+            cost += 20
+    return cost
+
+
+def _turn_cost(line: _Line, step: int) -> float:
+    if len(line.positions) < 2:
+        return 0.0
+    cost = 0.0
+    former = line.positions[-1] - line.positions[-2]
+    if abs(former) >= 3 and (former * step > 0 or abs(step) > 2):
+        cost += 4 if abs(step) < 3 else 10  # a leap is turned back by step
+    if step == 0 and former == 0:
+        cost += 4
+    if (abs(former) == 1 and step == -former and len(line.positions) > 3
+            and line.positions[-3] == line.positions[-1]):
+        cost += 5  # not to and fro for ever
+    return cost
+
+
+def _tendency_cost(before: Chord, after: Chord, last: int, choice: _Choice, step: int) -> float:
+    if before is after:
+        return 0.0
+    cost = 0.0
+    if last % 12 == before.seventh and step != -1 and not (step == 0 and choice.tone):
+        cost += 6  # the seventh falls by step
+    if (last % 12 == before.leading and choice.pitch % 12 != (last + 1) % 12
+            and after.leading is None):
+        cost += 6  # the leading tone rises
+    return cost
+
+
+def _motif_cost(slot: Slot, line: _Line, step: int, weight: float) -> float:
+    want = slot.want
+    if slot.like is not None and 0 < slot.like < len(line.positions):
+        want = line.positions[slot.like] - line.positions[slot.like - 1]
+    if want is None:
+        return 0.0
+    want = -want if slot.inverted else want
+    return weight * (min(abs(step - want), 4) + (step * want < 0))
+
+
 def _pair_cost(
-    slots: Sequence[Slot], place: int, line: _Line, pitch: int, other: Voice, strict: bool,
+    slots: Sequence[Slot], place: int, line: _Line, pitch: int, *, other: Voice, strict: bool,
 ) -> float:
     slot = slots[place]
     below = other(slot.start)

@@ -27,17 +27,15 @@ from fractions import Fraction
 from jaxmusic.midi import Note
 
 from . import figuration
-from .keys import LETTERS, NATURAL, Key
+from .figuration import Harmony
+from .hand import DYNAMICS, Hand, expand
+from .keys import Key
 from .score import QUARTER, WHOLE, Score
 
-DYNAMICS = {"pp": 46, "p": 57, "mp": 67, "mf": 77, "f": 89, "ff": 101}
 FACTS = ("title", "composer", "work", "bars", "sure")  # what every source must tell
-_HEADER = re.compile(r"([a-z]+): *(.*)")
+_SECTION = re.compile(r"\[(\w+)(?: like (\w+))?\]")
+_LINE = re.compile(r"(\w+): *(.*)")
 _PATTERN = re.compile(r"pattern (\w+) (\w+): *(.*)")
-_NOTE = re.compile(r"([a-g])(##|#|bb|b)?(\d)?")
-_LENGTH = re.compile(r"(1|2|4|8|16|32)(t|\.{0,2})")
-_CALL = re.compile(r"@(\w+)\(([^)]*)\)")
-_ITEM = re.compile(r"\[[^\]]*\]~?|@\w+\([^)]*\)|\S+")
 
 
 class SourceError(ValueError):
@@ -53,132 +51,28 @@ class Source:
 
 
 @dataclass
-class _Section:
-    lines: dict[str, list[tuple[int, str]]] = field(default_factory=dict)  # hand -> lines
+class _Text:
+    """A source taken apart: header, patterns, and each section's lines with their numbers."""
+
+    name: str
+    facts: dict[str, str] = field(default_factory=dict)
+    patterns: dict[tuple[str, str], str] = field(default_factory=dict)  # (pattern, hand)
+    sections: dict[str, dict[str, list[tuple[int, str]]]] = field(default_factory=dict)
+    bar: int = WHOLE  # ticks
 
 
-class _Hand:
-    """Reads one hand of one section: keeps length, octave, loudness and open ties."""
+@dataclass
+class _Part:
+    """A section read: notes of each hand from tick 0, and the lengths of its bars."""
 
-    def __init__(self, where: str, velocity: int) -> None:
-        self.where = where
-        self.now = 0
-        self.length: int | None = None
-        self.position: int | None = None
-        self.velocity = velocity
-        self.softer = 8 if where.startswith("l") else 0  # the accompaniment below the tune
-        self.notes: list[Note] = []
-        self.open: dict[int, int] = {}  # tied pitch -> place in notes
-
-    def read(self, item: str, bar: int) -> None:
-        if match := _LENGTH.fullmatch(item):
-            ticks = WHOLE // int(match[1])
-            dots = match[2]
-            self.length = ticks * 2 // 3 if dots == "t" else ticks * (2 ** (len(dots) + 1) - 1) // (
-                2 ** len(dots))
-        elif item.startswith("!"):
-            if item[1:] not in DYNAMICS:
-                raise ValueError(f"no such dynamic: {item}")
-            self.velocity = DYNAMICS[item[1:]]
-        elif item == "R":
-            self.now += bar
-        else:
-            self._sound(item)
-
-    def _sound(self, item: str) -> None:
-        if self.length is None:
-            raise ValueError(f"{item} comes before any length")
-        tied = item.endswith("~")
-        item = item.removesuffix("~")
-        if item == "r":
-            pitches: list[int] = []
-        elif item.startswith("["):
-            pitches = self._chord(item[1:-1].split())
-        else:
-            pitches = [self._pitch(item)]
-        end = self.now + self.length
-        still_open = {}
-        for pitch in pitches:
-            if pitch in self.open:
-                place = self.open.pop(pitch)
-                self.notes[place] = self.notes[place]._replace(end=end)
-            else:
-                place = len(self.notes)
-                self.notes.append(Note(self.now, end, pitch, self.velocity - self.softer))
-            if tied:
-                still_open[pitch] = place
-        if self.open:
-            raise ValueError(f"a tie leads to {item}, which is another pitch")
-        self.open = still_open
-        self.now = end
-
-    def _pitch(self, name: str) -> int:
-        letter, accidental, octave = split_note(name)
-        if octave is not None:
-            self.position = 7 * octave + letter
-        elif self.position is None:
-            raise ValueError(f"the section's first note, {name}, needs an octave")
-        else:
-            up = (letter - self.position) % 7
-            self.position += up if up <= 3 else up - 7
-        return sounding(self.position, accidental)
-
-    def _chord(self, names: list[str]) -> list[int]:
-        if not names:
-            raise ValueError("an empty chord")
-        pitches = [self._pitch(names[0])]
-        lowest = position = self.position or 0
-        for name in names[1:]:
-            letter, accidental, octave = split_note(name)
-            if octave is not None:
-                position = 7 * octave + letter
-            else:
-                position += (letter - position - 1) % 7 + 1
-            pitches.append(sounding(position, accidental))
-        self.position = lowest
-        return pitches
-
-
-def split_note(name: str) -> tuple[int, int, int | None]:
-    """Letter 0-6, semitones raised, octave or None."""
-    match = _NOTE.fullmatch(name)
-    if match is None:
-        raise ValueError(f"{name!r} is no note, length or sign")
-    accidental = {"#": 1, "##": 2, "b": -1, "bb": -2}.get(match[2] or "", 0)
-    return LETTERS.index(match[1].upper()), accidental, int(match[3]) if match[3] else None
-
-
-def sounding(position: int, accidental: int) -> int:
-    """MIDI number of a staff position with an accidental."""
-    octave, letter = divmod(position, 7)
-    return 12 * (octave + 1) + NATURAL[letter] + accidental
+    notes: dict[str, list[Note]]
+    bars: list[int]
 
 
 def parse(text: str, name: str) -> Source:
     """Read a source; `name` is for its errors. Raises SourceError."""
-    facts: dict[str, str] = {}
-    patterns: dict[tuple[str, str], str] = {}
-    sections: dict[str, _Section] = {}
-    section: _Section | None = None
-    for number, raw in enumerate(text.splitlines(), start=1):
-        line = raw.strip()
-        if not line or line.startswith(";"):
-            continue
-        if match := _PATTERN.fullmatch(line):
-            patterns[match[1], match[2]] = match[3]
-        elif line.startswith("[") and line.endswith("]") and ":" not in line:
-            section = sections.setdefault(line[1:-1], _Section())
-        elif match := re.fullmatch(r"(\w+): *(.*)", line):
-            if section is None:
-                facts[match[1]] = match[2]
-                continue
-            hands = [match[1]]
-            if match[1] == "all":
-                hands = sorted({hand for _, hand in patterns} - {"any"}, reverse=True)
-            for hand in hands:
-                section.lines.setdefault(hand, []).append((number, match[2]))
-        else:
-            raise SourceError(f"{name}:{number}: neither header, section nor hand: {line!r}")
+    source = _take_apart(text, name)
+    facts = source.facts
     for fact in (*FACTS, "key", "meter", "tempo"):
         if fact not in facts:
             raise SourceError(f"{name}: the header has no line '{fact}:'")
@@ -188,133 +82,140 @@ def parse(text: str, name: str) -> Source:
         tempo = float(facts["tempo"])
     except ValueError as error:
         raise SourceError(f"{name}: in the header: {error}") from error
-    bar = WHOLE * beats // unit
+    source.bar = WHOLE * beats // unit
 
-    form = facts.get("form", " ".join(sections)).split()
-    hands: dict[str, list[Note]] = {}
+    played: dict[str, list[Note]] = {}
+    parts: dict[str, _Part] = {}
     now = 0
-    read: dict[str, tuple[dict[str, list[Note]], list[int]]] = {}
-    for part in form:
-        if part not in sections:
-            raise SourceError(f"{name}: the form names [{part}], which is not there")
-        if part not in read:
-            read[part] = _read_section(
-                sections[part], patterns, name, part, bar, facts.get("accompaniment", "block"))
-        notes, lengths = read[part]
-        if now == 0 and lengths[0] < bar:
-            now = bar - lengths[0]  # an upbeat stands at the end of its bar
-        for hand, played in notes.items():
-            hands.setdefault(hand, []).extend(
-                note._replace(start=note.start + now, end=note.end + now) for note in played)
-        now += sum(lengths)
+    for title in facts.get("form", " ".join(source.sections)).split():
+        if title not in source.sections:
+            raise SourceError(f"{name}: the form names [{title}], which is not there")
+        if title not in parts:
+            parts[title] = _read_section(source, title)
+        part = parts[title]
+        if now == 0 and part.bars[0] < source.bar:
+            now = source.bar - part.bars[0]  # an upbeat stands at the end of its bar
+        for hand, notes in part.notes.items():
+            played.setdefault(hand, []).extend(
+                note._replace(start=note.start + now, end=note.end + now) for note in notes)
+        now += sum(part.bars)
     score = Score(facts["title"], key.name, (beats, unit), tempo,
-                  tuple(tuple(hands[hand]) for hand in sorted(hands, reverse=True)),
-                  ritard=facts.get("ritard", "yes") == "yes")
+                  tuple(tuple(played[hand]) for hand in sorted(played, reverse=True)))
     return Source(facts, score)
 
 
-def _read_section(
-    section: _Section, patterns: dict[tuple[str, str], str], name: str, part: str, bar: int,
-    style: str,
-) -> tuple[dict[str, list[Note]], list[int]]:
-    """The section's notes by hand, from tick 0, and the lengths of its bars."""
-    played: dict[str, list[Note]] = {}
-    lengths: dict[str, list[int]] = {}
-    chord_bars: list[tuple[int, list[str]]] = []
-    for hand, lines in section.lines.items():
-        if hand == "chords":
-            chord_bars = [(number, text.split()) for number, line in lines
-                          for text in _bars(line)]
+def _take_apart(text: str, name: str) -> _Text:
+    source = _Text(name)
+    section: dict[str, list[tuple[int, str]]] | None = None
+    lent: dict[str, list[tuple[int, str]]] = {}  # the lines of the section that this one is like
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip()
+        if not line or line.startswith(";"):
             continue
-        reader = _Hand(hand, DYNAMICS["mf"])
-        done: list[int] = []
-        before: list[str] = []
-        for number, line in lines:
-            for text in _bars(line):
-                start, count = reader.now, len(done) + 1
-                try:
-                    items = _expand(text, hand, patterns)
-                    wanted = bar
-                    if items and items[0].startswith("{"):
-                        wanted = int(WHOLE * Fraction(items.pop(0)[1:-1]))
-                    if items == ["%"]:
-                        items = before
-                    for item in items:
-                        reader.read(item, wanted)
-                except ValueError as error:
-                    raise SourceError(
-                        f"{name}:{number}: bar {count} of {hand} in [{part}]: {error}") from error
-                if reader.now - start != wanted:
-                    raise SourceError(
-                        f"{name}:{number}: bar {count} of {hand} in [{part}] has "
-                        f"{(reader.now - start) / QUARTER:g} quarters, the metre wants "
-                        f"{wanted / QUARTER:g}")
-                before = items
-                done.append(wanted)
-        if reader.open:
-            raise SourceError(f"{name}: [{part}] ends in an open tie in {hand}")
-        played[hand], lengths[hand] = reader.notes, done
-    if not lengths:
-        raise SourceError(f"{name}: [{part}] has no hand")
-    first = next(iter(lengths))
-    for hand, done in lengths.items():
-        if done != lengths[first]:
+        if match := _PATTERN.fullmatch(line):
+            source.patterns[match[1], match[2]] = match[3]
+        elif match := _SECTION.fullmatch(line):
+            if match[2] and match[2] not in source.sections:
+                raise SourceError(f"{name}:{number}: no section [{match[2]}] before this one")
+            section = source.sections[match[1]] = {}
+            lent = source.sections[match[2]] if match[2] else {}
+            source.sections[match[1]] |= lent
+        elif not (match := _LINE.fullmatch(line)):
+            raise SourceError(f"{name}:{number}: neither header, section nor hand: {line!r}")
+        elif section is None:
+            source.facts[match[1]] = match[2]
+        else:
+            hands = [match[1]]
+            if match[1] == "all":
+                hands = sorted({hand for _, hand in source.patterns} - {"any"})
+            for hand in hands:
+                if hand in lent and section.get(hand) is lent[hand]:
+                    section[hand] = []
+                section.setdefault(hand, []).append((number, match[2]))
+    return source
+
+
+def _read_section(source: _Text, title: str) -> _Part:
+    lines = dict(source.sections[title])
+    chords = lines.pop("chords", [])
+    if not lines:
+        raise SourceError(f"{source.name}: [{title}] has no hand")
+    parts = {hand: _read_hand(source, title, hand, own) for hand, own in lines.items()}
+    first, (_, bars) = next(iter(parts.items()))
+    for hand, (_, own) in parts.items():
+        if own != bars:
             raise SourceError(
-                f"{name}: in [{part}] {hand} has {len(done)} bars, {first} {len(lengths[first])}"
-                + (", of other lengths" if len(done) == len(lengths[first]) else ""))
-    if chord_bars:
-        if len(chord_bars) != len(lengths[first]):
-            raise SourceError(f"{name}: in [{part}] chords has {len(chord_bars)} bars, "
-                              f"{first} {len(lengths[first])}")
-        harmonies, now = [], 0
-        styles = []
-        for (number, symbols), length in zip(chord_bars, lengths[first], strict=True):
-            if symbols and symbols[0].startswith("("):
-                style = symbols.pop(0)[1:-1]
-            if symbols and symbols[0].startswith("{"):
-                symbols = [symbols[0].partition("}")[2], *symbols[1:]]
-            try:
-                added = figuration.from_symbols(symbols, now, length)
-                figuration.figure_of(style)
-            except ValueError as error:
-                raise SourceError(f"{name}:{number}: chords in [{part}]: {error}") from error
-            harmonies += added
-            styles += [style] * len(added)
-            now += length
-        played["lh"] = figuration.accompany(styles, harmonies, DYNAMICS["p"])
-    return played, lengths[first]
+                f"{source.name}: in [{title}] {hand} has {len(own)} bars, {first} {len(bars)}"
+                + (", of other lengths" if len(own) == len(bars) else ""))
+    notes = {hand: own for hand, (own, _) in parts.items()}
+    if chords:
+        notes["lh"] = _read_chords(source, title, chords, bars)
+    return _Part(notes, bars)
 
 
-def _bars(line: str) -> list[str]:
-    bars = line.split("|")
-    if not bars[-1].strip():
-        bars.pop()
-    return bars
+def _read_hand(
+    source: _Text, title: str, hand: str, lines: list[tuple[int, str]],
+) -> tuple[list[Note], list[int]]:
+    """A hand's notes and the lengths of its bars, each checked against the metre."""
+    reader = Hand(hand, DYNAMICS["mf"])
+    done: list[int] = []
+    before: list[str] = []
+    for number, text in _bars(lines):
+        start, wanted = reader.now, source.bar
+        where = f"{source.name}:{number}: bar {len(done) + 1} of {hand} in [{title}]"
+        try:
+            items = expand(text, hand, source.patterns)
+            if items and items[0].startswith("{"):
+                wanted = int(WHOLE * Fraction(items.pop(0)[1:-1]))
+            if items == ["%"]:
+                items = before
+            for item in items:
+                reader.read(item, wanted)
+        except ValueError as error:
+            raise SourceError(f"{where}: {error}") from error
+        if reader.now - start != wanted:
+            raise SourceError(f"{where} has {(reader.now - start) / QUARTER:g} quarters, "
+                              f"the metre wants {wanted / QUARTER:g}")
+        before = items
+        done.append(wanted)
+    if reader.open:
+        raise SourceError(f"{source.name}: [{title}] ends in an open tie in {hand}")
+    return reader.notes, done
 
 
-def _expand(text: str, hand: str, patterns: dict[tuple[str, str], str]) -> list[str]:
-    """A bar's items, with patterns put in."""
-    items: list[str] = []
-    for item in _ITEM.findall(text):
-        call = _CALL.fullmatch(item)
-        if call is None:
-            items.append(item)
-            continue
-        body = patterns.get((call[1], hand), patterns.get((call[1], "any"), ""))
-        if not body:
-            raise ValueError(f"no pattern {call[1]} for {hand}")
-        position = -1
-        for place, name in enumerate(call[2].split(), start=1):
-            letter, _, octave = split_note(name)
-            if octave is not None:
-                position = 7 * octave + letter
-            elif position < 0:
-                raise ValueError(f"the first note of {item} needs an octave")
-            else:
-                position += (letter - position - 1) % 7 + 1
-            stem = re.sub(r"\d", "", name)
-            body = body.replace(f"${place}", f"{stem}{position // 7}")
-        if "$" in body:
-            raise ValueError(f"{item} has too few pitches for its pattern")
-        items += _ITEM.findall(body)
-    return items
+def _read_chords(
+    source: _Text, title: str, lines: list[tuple[int, str]], bars: list[int],
+) -> list[Note]:
+    """The left hand made from chord symbols; `(waltz)` at a bar's start changes its style."""
+    texts = _bars(lines)
+    if len(texts) != len(bars):
+        raise SourceError(f"{source.name}: in [{title}] chords has {len(texts)} bars, "
+                          f"the hands {len(bars)}")
+    style = source.facts.get("accompaniment", "block")
+    harmonies: list[Harmony] = []
+    styles: list[str] = []
+    now = 0
+    for (number, text), length in zip(texts, bars, strict=True):
+        symbols = re.sub(r"\{[^}]*\}", "", text).split()
+        if symbols and symbols[0].startswith("("):
+            style = symbols.pop(0)[1:-1]
+        try:
+            added = figuration.from_symbols(symbols, now, length)
+            figuration.figure_of(style)
+        except ValueError as error:
+            raise SourceError(f"{source.name}:{number}: chords in [{title}]: {error}") from error
+        harmonies += added
+        styles += [style] * len(added)
+        now += length
+    return figuration.accompany(styles, harmonies, DYNAMICS["p"])
+
+
+def _bars(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """The bars of a hand's lines, each with the number of its line."""
+    found = []
+    for number, line in lines:
+        bars = line.split("|")
+        if not bars[-1].strip():
+            bars.pop()
+        found += [(number, bar) for bar in bars]
+    return found

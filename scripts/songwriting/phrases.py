@@ -68,7 +68,7 @@ def plan(bars: int, manner: Manner, rng: Random, full: bool, cells: dict[str, st
     Four bars go a b a' close, the classical phrase; longer ones repeat their first two bars
     in sequence before they run to the close.
     """
-    letters = {2: "ax", 3: "aax", 4: "abax", 5: "ababx", 6: "ababcx", 7: "ababcdx",
+    letters = {1: "x", 2: "ax", 3: "aax", 4: "abax", 5: "ababx", 6: "ababcx", 7: "ababcdx",
                8: "abacabdx", 12: "abacabaccdcx", 16: "abacabadcdceabdx"}.get(bars)
     if letters is None:
         letters = ("ab" * bars)[:bars - 2] + "cx"

@@ -55,11 +55,8 @@ def lanes(notes: Sequence[Note]) -> list[list[Note]]:
     for (start, end), members in sorted(chords.items(), key=lambda item: (
         item[0][0], -max(note.pitch for note in item[1]), item[0][1]
     )):
-        for place, free_from in enumerate(ends):
-            if free_from <= start:
-                break
-        else:
-            place = len(ends)
+        place = next((one for one, free_from in enumerate(ends) if free_from <= start), len(ends))
+        if place == len(ends):
             ends.append(0)
             tracks.append([])
         tracks[place].extend(members)

@@ -90,7 +90,7 @@ def _complete(chord: Chord, option: Voicing) -> bool:
 
 def _rest(chord: Chord, option: Voicing, centre: int) -> int:
     """Cost of a voicing by itself."""
-    bass, tenor, alto, soprano = option
+    bass, tenor, _, soprano = option
     sounding = [pitch % 12 for pitch in option]
     cost = abs(soprano - centre)
     cost += 4 * (len(set(chord.classes)) - len(set(sounding)))  # incomplete
@@ -99,7 +99,7 @@ def _rest(chord: Chord, option: Voicing, centre: int) -> int:
         cost += 6  # doubled third
     if chord.bass == 2 and len(chord.tones) == 3 and sounding.count(chord.bass_class) < 2:
         cost += 6  # a six-four doubles its bass
-    if soprano == alto or alto == tenor or tenor == bass:
+    if len(set(option)) < 4:
         cost += 9  # unisons
     cost += max(0, 5 - (tenor - bass)) if bass < 50 else 0  # no mud below
     return cost
@@ -138,11 +138,9 @@ def faults(a: Voicing, b: Voicing) -> int:
             if a[low] == b[low] or a[high] == b[high]:
                 continue
             first, second = (a[high] - a[low]) % 12, (b[high] - b[low]) % 12
-            if first == second and first in (0, 7):
-                count += 1
-            elif low == 0 and high == 3 and second in (0, 7) \
-                    and (b[0] - a[0]) * (b[3] - a[3]) > 0 and abs(b[3] - a[3]) > 2:
-                count += 1
+            hidden = ((low, high) == (0, 3) and abs(b[3] - a[3]) > 2
+                      and (b[0] - a[0]) * (b[3] - a[3]) > 0)
+            count += second in (0, 7) and (first == second or hidden)
     for low in range(3):
         # Overlap: a voice passes where its neighbour has just been.
         if b[low] > a[low + 1] or b[low + 1] < a[low]:
