@@ -57,40 +57,37 @@ def compose(
     `strict` (true counterpoint) consonant on the beats.
     """
     middle = start if start is not None else (low + high) // 2
+    heard = [[other(slot.start) for slot in slots] for other in others]
     lines = [_Line(0.0, (), (), ())]
     for place, slot in enumerate(slots):
         # The choices of a human hand: small noise, the same for all lines at this place.
         noise = [rng.random() * 2.0 for _ in range(low, high + 1)]
+        places = range(low, high + 1) if slot.fixed is None else (slot.fixed,)
+        choices = [_Choice(position, *_pitch(slot.chord, position)) for position in places]
+        costs = [_own_cost(slot, choice) for choice in choices]
+        if slot.fixed is None:
+            # The edges of the compass are for climaxes only.
+            costs = [cost + noise[number] + (number in (0, high - low))
+                     for number, cost in enumerate(costs)]
         grown: dict[tuple[int, ...], _Line] = {}
         for line in lines:
-            for position in _choices(slot, line, low, high):
-                pitch, tone = _pitch(slot.chord, position)
-                choice = _Choice(position, pitch, tone)
-                cost = line.cost + _own_cost(slot, choice)
-                if low <= position <= high:
-                    # The edges of the compass are for climaxes only.
-                    cost += noise[position - low] + (position in (low, high))
+            for choice, own in zip(choices, costs, strict=True):
+                position = choice.position
+                cost = line.cost + own
                 if line.positions:
+                    if slot.fixed is None and abs(position - line.positions[-1]) > 7:
+                        continue
                     cost += _step_cost(slots, place, line, choice, motif_weight)
                 else:
                     cost += abs(position - middle)
-                for other in others:
-                    cost += _pair_cost(slots, place, line, pitch, other=other, strict=strict)
+                for other in heard:
+                    cost += _pair_cost(slots, place, line, choice.pitch, other=other, strict=strict)
                 state = (line.positions[-1] if line.positions else -1, position)
                 if state not in grown or cost < grown[state].cost:
                     grown[state] = _Line(cost, (*line.positions, position),
-                                         (*line.pitches, pitch), (*line.tones, tone))
+                                         (*line.pitches, choice.pitch), (*line.tones, choice.tone))
         lines = sorted(grown.values(), key=lambda line: (line.cost, line.positions))[:BEAM]
     return list(lines[0].positions)
-
-
-def _choices(slot: Slot, line: _Line, low: int, high: int) -> Sequence[int]:
-    if slot.fixed is not None:
-        return (slot.fixed,)
-    if not line.positions:
-        return range(low, high + 1)
-    last = line.positions[-1]
-    return range(max(low, last - 7), min(high, last + 7) + 1)
 
 
 @lru_cache(maxsize=65536)
@@ -198,29 +195,27 @@ def _motif_cost(slot: Slot, line: _Line, step: int, weight: float) -> float:
 
 
 def _pair_cost(
-    slots: Sequence[Slot], place: int, line: _Line, pitch: int, *, other: Voice, strict: bool,
+    slots: Sequence[Slot], place: int, line: _Line, pitch: int, *,
+    other: Sequence[int | None], strict: bool,
 ) -> float:
-    slot = slots[place]
-    below = other(slot.start)
+    """What the note costs beside another voice; `other` is its pitch at each slot's start."""
+    slot, below = slots[place], other[place]
     if below is None:
         return 0.0
     cost = 0.0
     interval = abs(pitch - below) % 12
     if strict and slot.strong and interval in (1, 2, 5, 6, 10, 11):
         cost += 14 if interval in (1, 2, 11) else 7
-    if strict and not slot.strong and interval in (1, 11):
-        cost += 2
-    if interval == 0 and slot.strong == 0 and strict:
+    if strict and not slot.strong and interval in (0, 1, 11):
         cost += 2
     if place:
-        last = other(slots[place - 1].start)
-        cost += _parallel(last, below, line.pitches[-1], pitch)
+        cost += _parallel(other[place - 1], below, line.pitches[-1], pitch)
         # The same from beat to beat: notes between don't hide parallels.
         back = place - 1
         while back > 0 and not slots[back].strong:
             back -= 1
         if slot.strong and back != place - 1:
-            cost += _parallel(other(slots[back].start), below, line.pitches[back], pitch) * 0.7
+            cost += _parallel(other[back], below, line.pitches[back], pitch) * 0.7
     return cost
 
 
