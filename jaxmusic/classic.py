@@ -123,10 +123,9 @@ def gather(track: Track, ticks_per_quarter: int) -> Gathered:
                     sound = _CHORD | _CLASS_BITS[sound]
                 sounds[head] = sound | _CLASS_BITS[pitch]
                 joined += 1
-            if joined - place < len(open_ends):
-                needs_voices = True
             if joined > place:
                 continue
+            needs_voices = True  # the open heads, at least one, end apart from this note
         open_ends.insert(place, end)
         open_heads.insert(place, len(onsets))
         onsets.append(start)

@@ -1,9 +1,9 @@
 """Notes that are lost when a track's overlapping notes are spread over voices.
 
 music21 5.7.2 does this with every track that has notes which begin together and end apart. It
-counts the voices that the notes need, and often counts too few; a note that then fits into no
-voice disappears. The count and the fit are told here as one pass each over the notes, where
-music21 compares notes with notes: what comes out is the same.
+makes as many voices as the largest group of overlapping notes has members. That is mostly more
+than enough, but notes of no length overlap too little by its measure, and a rounded end may take
+a voice for a moment too long: a note that then fits into no voice disappears.
 
 Times are in twelfths of a quarter. Notes stand in order of their onsets.
 """
@@ -29,9 +29,7 @@ def lost_notes(onsets: list[int], lengths: list[int]) -> list[int]:
         now = onset / TWELFTHS
         # Ends are rounded and onsets exact: a voice whose end was rounded up to the float nearest
         # to this very onset is still taken.
-        while sounding and (
-            sounding[0] < now or (sounding[0] == now and not rounds_up(onset))
-        ):
+        while sounding and (sounding[0] < now or (sounding[0] == now and not rounds_up(onset))):
             heapq.heappop(sounding)
         if len(sounding) < capacity:
             heapq.heappush(sounding, _float_end(onset, length))
@@ -43,45 +41,22 @@ def lost_notes(onsets: list[int], lengths: list[int]) -> list[int]:
 def _voice_count(onsets: list[int], lengths: list[int]) -> int:
     """The size of the largest group of overlapping notes; 0 if nothing overlaps.
 
-    Notes with overlaps are walked in order. A note's group is that of the last of its neighbours
-    (the notes that overlap it, in order) that has one already, or else a new one, named by the
-    note's onset; groups of one name are one. Neighbours without a group join it, then the note.
-    So a note may stand in another group than its neighbours, and groups come out smaller or larger
-    than the number of notes that sound together.
-
-    The neighbours after note i are always the notes up to reach[i], so those of them that have a
-    group already are the ones up to the furthest reach so far.
+    A group is a chain of notes each of which overlaps another of them. Groups that begin at the
+    same time count as one; notes without overlaps are in none. The notes after one that overlap it
+    come in an unbroken row, so a group is a row of notes too.
     """
-    reach = _reaches(onsets, lengths)
-    groups = [-1] * len(onsets)  # name of each note's group
-    sizes: dict[int, int] = {}
-    # Notes whose reach may cover later notes; reaches fall from the first to the last of them.
-    covering: list[int] = []
-    furthest = -1  # notes up to here that have a neighbour have a group
-    for place, last in enumerate(reach):
-        while covering and reach[covering[-1]] < place:
-            covering.pop()
-        if last == place and not covering:
-            continue
-        if last > place and furthest > place:
-            group = groups[min(last, furthest)]
-        elif covering:
-            group = groups[covering[-1]]
-        else:
-            group = onsets[place]
-        for joining in range(max(furthest, place) + 1, last + 1):
-            groups[joining] = group
-        newcomers = max(0, last - max(furthest, place))
-        if furthest < place:
-            groups[place] = group
-            newcomers += 1
-        sizes[group] = sizes.get(group, 0) + newcomers
-        furthest = max(furthest, last)
-        if last > place:
-            while covering and reach[covering[-1]] <= last:
-                covering.pop()
-            covering.append(place)
-    return max(sizes.values(), default=0)
+    largest = size = 0
+    begin = furthest = -1  # the group's onset; the place up to which its notes reach
+    for place, reach in enumerate(_reaches(onsets, lengths)):
+        if place > furthest:
+            if reach == place:
+                continue
+            if onsets[place] != begin:
+                begin, size = onsets[place], 0
+        size += 1
+        largest = max(largest, size)
+        furthest = max(furthest, reach)
+    return largest
 
 
 def _reaches(onsets: list[int], lengths: list[int]) -> list[int]:

@@ -72,6 +72,8 @@ def test_together_is_up_to_a_sixteenth_of_a_quarter(tokens: Tokens) -> None:
 def test_a_sixteenth_may_be_a_fraction_of_a_tick(tokens: Tokens) -> None:
     assert tokens(track(played((0, 99, 60), (6, 99, 64))), division=100) == ["0.4"]
     assert tokens(track(played((0, 99, 60), (7, 99, 64))), division=100) == ["C4", "E4"]
+    assert tokens(track(played((0, 480, 60), (30, 480, 64))), division=480) == ["0.4"]
+    assert tokens(track(played((0, 480, 60), (31, 480, 64))), division=480) == ["C4", "E4"]
 
 
 def test_members_are_compared_with_the_first_alone(tokens: Tokens) -> None:
@@ -300,6 +302,12 @@ def test_tempos_of_silent_tracks_count_in_the_first_part_alone(tokens: Tokens) -
     assert tokens(first, blip, track(tempo(96))) == ["C4"]
     assert tokens(first, blip, track(key(96))) == ["C4", "D4"]
     assert tokens(blip, first, track(tempo(96))) == ["C4", "D4"]
+
+
+def test_keys_of_other_sounding_tracks_do_not_count(tokens: Tokens) -> None:
+    blip = track(program(80, 0), on(0, 62), off(1, 62))
+    assert tokens(blip, track(on(0, 60), off(12, 60), key(96))) == []
+    assert tokens(blip, track(key(96))) == ["D4"]
 
 
 def test_a_lost_note_does_not_lengthen_the_last_span(tokens: Tokens) -> None:

@@ -100,8 +100,10 @@ COUNT = 100_000
         on(0, 0) + b"".join(on(0, 60) + on(0, 64) + off(200, 60) + off(300, 64)
                             for _ in range(COUNT // 2)) + off(0, 0),
         (on(0, 60) + off(0, 60)) * COUNT,
-        # Programs, and notes of no length, all at one time.
-        program(0, 0) * COUNT + (on(0, 60) + off(0, 60)) * COUNT,
+        # Programs and notes all at one time.
+        program(0, 0) * 4 * COUNT + b"".join(on(0, key % 128, 64, key // 128)
+                                             for key in range(2048))
+        + b"".join(off(40, key % 128, key // 128) for key in range(2048)),
         meta(5, 0x51, b"\1\2\3") * COUNT + on(0, 60) + off(5, 60),
     ],
     ids=["together", "heads", "under a long one", "at once", "programs", "tempos"],

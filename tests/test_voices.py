@@ -1,16 +1,15 @@
 """Voices: the one-pass count and fit against comparing all notes with all."""
 
+import random
 import time
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jaxmusic.voices import lost_notes, rounds_up
 
-times = st.sampled_from((0, 3, 4, 6, 8, 9, 12, 15, 16, 18, 20, 21, 24, 27, 28, 30, 32, 33))
-lengths = st.sampled_from((0, 0, 3, 4, 6, 8, 9, 12, 16, 24))
+TIMES = (0, 3, 4, 6, 8, 9, 12, 15, 16, 18, 20, 21, 24, 27, 28, 30, 32, 33)
+LENGTHS = (0, 0, 3, 4, 6, 8, 9, 12, 16, 24)
 
 
 def quarters(twelfths: int) -> float | Fraction:
@@ -64,11 +63,17 @@ def groups_by_comparing_all(notes: list[tuple[int, int]]) -> list[list[int]]:
     return list(groups.values())
 
 
-@given(st.lists(st.tuples(times, lengths), min_size=3, max_size=40))
-def test_lost_notes_are_those_of_comparing_all(notes: list[tuple[int, int]]) -> None:
-    notes.sort(key=lambda note: note[0])
-    found = lost_notes([start for start, _ in notes], [length for _, length in notes])
-    assert found == lost_by_comparing_all(notes)
+def test_lost_notes_are_those_of_comparing_all() -> None:
+    rng = random.Random(0)
+    losses = 0
+    for count in [*range(3, 12)] * 200 + [*range(12, 40)] * 10:
+        onsets = rng.sample(TIMES, 3)  # so few that notes are lost now and then
+        notes = [(rng.choice(onsets), rng.choice(LENGTHS)) for _ in range(count)]
+        notes.sort(key=lambda note: note[0])
+        found = lost_notes([start for start, _ in notes], [length for _, length in notes])
+        assert found == lost_by_comparing_all(notes), notes
+        losses += bool(found)
+    assert losses > 100
 
 
 @pytest.mark.parametrize(
@@ -82,6 +87,8 @@ def test_lost_notes_are_those_of_comparing_all(notes: list[tuple[int, int]]) -> 
         ([(0, 3), (0, 0), (0, 3)], []),  # the second ends the row of the first: nothing overlaps
         ([(4, 16), (16, 4), (20, 3)], [2]),  # ends at 5/3, rounded up, and begins there exactly
         ([(4, 12), (12, 4), (16, 3)], []),  # at 4/3, rounded down
+        # The sum of 2/3 as a fraction and 1 as a float is rounded twice, and so is not above 5/3.
+        ([(8, 12), (20, 8), (20, 24)], []),
     ],
 )
 def test_examples(notes: list[tuple[int, int]], lost: list[int]) -> None:
