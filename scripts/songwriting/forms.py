@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from random import Random
 
 from . import harmony
@@ -40,10 +41,13 @@ def related(key: Key, how: str) -> Key:
 
 
 def _start(key: Key, manner: Manner) -> int:
-    """Where a tune begins: on the tonic's third or fifth in the middle of its compass."""
+    """Where a tune likes to begin: on the tonic's third in the middle of its compass.
+
+    (On the fifth, the return after a half cadence would often run in fifths with the bass.)
+    """
     low, high = position_of(manner.low), position_of(manner.high)
     third = (key.letter + 2) % 7
-    return min((place for place in range(low, high + 1) if place % 7 in (third, (third + 2) % 7)),
+    return min((place for place in range(low, high + 1) if place % 7 == third),
                key=lambda place: abs(2 * place - low - high + 2))
 
 
@@ -160,7 +164,8 @@ def ground(
             if last:
                 local = replace(local, final=manner.final)
             one = strain(key, text, replace(local, final=local.final if last else own[0]), rng,
-                         {}, full=last, start=start, closing=last)
+                         {}, full=last, start=start, closing=last,
+                         opening=_joining(played[-1], key, text) if played else ())
             start = one.positions[-1]
             played.append(one)
         tonic = "i" if key.minor else "I"
@@ -171,9 +176,22 @@ def ground(
     return compose
 
 
+def _joining(before: Strain, key: Key, text: str) -> list[int]:
+    """The note with which a strain goes on after another without fifths or octaves in a row."""
+    first = harmony.progression(key, text, QUARTER)[0].chord
+    last, end = before.slots[-1], before.positions[-1]
+    letter = end % 7
+    held = (last.chord.scale[letter] - last.chord.bass_class) % 12
+    near = [place for place in range(end - 3, end + 4) if place % 7 in first.letters]
+    clear = [place for place in near
+             if held not in (0, 7) or (first.scale[place % 7] - first.bass_class) % 12 != held]
+    return [min(clear, key=lambda place: (abs(place - end), place))]
+
+
 def _score(title: str, key: Key, manner: Manner, tempo: float, played: list[Strain]) -> Score:
     right, left, _ = join(played)
-    return Score(title, key.name, manner.meter, tempo, (tuple(right), tuple(left)))
+    ends = tuple(accumulate(one.length for one in played)) if manner.rubato else ()
+    return Score(title, key.name, manner.meter, tempo, (tuple(right), tuple(left)), ends)
 
 
 __all__ = ["Form", "dance", "ground", "related", "rondo", "rounded", "variations"]

@@ -210,12 +210,13 @@ def _pair_cost(
         cost += 2
     if place:
         cost += _parallel(other[place - 1], below, line.pitches[-1], pitch)
-        # The same from beat to beat: notes between don't hide parallels.
-        back = place - 1
-        while back > 0 and not slots[back].strong:
-            back -= 1
-        if slot.strong and back != place - 1:
-            cost += _parallel(other[back], below, line.pitches[back], pitch) * 0.7
+        # The same from beat to beat and from bar to bar: notes between don't hide parallels.
+        for strong, weight in ((1, 0.7), (2, 0.4)):
+            back = place - 1
+            while back > 0 and slots[back].strong < strong:
+                back -= 1
+            if slot.strong >= strong and back != place - 1:
+                cost += weight * _parallel(other[back], below, line.pitches[back], pitch)
     return cost
 
 

@@ -34,6 +34,7 @@ class Manner:
     thick: int = 0  # chord notes added below the tune on strong beats
     motif: float = 3.0  # how much the motif binds
     velocity: int = 78
+    rubato: bool = False  # whether phrases yield a little before they end
 
     @property
     def bar(self) -> int:

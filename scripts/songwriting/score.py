@@ -20,7 +20,7 @@ class Score:
     meter: tuple[int, int]  # beats, beat unit
     tempo: float  # quarters a minute
     hands: tuple[tuple[Note, ...], ...]  # each becomes one track or more, see lanes()
-    ritard: bool = True  # slow down over the last two bars
+    breaths: tuple[int, ...] = ()  # ticks of the phrase ends before which the tempo yields
 
     @property
     def bar(self) -> int:
@@ -78,15 +78,16 @@ def accented(notes: Sequence[Note], meter: tuple[int, int]) -> tuple[Note, ...]:
 
 def save(score: Score, path: Path) -> None:
     """Write a score as a MIDI file: equal scores give equal bytes."""
+    # Seven small steps from full tempo to two thirds: a ritardando, not a brake.
+    start = max(0, score.end - 2 * score.bar)
+    span = score.end - start
     tempos = [(0, float(score.tempo))]
-    if score.ritard:
-        # Seven small steps from full tempo to two thirds: a ritardando, not a brake.
-        start = max(0, score.end - 2 * score.bar)
-        span = score.end - start
-        tempos += [
-            (start + span * step // 8, round(score.tempo * (1 - 0.05 * step), 2))
-            for step in range(1, 8)
-        ]
+    for breath in score.breaths:
+        if score.bar < breath <= start:
+            tempos += [(breath - score.bar // 2, round(score.tempo * 0.93, 2)),
+                       (breath, float(score.tempo))]
+    tempos += [(start + span * step // 8, round(score.tempo * (1 - 0.05 * step), 2))
+               for step in range(1, 8)]
     meters = [(0, *score.meter)]
     tracks = [
         track
