@@ -63,7 +63,7 @@ def rounded(key: Key, manner: Manner, rng: Random, repeat: bool = False) -> list
     motif = steps(first, 1, manner.bar)
     middle = strain(key, _middle(key, rng), replace(manner, velocity=manner.velocity - 6), rng,
                     cells, full=False, motif=motif, inverted=True,
-                    start=first.positions[0] + 2, closing=False)
+                    start=second.positions[-1], closing=False)
     leaving = strain(key, _leaving(key, rng), manner, rng, cells, full=True,
                      start=first.positions[0])
     played = [first, second]
@@ -86,7 +86,8 @@ def dance(
             played += rounded(related(key, trio_key), trio, rng)
             played += main[:2] if repeat else main
         if coda:
-            played.append(strain(key, _coda(key, rng), manner, rng, {}, full=True))
+            played.append(strain(key, _coda(key, rng), manner, rng, {}, full=True,
+                                 start=played[-1].positions[-1]))
         return _score(title, key, manner, tempo, played)
 
     return compose
@@ -108,10 +109,11 @@ def rondo(title: str, tempo: float, refrain: Manner, episode: Manner) -> Form:
             played += period(other, _pair(other, rng), manner, rng, fresh,
                              start=_start(other, manner))
             played.append(strain(key, _middle(key, rng), manner, rng, fresh, full=False,
-                                 closing=False))
+                                 start=played[-1].positions[-1], closing=False))
             played += home
         played.append(strain(key, _coda(key, rng), refrain, rng, cells, full=True,
-                             motif=steps(home[0], 1, refrain.bar)))
+                             motif=steps(home[0], 1, refrain.bar),
+                             start=home[-1].positions[-1]))
         return _score(title, key, refrain, tempo, played)
 
     return compose
@@ -125,7 +127,8 @@ def variations(title: str, tempo: float, theme: Manner, figures: Sequence[str]) 
         text = _pair(key, rng)
         first, second = period(key, text, theme, rng, cells, start=_start(key, theme))
         middle = strain(key, _middle(key, rng), theme, rng, cells, full=False,
-                        motif=steps(first, 1, theme.bar), inverted=True, closing=False)
+                        motif=steps(first, 1, theme.bar), inverted=True,
+                        start=second.positions[-1], closing=False)
         strains = [first, second, middle, second]
         played = list(strains)
         for number, figure in enumerate(figures):
@@ -137,7 +140,8 @@ def variations(title: str, tempo: float, theme: Manner, figures: Sequence[str]) 
                 played += [strain_again(one, manner) for one in strains]
             else:
                 played += [diminished(one, manner, unit, rng) for one in strains]
-        played.append(strain(key, _coda(key, rng), theme, rng, cells, full=True))
+        played.append(strain(key, _coda(key, rng), theme, rng, cells, full=True,
+                             start=second.positions[-1]))
         return _score(title, key, theme, tempo, played)
 
     return compose

@@ -79,7 +79,7 @@ def compose(
                         continue
                     cost += _step_cost(slots, place, line, choice, motif_weight)
                 else:
-                    cost += abs(position - middle)
+                    cost += 1.5 * abs(position - middle)
                 for other in heard:
                     cost += _pair_cost(slots, place, line, choice.pitch, other=other, strict=strict)
                 state = (line.positions[-1] if line.positions else -1, position)

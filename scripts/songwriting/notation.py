@@ -207,7 +207,8 @@ def _read_chords(
         harmonies += added
         styles += [style] * len(added)
         now += length
-    return figuration.accompany(styles, harmonies, DYNAMICS["p"])
+    # Below the tunes, of which many go down to middle C.
+    return figuration.accompany(styles, harmonies, DYNAMICS["p"], top=60)
 
 
 def _bars(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
