@@ -147,7 +147,8 @@ class MusicLSTM(nnx.Module):
         if self.config.input == "embedding":
             x = self.embedding(ids.astype(jnp.int32))
         else:
-            x = ids.astype(jnp.float32)[..., None] / self.vocabulary_size
+            dtype = self.lstm[0].kernel[...].dtype
+            x = ids.astype(dtype)[..., None] / self.vocabulary_size
         after = []
         for number, layer in enumerate(self.lstm):
             x, carry = layer(

@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
+from jaxmusic.config import ConfigError
 from jaxmusic.errors import UserError
 from jaxmusic.model import MusicLSTM
 from jaxmusic.run import Run
@@ -18,7 +19,7 @@ from jaxmusic.state import PyTree
 
 
 class SamplingError(UserError):
-    """A setting or a prime that nothing can be generated with."""
+    """A prime that nothing can be generated from."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ class SamplingConfig:
     top_p: float | None = None
 
     def check(self) -> None:
-        """Raise SamplingError when a value is out of its range."""
+        """Raise ConfigError when a value is out of its range."""
         if not 0 < self.temperature < float("inf"):
-            raise SamplingError(f"--temperature is {self.temperature}, but must be above 0.")
+            raise ConfigError(f"--temperature is {self.temperature}, but must be above 0.")
         if self.top_k is not None and self.top_k < 1:
-            raise SamplingError(f"--top-k is {self.top_k}, but must be 1 or more.")
+            raise ConfigError(f"--top-k is {self.top_k}, but must be 1 or more.")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise SamplingError(f"--top-p is {self.top_p}, but must be above 0 and at most 1.")
+            raise ConfigError(f"--top-p is {self.top_p}, but must be above 0 and at most 1.")
 
 
 def generate(
@@ -59,13 +60,13 @@ def generate(
     part of it. A network trained for the token after a window sees a window that slides on by
     a token each step, as in the notebooks; one trained at every position goes on from its carry.
 
-    Raises SamplingError for settings out of range, a prime with tokens that the run doesn't
-    know, or one that is too short.
+    Raises ConfigError for settings out of range, SamplingError for a prime that is too short or
+    has tokens that the run doesn't know.
     """
     sampling = sampling or SamplingConfig()
     sampling.check()
     if length < 1 or count < 1:
-        raise SamplingError(f"--length {length} and --count {count} must be 1 or more.")
+        raise ConfigError(f"--length {length} and --count {count} must be 1 or more.")
     key_prime, key = jax.random.split(jax.random.key(seed))
     if prime is None:
         chosen = jax.random.randint(key_prime, (count,), 0, len(run.primes))

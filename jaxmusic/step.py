@@ -19,7 +19,9 @@ def window_losses(logits: jax.Array, targets: jax.Array) -> jax.Array:
         logits: (batch, vocabulary), or (batch, window, vocabulary).
         targets: (batch,), or (batch, window) ids.
     """
-    losses: jax.Array = optax.softmax_cross_entropy_with_integer_labels(logits, targets.astype(jnp.int32))
+    losses: jax.Array = optax.softmax_cross_entropy_with_integer_labels(
+        logits, targets.astype(jnp.int32)
+    )
     return losses if losses.ndim == 1 else losses.mean(axis=1)
 
 

@@ -12,8 +12,9 @@ from typing import Literal
 import tyro
 
 from jaxmusic.config import ConfigError
+from jaxmusic.midi import MidiError
 from jaxmusic.run import RunFolder, open_run
-from jaxmusic.sampling import SamplingConfig, generate
+from jaxmusic.sampling import SamplingConfig, SamplingError, generate
 from jaxmusic.script import run_script
 from jaxmusic.tokens import read_tokens, write_midi
 
@@ -51,7 +52,10 @@ def main() -> None:
     run = open_run(arguments.run_dir, arguments.which)
     prime = None
     if arguments.prime is not None:
-        prime = read_tokens(arguments.prime, run.config.data.scheme)
+        try:
+            prime = read_tokens(arguments.prime, run.config.data.scheme)
+        except MidiError as error:
+            raise SamplingError(f"--prime {arguments.prime} can't be read: {error}") from error
     pieces = generate(
         run,
         length=arguments.length,

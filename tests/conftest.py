@@ -5,6 +5,9 @@ import os
 import jax
 import pytest
 
+# The oracle of the network; read when keras is first imported, so before any test file.
+os.environ["KERAS_BACKEND"] = "jax"
+
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -1,9 +1,5 @@
 """The notebooks' network in Keras, on its JAX backend, with our weights and our masks."""
 
-import os
-
-os.environ["KERAS_BACKEND"] = "jax"
-
 from typing import Any
 
 import keras
@@ -70,7 +66,7 @@ class KerasOracle:
         """Ids (batch, window) as the notebooks feed them: (batch, window, 1) of id / size."""
         if self.config.input == "embedding":
             return ids.astype(np.int32)
-        return (ids[..., None] / float(self.vocabulary_size)).astype(np.float32)
+        return (ids[..., None] / float(self.vocabulary_size)).astype(keras.config.floatx())
 
     def set_weights(self, params: PyTree, batch_stats: PyTree) -> None:
         """Give Keras our weights and moving averages."""

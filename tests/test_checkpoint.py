@@ -40,7 +40,7 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
         restored = checkpoints.restore_latest(ABSTRACT)
     assert restored is not None
     assert restored.step == 3 and restored.score is None
-    assert jax.tree.structure(restored.state) == jax.tree.structure(state_of(3))
+    # Raises for trees of another structure.
     jax.tree.map(np.testing.assert_array_equal, restored.state, state_of(3))
 
 

@@ -22,6 +22,7 @@ from jaxmusic.corpus import (
     summary,
 )
 from jaxmusic.parsing import FileResult, parse_files
+from jaxmusic.tokens import read_tokens
 
 
 def tokens_of(corpus: Corpus, song: int) -> list[str]:
@@ -96,7 +97,6 @@ def test_unchanged_files_are_not_parsed_again(
         parsed.append(path.name)
         return read_tokens(path, scheme)
 
-    read_tokens = parsing.read_tokens
     monkeypatch.setattr(parsing, "read_tokens", read)
     write_song(folder / "2.mid", 40, seed=50)  # changed
     write_song(folder / "new.mid", 25, seed=51)
@@ -129,9 +129,7 @@ def test_another_version_of_the_tokeniser_parses_anew(
     assert len(prepare(tmp_path / "in", tmp_path / "out", workers=1).tokens) == 2
 
 
-def test_wide_vocabularies_are_stored_wide(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wide_vocabularies_are_stored_wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [f"t{number}" for number in range(65_600)]
     write_song(tmp_path / "in" / "a.mid", 3)
     monkeypatch.setattr(parsing, "read_tokens", lambda path, scheme: words)

@@ -1,14 +1,19 @@
 """The network against Keras, at the same weights and with the same dropout masks."""
 
+import json
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 import pytest
 from flax import nnx
-from keras_oracle import KerasOracle, keras
+from keras_oracle import KerasOracle
 
 from jaxmusic.config import PRESETS, Config, ModelConfig, TrainConfig
 from jaxmusic.model import MusicLSTM
@@ -21,8 +26,7 @@ from jaxmusic.state import (
     new_state,
 )
 from jaxmusic.step import train_step, window_losses
-from jaxmusic.tokens import Vocabulary, read_tokens
-from jaxmusic.windows import Batch, Feed, Windows
+from jaxmusic.windows import Batch
 
 VOCABULARY, WINDOW, BATCH = 37, 12, 24
 SMALL = {"hidden_size": 24, "dense_size": 16, "embedding_size": 8}
@@ -38,8 +42,10 @@ def shaken(tree: PyTree, seed: int) -> PyTree:
     """The tree with every number moved, so that zeros and ones hide no mistake."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(
-        lambda leaf: leaf * rng.uniform(0.7, 1.3, leaf.shape).astype(np.float32)
-        + rng.uniform(-0.1, 0.1, leaf.shape).astype(np.float32),
+        lambda leaf: (
+            leaf * rng.uniform(0.7, 1.3, leaf.shape).astype(np.float32)
+            + rng.uniform(-0.1, 0.1, leaf.shape).astype(np.float32)
+        ),
         tree,
     )
 
@@ -109,11 +115,10 @@ def keras_gradients(pair: Pair, ids: np.ndarray, targets: np.ndarray) -> tuple[f
     fixed = [variable.value for variable in model.non_trainable_variables]
 
     def loss_of(trainable: list[jax.Array]) -> jax.Array:
-        outputs, _ = model.stateless_call(
-            trainable, fixed, pair.oracle.inputs(ids), training=True
-        )
+        outputs, _ = model.stateless_call(trainable, fixed, pair.oracle.inputs(ids), training=True)
         one_hot = jax.nn.one_hot(targets, VOCABULARY)
-        return keras.losses.CategoricalCrossentropy()(one_hot, outputs)
+        loss: jax.Array = keras.losses.CategoricalCrossentropy()(one_hot, outputs)
+        return loss
 
     loss, gradients = jax.jit(jax.value_and_grad(loss_of))(trainable)
     return float(loss), pair.oracle.in_our_order(gradients)
@@ -135,40 +140,31 @@ def test_loss_and_gradients_equal_keras(pair: Pair) -> None:
     assert_trees_close(gradients, keras_tree, relative=1e-4)
 
 
+def curves(bits: int) -> tuple[np.ndarray, np.ndarray]:
+    program = Path(__file__).parent / "keras_curve.py"
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_ENABLE_X64": str(bits == 64)}
+    ran = subprocess.run(
+        [sys.executable, program], env=environment, capture_output=True, text=True, check=True
+    )
+    both = json.loads(ran.stdout.splitlines()[-1])
+    return np.array(both["ours"]), np.array(both["theirs"])
+
+
 def test_fifty_rmsprop_steps_follow_keras() -> None:
-    """The notebook's own loss curve, on real windows, without dropout."""
-    songs = Path(__file__).parent.parent / "midi_songs"
-    tokens = [token for path in sorted(songs.glob("*.mid"))[:6] for token in read_tokens(path)]
-    vocabulary = Vocabulary.of(tokens)
-    stream = vocabulary.encode(tokens)
-    windows = Windows(stream, [(0, len(stream))], 100)
-    feed = Feed(windows, 32, seed=1)
-    config = Config(
-        model=ModelConfig(hidden_size=64, dense_size=48, dropout=0, recurrent_dropout=0)
-    )
-    state = new_state(config, len(vocabulary))
-    oracle = KerasOracle(config.model, len(vocabulary), 100)
-    oracle.set_weights(state.params, state.batch_stats)
-    oracle.model.compile(optimizer=keras.optimizers.RMSprop(), loss="categorical_crossentropy")
-    step = jax.jit(
-        partial(
-            train_step,
-            structure=model_structure(config, len(vocabulary)),
-            optimizer=new_optimizer(config.train),
-            seed=0,
-            steps_per_epoch=feed.steps_per_epoch,
-        )
-    )
-    ours, theirs = [], []
-    for number in range(50):
-        batch = feed.batch(number)
-        state, loss = step(state, batch)
-        ours.append(float(loss))
-        one_hot = np.eye(len(vocabulary), dtype=np.float32)[batch.targets]
-        oracle.model.reset_metrics()
-        theirs.append(float(oracle.model.train_on_batch(oracle.inputs(batch.inputs), one_hot)))
-    np.testing.assert_allclose(ours, theirs, rtol=1e-3)
-    assert ours[-1] < ours[0] - 0.5  # it did learn something
+    """The notebook's loss curve on real windows without dropout, at every step.
+
+    In float64: training is chaotic enough that in float32 two programs which sum in another
+    order leave each other within some fifteen steps (as Keras leaves its own float64 curve).
+    """
+    ours, theirs = curves(64)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+    assert ours[-10:].mean() < ours[:10].mean() - 0.15  # it did learn something
+
+
+def test_float32_follows_keras_until_rounding_parts_them() -> None:
+    ours, theirs = curves(32)
+    np.testing.assert_allclose(ours[:10], theirs[:10], rtol=1e-3)
+    assert ours.mean() == pytest.approx(theirs.mean(), rel=0.01)
 
 
 def test_classic_has_the_notebooks_size() -> None:
@@ -240,7 +236,8 @@ def test_filling_rows_count_for_nothing(name: str) -> None:
     def after(rows: int, counted: int) -> tuple[TrainState, jax.Array]:
         weights = (np.arange(rows) < counted).astype(np.float32)
         batch = Batch(ids[:rows], targets[:rows], weights)
-        return jax.jit(step)(new_state(config, VOCABULARY), batch)
+        ended: tuple[TrainState, jax.Array] = jax.jit(step)(new_state(config, VOCABULARY), batch)
+        return ended
 
     (plain, plain_loss), (filled, filled_loss) = after(9, 9), after(16, 9)
     assert float(plain_loss) == pytest.approx(float(filled_loss), rel=1e-6)

@@ -103,7 +103,7 @@ def test_the_epochs_loss_is_the_mean_over_its_windows(config: Config) -> None:
     sizes = np.array([26] * 8 + [22])
     assert sizes.sum() == 230
     for epoch in (1, 2):
-        losses = [row["loss"] for row in rows if row["epoch"] == epoch and "loss" in row]
+        losses = np.array([r["loss"] for r in rows if r["epoch"] == epoch and "loss" in r])
         (told,) = [r["epoch_loss"] for r in rows if r["epoch"] == epoch and "epoch_loss" in r]
         assert told == pytest.approx((losses * sizes).sum() / 230, rel=1e-6)
 
@@ -120,9 +120,7 @@ def test_a_run_in_two_parts_equals_one_in_one(
 
 
 def test_more_epochs_go_on_from_the_end(config: Config, tmp_path: Path) -> None:
-    whole = changed(
-        changed(config, "run", run_dir=str(tmp_path / "whole")), "train", epochs=3
-    )
+    whole = changed(changed(config, "run", run_dir=str(tmp_path / "whole")), "train", epochs=3)
     fit(whole)
     fit(changed(config, "train", epochs=1))
     fit(changed(config, "train", epochs=3))
@@ -272,9 +270,7 @@ def test_eight_devices_equal_one(config: Config, tmp_path: Path) -> None:
     )
 
 
-def test_the_console_tells_what_happens(
-    config: Config, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_console_tells_what_happens(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     fit(changed(config, "data", held_out=0.3), console=Console())
     output = capsys.readouterr().out
     assert "1 songs held out" in output

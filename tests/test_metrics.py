@@ -1,0 +1,76 @@
+"""The meter and metrics.jsonl."""
+
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+
+from jaxmusic.console import Console, duration
+from jaxmusic.metrics import LossError, Meter, MetricsFile, Reporter
+
+
+class Clock:
+    """Time that passes when the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr("jaxmusic.metrics.time.monotonic", lambda: self.now)
+
+
+def test_the_meter_counts_training_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, meter = Clock(monkeypatch), Meter()
+    meter.count(128)  # the first step compiles: it only starts the clock
+    assert meter.windows_per_second is None
+    for _ in range(5):
+        clock.now += 0.5
+        meter.count(128)
+    assert meter.windows_per_second == pytest.approx(256)
+    meter.pause()
+    clock.now += 1000  # a long evaluation
+    meter.count(128)
+    assert meter.windows_per_second == pytest.approx(256)
+
+
+def test_the_meter_forgets_old_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, meter = Clock(monkeypatch), Meter()
+    meter.count(10)
+    for seconds, steps in ((1.0, 300), (0.1, 6000)):
+        for _ in range(steps):
+            clock.now += seconds
+            meter.count(10)
+    assert meter.windows_per_second == pytest.approx(100, rel=0.01)
+
+
+def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    first = MetricsFile(path, from_step=0)
+    for step in (2, 4, 6):
+        first.write({"step": step, "loss": 1.0})
+    first.close()
+    with path.open("a") as file:
+        file.write('{"step": 8, "lo')  # killed in the middle of a row
+    second = MetricsFile(path, from_step=4)
+    second.write({"step": 6, "loss": 2.0})
+    second.close()
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert rows == [{"step": 2, "loss": 1.0}, {"step": 4, "loss": 1.0}, {"step": 6, "loss": 2.0}]
+
+
+def test_a_loss_that_is_no_number_names_its_step(tmp_path: Path) -> None:
+    reporter = Reporter(
+        tmp_path / "metrics.jsonl", Console(), from_step=0, last_step=100, steps_per_epoch=10,
+        batch_size=4, log_steps=1,
+    )  # fmt: skip
+    with reporter:
+        reporter.step(14, jnp.float32(1.5))
+        reporter.step(15, jnp.float32("nan"))
+        with pytest.raises(LossError, match="The loss is nan in epoch 2, step 15"):
+            reporter.drain()
+    (row,) = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert (row["step"], row["epoch"], row["loss"]) == (14, 2, 1.5)
+
+
+def test_durations_read_as_people_say_them() -> None:
+    said = [duration(seconds) for seconds in (0.2, 45, 59.6, 725, 11_220)]
+    assert said == ["0s", "45s", "1m 00s", "12m 05s", "3h 07m"]

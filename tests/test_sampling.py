@@ -1,0 +1,175 @@
+"""New music from a run."""
+
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from midi_files import write_song
+
+from jaxmusic.config import Config, ConfigError, DataConfig, ModelConfig, RunConfig, TrainConfig
+from jaxmusic.run import Run, RunError, open_run
+from jaxmusic.sampling import SamplingConfig, SamplingError, choose_token, generate
+from jaxmusic.train import fit
+
+WINDOW = 8
+
+
+@pytest.fixture(scope="session", params=["last", "every"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp(request.param)
+    for number in range(3):
+        write_song(folder / "songs" / f"{number}.mid", 80, seed=number)
+    embedding = request.param == "every"
+    config = Config(
+        data=DataConfig(midi_dir=str(folder / "songs"), window=WINDOW),
+        model=ModelConfig(
+            input="embedding" if embedding else "scalar", embedding_size=6, hidden_size=16,
+            dense_size=12, layers=2, objective=request.param,
+        ),
+        train=TrainConfig(epochs=3, batch_size=16, learning_rate=5e-3),
+        run=RunConfig(run_dir=str(folder / "run"), compilation_cache=False, workers=1),
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # where the corpus of a folder of MIDI is kept
+        return fit(config)
+
+
+def test_logits_are_those_of_the_model(run: Run) -> None:
+    ids = run.primes[:5]
+    model = nnx.merge(run.structure, run.params, run.batch_stats)
+    logits = model(jnp.asarray(ids))
+    expected = logits if run.config.model.objective == "last" else logits[:, -1]
+    assert run.logits(ids).shape == (5, len(run.vocabulary))
+    np.testing.assert_allclose(run.logits(ids), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="integers of shape"):
+        run.logits(ids[0])
+
+
+def test_greedy_is_the_likeliest_token_step_by_step(run: Run) -> None:
+    """Against the plain loop: for `last` over sliding windows, for `every` over all so far."""
+    prime = run.vocabulary.decode(run.primes[3])
+    (piece,) = generate(run, length=20, sampling=SamplingConfig(greedy=True), prime=prime)
+    ids = list(run.primes[3])
+    for token in piece:
+        seen = ids[-WINDOW:] if run.config.model.objective == "last" else ids
+        ids.append(int(np.argmax(run.logits(np.array([seen])))))
+        assert token == run.vocabulary.tokens[ids[-1]]
+
+
+def test_the_same_seed_gives_the_same_music(run: Run) -> None:
+    first = generate(run, length=30, count=3, seed=1)
+    assert generate(run, length=30, count=3, seed=1) == first
+    assert generate(run, length=30, count=3, seed=2) != first
+    assert len({tuple(piece) for piece in first}) == 3
+    assert all(len(piece) == 30 for piece in first)
+    # A shorter piece is the beginning of the longer one.
+    assert generate(run, length=10, count=3, seed=1)[1] == first[1][:10]
+
+
+def test_a_piece_does_not_depend_on_those_beside_it(run: Run) -> None:
+    prime = run.vocabulary.decode(run.primes[0])
+    alone = generate(run, length=25, count=1, prime=prime, seed=4)
+    beside = generate(run, length=25, count=5, prime=prime, seed=4)
+    assert beside[0] == alone[0]
+
+
+def test_samples_follow_the_probabilities(run: Run) -> None:
+    """The first token of many pieces, against the softmax of the logits."""
+    prime = run.vocabulary.decode(run.primes[7])
+    pieces = generate(run, length=1, count=4000, prime=prime, seed=5)
+    counts = np.bincount(
+        [run.vocabulary.tokens.index(token) for (token,) in pieces],
+        minlength=len(run.vocabulary),
+    )
+    expected = np.asarray(jax.nn.softmax(run.logits(run.primes[7:8])[0])) * 4000
+    large = expected > 20
+    z = (counts - expected)[large] / np.sqrt(expected[large])
+    assert np.abs(z).max() < 4.5
+
+
+SHARES = np.array([0.1, 0.4, 0.2, 0.3])
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        (SamplingConfig(), SHARES),
+        (SamplingConfig(temperature=0.5), SHARES**2 / (SHARES**2).sum()),
+        (SamplingConfig(top_k=2), np.array([0, 4 / 7, 0, 3 / 7])),
+        (SamplingConfig(top_k=9), SHARES),
+        # 0.4 does not reach 0.65, 0.4 + 0.3 does.
+        (SamplingConfig(top_p=0.65), np.array([0, 4 / 7, 0, 3 / 7])),
+        (SamplingConfig(top_p=0.01), np.array([0, 1, 0, 0])),
+        (SamplingConfig(top_p=1.0), SHARES),
+        (SamplingConfig(greedy=True), np.array([0, 1, 0, 0])),
+    ],
+)
+def test_temperature_top_k_and_top_p(sampling: SamplingConfig, expected: np.ndarray) -> None:
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    logits = jnp.log(jnp.asarray(SHARES)) + 3.0
+    ids = jax.vmap(lambda key: choose_token(key, logits, sampling=sampling))(keys)
+    frequencies = np.bincount(np.asarray(ids), minlength=len(SHARES)) / len(keys)
+    np.testing.assert_allclose(frequencies, expected, atol=0.015)
+    assert ((frequencies > 0) == (expected > 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("sampling", "words"),
+    [
+        (SamplingConfig(temperature=0), "--temperature is 0"),
+        (SamplingConfig(temperature=float("nan")), "--temperature is nan"),
+        (SamplingConfig(top_k=0), "--top-k is 0"),
+        (SamplingConfig(top_p=0), "--top-p is 0"),
+        (SamplingConfig(top_p=1.5), "--top-p is 1.5"),
+    ],
+)
+def test_settings_out_of_range_are_named(run: Run, sampling: SamplingConfig, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        generate(run, sampling=sampling)
+
+
+def test_unsuitable_primes_are_told(run: Run) -> None:
+    known = run.vocabulary.tokens[0]
+    with pytest.raises(SamplingError, match=r"1 tokens that the run has never met \(B-9\)"):
+        generate(run, prime=[known] * 10 + ["B-9"])
+    # Only the last window of the prime counts.
+    assert generate(run, prime=["B-9"] + [known] * WINDOW, length=3)
+    with pytest.raises(SamplingError, match="The prime has 0 tokens"):
+        generate(run, prime=[])
+    short = [known] * (WINDOW - 1)
+    if run.config.model.objective == "last":
+        with pytest.raises(SamplingError, match="has 7 tokens, but this run needs 8"):
+            generate(run, prime=short)
+    else:
+        assert len(generate(run, prime=short, length=5)[0]) == 5
+
+
+def test_a_copied_run_is_all_that_generating_needs(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "elsewhere")
+    copy = open_run(tmp_path / "elsewhere")
+    assert generate(copy, length=10, seed=3) == generate(run, length=10, seed=3)
+    assert copy.step == run.step
+    latest = open_run(tmp_path / "elsewhere", "latest")
+    assert latest.step >= copy.step
+
+
+def test_primes_are_windows_of_the_corpus(run: Run) -> None:
+    assert run.primes.shape[1] == WINDOW
+    assert run.primes.max() < len(run.vocabulary)
+    assert len(np.unique(run.primes, axis=0)) > 50
+
+
+def test_folders_that_are_no_runs_are_told(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no run"):
+        open_run(tmp_path)
+    shutil.copytree(run.path, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "checkpoints")
+    with pytest.raises(RunError, match="no checkpoint yet"):
+        open_run(tmp_path / "copy")
+    (tmp_path / "copy" / "vocabulary.json").write_text("{")
+    with pytest.raises(RunError, match="damaged"):
+        open_run(tmp_path / "copy")

@@ -1,0 +1,145 @@
+"""The command lines: what they write, what they say, how they end."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import mido
+import pytest
+from midi_files import write_song
+
+from jaxmusic.tokens import read_tokens
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+
+def run(cwd: Path, script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, SCRIPTS / script, *map(str, arguments)],
+        cwd=cwd, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the quick preset was trained for two epochs, by the command line."""
+    folder = tmp_path_factory.mktemp("work")
+    for number in range(12):
+        write_song(folder / "midi_songs" / f"{number}.mid", 150, seed=number)
+    (folder / "midi_songs" / "broken.mid").write_bytes(b"broken")
+    ran = run(folder, "train.py", "quick", "--hidden-size", "16", "--epochs", "2")
+    assert ran.returncode == 0, ran.stderr
+    for words in (
+        "13 files: 12 used, 0 empty, 1 skipped", "skipped: broken.mid: ", "songs held out",
+        "epoch 2: loss", "Done: runs/quick", "python scripts/generate.py runs/quick",
+    ):  # fmt: skip
+        assert words in ran.stdout
+    return folder
+
+
+def test_training_again_finds_all_done(trained: Path) -> None:
+    ran = run(trained, "train.py", "quick", "--hidden-size", "16", "--epochs", "2")
+    assert ran.returncode == 0, ran.stderr
+    assert "Going on with runs/quick" in ran.stdout
+    assert "epoch 1" not in ran.stdout
+
+
+def test_generating_writes_a_file_that_any_player_opens(trained: Path) -> None:
+    for out in ("one.mid", "two.mid"):
+        ran = run(trained, "generate.py", "runs/quick", "--out", out, "--length", "40")
+        assert ran.returncode == 0, ran.stderr
+        assert f"{out}: 40 tokens" in ran.stdout
+    assert (trained / "one.mid").read_bytes() == (trained / "two.mid").read_bytes()
+    file = mido.MidiFile(trained / "one.mid")
+    messages = [message for track in file.tracks for message in track]
+    assert any(message.type == "set_tempo" for message in messages)
+    assert {m.program for m in messages if m.type == "program_change"} == {0}
+    assert file.length == pytest.approx(40 / 2 / 2, abs=0.5)  # half a quarter each, at 120
+    assert len(read_tokens(trained / "one.mid")) == 40
+
+
+def test_generating_several_and_from_a_prime(trained: Path) -> None:
+    ran = run(trained, "generate.py", "runs/quick", "--count", "2", "--seed", "5", "--length", "9")
+    assert ran.returncode == 0, ran.stderr
+    for number in (1, 2):
+        path = trained / "runs" / "quick" / "samples" / f"seed-5-{number}.mid"
+        assert len(read_tokens(path)) == 9
+    prime = trained / "midi_songs" / "3.mid"
+    ran = run(
+        trained, "generate.py", "runs/quick", "--prime", prime, "--out", "new/p.mid",
+        "--greedy", "--length", "12", "--which", "latest",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert len(read_tokens(trained / "new" / "p.mid")) == 12
+
+
+def test_a_prepared_corpus_trains(tmp_path: Path) -> None:
+    for number in range(3):
+        write_song(tmp_path / "in" / f"{number}.MID", 120, seed=number)
+    ran = run(tmp_path, "prepare.py", "in", "--corpus", "corpus", "--workers", "2")
+    assert ran.returncode == 0, ran.stderr
+    assert "3 files: 3 used" in ran.stdout
+    assert "360 tokens, 11 distinct" in ran.stdout
+    assert "260 windows of 100" in ran.stdout
+    ran = run(
+        tmp_path, "train.py", "--corpus", "corpus", "--run-dir", "here", "--hidden-size", "8",
+        "--max-steps", "1",
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert "260 windows of 100, 3 steps an epoch, 1 steps in all" in ran.stdout
+    assert (tmp_path / "here" / "config.json").exists()
+
+
+MISTAKES = [
+    ("train.py", ["fast"], 2, "There is no preset fast: give one of classic"),
+    ("train.py", ["--epochs", "x"], 2, "--epochs"),
+    ("train.py", ["--epoch", "3"], 2, "--epochs"),  # meant, and suggested
+    ("train.py", ["--epochs", "0"], 2, "--epochs is 0"),
+    ("train.py", ["--midi-dir", "nowhere"], 1, "There is no folder nowhere"),
+    ("train.py", ["--midi-dir", "empty"], 1, "No MIDI files in empty"),
+    ("train.py", ["--midi-dir", "bad"], 1, "None of the 1 MIDI files in bad"),
+    ("train.py", ["--midi-dir", "short"], 1, "--window 100 needs 101 tokens"),
+    ("train.py", ["--midi-dir", "short", "--held-out", "0.5"], 1, "leaves none to train on"),
+    ("train.py", ["--corpus", "short"], 1, "short is not a corpus"),
+    ("train.py", ["--run-dir", "bad/a.mid", "--midi-dir", "long"], 1, "bad/a.mid"),
+    ("prepare.py", ["nowhere", "--corpus", "c"], 1, "There is no folder nowhere"),
+    ("prepare.py", ["short"], 2, "--corpus"),
+    ("prepare.py", ["short", "--corpus", "bad"], 1, "bad holds other things than a corpus"),
+    ("prepare.py", ["short", "--corpus", "c", "--workers", "0"], 2, "--workers is 0"),
+    ("generate.py", ["nowhere"], 1, "nowhere holds no run"),
+    ("generate.py", ["nowhere", "--temperature", "0"], 2, "--temperature is 0"),
+    ("generate.py", ["nowhere", "--tempo", "0"], 2, "--tempo is 0"),
+    ("generate.py", ["RUN", "--prime", "bad/a.mid"], 1, "bad/a.mid"),
+    ("generate.py", ["RUN", "--prime", "nowhere.mid"], 1, "nowhere.mid"),
+    ("generate.py", ["RUN", "--length", "0"], 2, "--length 0"),
+    ("generate.py", ["RUN", "--out", "bad/a.mid/x.mid"], 1, "bad/a.mid"),
+]
+
+
+@pytest.mark.parametrize(("script", "arguments", "code", "words"), MISTAKES)
+def test_a_users_mistake_is_one_clear_sentence(
+    trained: Path, tmp_path: Path, script: str, arguments: list[str], code: int, words: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.mid").write_bytes(b"RIFF")
+    write_song(tmp_path / "short" / "a.mid", 50)
+    write_song(tmp_path / "long" / "a.mid", 150)
+    given = [str(trained / "runs" / "quick") if word == "RUN" else word for word in arguments]
+    ran = run(tmp_path, script, *given)
+    said = " ".join((ran.stdout + ran.stderr).split())
+    assert ran.returncode == code, said
+    assert words in said
+    assert "Traceback" not in said
+
+
+def test_help_explains_every_flag(tmp_path: Path) -> None:
+    for script, words in {
+        "train.py": ["--midi-dir", "--hidden-size", "--epochs", "--precision", "--held-out"],
+        "prepare.py": ["--corpus", "--scheme", "--workers"],
+        "generate.py": ["--out", "--length", "--greedy", "--temperature", "--top-k", "--prime"],
+    }.items():
+        ran = run(tmp_path, script, "--help")
+        assert ran.returncode == 0
+        for word in words:
+            assert word in ran.stdout
