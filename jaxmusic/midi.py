@@ -22,11 +22,11 @@ from jaxmusic.track import MidiError, NonconformingError, Track, read_loose_trac
 __all__ = ["TICKS_PER_QUARTER", "MidiError", "MidiScore", "Note", "read_midi", "write_notes"]
 
 TICKS_PER_QUARTER = 480
-MAX_FILE_SIZE = 32 * 2**20  # bytes; some four million notes, and seconds of work
+MAX_FILE_SIZE = 16 * 2**20  # bytes; some two million notes: seconds, and less than 1 GB
 
 # A header that gives SMPTE frames instead of ticks a quarter: the frame sizes (its low byte) that
 # music21 5.7.2 takes, and the ticks a quarter that it then reads the file with.
-_SMPTE_RESOLUTIONS = (24, 25, 29, 30)
+_SMPTE_FRAME_SIZES = (24, 25, 29, 30)
 _SMPTE_TICKS_PER_QUARTER = 1024
 _CHUNK_HEADER_SIZE = 8
 # Meta events whose data mido checks. It takes texts as they are.
@@ -83,8 +83,8 @@ def _read_header(data: bytes) -> tuple[int, list[tuple[int, int]]]:
         format_number &= 0xFFFF
         raise MidiError(f"it is a MIDI file of format {format_number}; only 0 and 1 are read")
     if division < 0:
-        if division & 0xFF not in _SMPTE_RESOLUTIONS:
-            raise MidiError(f"its SMPTE division has {division & 0xFF} ticks a frame")
+        if division & 0xFF not in _SMPTE_FRAME_SIZES:
+            raise MidiError(f"its SMPTE frames have {division & 0xFF} ticks, not 24, 25, 29 or 30")
         division = _SMPTE_TICKS_PER_QUARTER
     if division == 0:
         raise MidiError("it has 0 ticks a quarter")

@@ -1,8 +1,8 @@
 """The token stream by music21 5.7.2 itself: a program that answers for one file after another.
 
-Run with music21 on the path. Each line of its input is the path of a MIDI file, or a text in JSON
-"{...}" (a list of pitch class sets); each line of its output is JSON: {"tokens": [...]},
-{"error": "..."} or {"chords": [...]}.
+Run with music21 on the path. Each line of its input is JSON: the path of a MIDI file, or a list of
+sets of pitch classes. Each line of its output is JSON too: {"tokens": [...]} or {"error": "..."}
+for a file, {"chords": [...]} for sets, and at first {"ready": true}.
 """
 
 import json
