@@ -17,7 +17,7 @@ def test_any_place_can_be_computed_alone() -> None:
     places = np.array([999, 0, 500, 7])
     np.testing.assert_array_equal(shuffled(places, 1000, seed=0, epoch=0), order[places])
     big = shuffled(np.array([0, 10**12 - 1]), 10**12, seed=0, epoch=0)
-    assert (0 <= big).all() and (big < 10**12).all() and big[0] != big[1]
+    assert (big >= 0).all() and (big < 10**12).all() and big[0] != big[1]
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
@@ -50,4 +50,3 @@ def test_the_order_never_changes() -> None:
     """Runs that go on depend on it. If this fails the order has changed: old runs can't resume."""
     order = shuffled(np.arange(8), 8, seed=0, epoch=0)
     assert order.tolist() == [5, 7, 1, 6, 4, 0, 2, 3]
-
