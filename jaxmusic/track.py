@@ -137,7 +137,7 @@ def read_track(  # noqa: PLR0912, PLR0915 - a call for each event would cost mor
     return _without_endless(starts, ends, pitches, marks)
 
 
-def read_loose_track(  # noqa: PLR0912, PLR0915 - to be read beside the one above
+def read_loose_track(  # noqa: PLR0912 - to be read beside the one above
     data: bytes, position: int, end: int
 ) -> Track:
     """The same for a track that breaks the rules, as music21 5.7.2 reads it.
