@@ -153,20 +153,17 @@ def _passing(chord: Chord, pitch: int, after: int) -> int | None:
     return inside[0] if len(inside) == 1 else None
 
 
-# Figures over four voices (b t a s): each sign a sixteenth, capital S the soprano again as
-# a chord with the alto; for chorales a quarter long, for preludes as long as they are.
+# Figures over four voices (b t a s from below; + an octave higher): in a chorale each sign is a
+# sixteenth, in a prelude the figure fills the bar once or twice.
 FIGURES = {
     "broken": "b t a s",
     "rolling": "b a t s",
     "bach": "b t a s a t a s",
     "wave": "b t a s t a s a",
     "harp": "b t a s b+ s a t",
-    "murky": "b t b+ a b s b+ a",
     "toccata": "s a t a s a b+ t",
     "etude": "s a t s a t s a",
     "long": "b t a s a s t a s a t s a t a s",
-    "triplet": "b t a s a t",
-    "rocking": "b s t a t s",
     "compound": "b t a s t a",
 }
 

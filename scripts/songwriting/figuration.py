@@ -158,7 +158,7 @@ def _motion(before: Layout, after: Layout) -> int:
 
 
 # A figure is a list of (what, length in sixteenths): what is a chord of voices: "b" the bass,
-# "B" the bass an octave lower, 1 2 3 4 the upper voices from below, "-" a rest.
+# "B" the bass an octave lower, "l" the bass drawn up close to the others, 1 2 3 4 the upper voices from below, "-" a rest.
 Figure = tuple[tuple[str, int], ...]
 
 
@@ -168,8 +168,8 @@ def _figure(text: str, unit: int) -> Figure:
 
 FIGURES: dict[str, Figure] = {
     "block": _figure("b123________", 1),
-    "alberti": _figure("1 3 2 3", 2),
-    "alberti16": _figure("1 3 2 3", 1),
+    "alberti": _figure("l 3 2 3", 2),
+    "alberti16": _figure("l 3 2 3", 1),
     "waltz": _figure("b 123 123", 4),
     "wave": _figure("b 1 2 3 2 1", 2),
     "broken": _figure("b 1 2 3", 2),
@@ -189,9 +189,6 @@ FIGURES: dict[str, Figure] = {
     "minuet": _figure("b 23 23", 4),
     "walk": _figure("b 2 3", 4),
     "sarabande": _figure("b123 123_", 4),
-    "stridehigh": _figure("b 123", 2),
-    "bolero": _figure("b 123 123 b 123 123", 2),
-    "gallop": _figure("b_ 1 2", 1),
     "two": _figure("b_ 23_", 2),
 }
 
@@ -232,6 +229,8 @@ def _pick(what: str, bass: int, upper: tuple[int, ...]) -> list[int]:
             pitches.append(bass)
         elif sign == "B":
             pitches.append(bass - 12 if bass >= 43 else bass)
+        elif sign == "l":
+            pitches.append(bass + max(0, (upper[1] - 1 - bass) // 12 * 12))
         elif sign != "-":
             pitches.append(upper[int(sign) - 1])
     return pitches

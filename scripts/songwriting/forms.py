@@ -64,13 +64,12 @@ def rounded(key: Key, manner: Manner, rng: Random, repeat: bool = False) -> list
     middle = strain(key, _middle(key, rng), replace(manner, velocity=manner.velocity - 6), rng,
                     cells, full=False, motif=motif, inverted=True,
                     start=second.positions[-1], closing=False)
+    if not repeat:
+        return [first, second, middle, second]
     leaving = strain(key, _leaving(key, rng), manner, rng, cells, full=True,
                      start=first.positions[0])
-    played = [first, second]
-    if repeat:
-        unit = QUARTER // 2 if manner.strong != 3 * QUARTER else QUARTER
-        played += [diminished(first, manner, unit, rng), leaving]
-    return [*played, middle, first if repeat else second, *([second] if repeat else [])]
+    filled = diminished(first, manner, QUARTER // 2, rng)
+    return [first, second, filled, leaving, middle, first, second]
 
 
 def dance(
@@ -196,6 +195,3 @@ def _score(title: str, key: Key, manner: Manner, tempo: float, played: list[Stra
     right, left, _ = join(played)
     ends = tuple(accumulate(one.length for one in played)) if manner.rubato else ()
     return Score(title, key.name, manner.meter, tempo, (tuple(right), tuple(left)), ends)
-
-
-__all__ = ["Form", "dance", "ground", "related", "rondo", "rounded", "variations"]
