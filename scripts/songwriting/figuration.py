@@ -157,8 +157,9 @@ def _motion(before: Layout, after: Layout) -> int:
     return cost
 
 
-# A figure is a list of (what, length in sixteenths): what is a chord of voices: "b" the bass,
-# "B" the bass an octave lower, "l" the bass drawn up close to the others, 1 2 3 4 the upper voices from below, "-" a rest.
+# A figure is a row of (what, length in sixteenths). What sounds together: "b" the bass, "B" the
+# bass an octave lower, "l" the bass drawn up close to the others, 1 2 3 the upper voices from
+# below, "-" a rest.
 Figure = tuple[tuple[str, int], ...]
 
 
