@@ -58,6 +58,8 @@ class ModelConfig:
     dropout: float = 0.3
     # Recurrent dropout rate of all LSTM layers but the last.
     recurrent_dropout: float = 0.3
+    # What batch norm's moving averages keep of themselves at each step (0.99 is Keras's).
+    batch_norm_momentum: float = 0.99
     # Targets: the one token after the window, or the next token at every position.
     objective: Literal["last", "every"] = "last"
 
@@ -130,6 +132,7 @@ class Config:
         shares = {
             "held_out": self.data.held_out, "dropout": self.model.dropout,
             "recurrent_dropout": self.model.recurrent_dropout,
+            "batch_norm_momentum": self.model.batch_norm_momentum,
         }  # fmt: skip
         for name, share in shares.items():
             if not 0 <= share < 1:

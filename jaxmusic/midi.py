@@ -10,13 +10,13 @@ import io
 import os
 import struct
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-import mido  # type: ignore[import-untyped]
-from mido.midifiles.meta import build_meta_message  # type: ignore[import-untyped]
-from mido.midifiles.midifiles import read_file_header  # type: ignore[import-untyped]
+import mido
+from mido.midifiles.meta import build_meta_message
+from mido.midifiles.midifiles import read_file_header
 
+from jaxmusic.atomic import write_atomic
 from jaxmusic.track import MidiError, NonconformingError, Track, read_loose_track, read_track
 
 __all__ = ["TICKS_PER_QUARTER", "MidiError", "MidiScore", "Note", "read_midi", "write_notes"]
@@ -143,10 +143,11 @@ def write_notes(
     file = mido.MidiFile(type=1, ticks_per_beat=ticks_per_quarter)
     conductor: list[tuple[int, mido.MetaMessage]] = [
         (0, mido.MetaMessage("track_name", name=title)),
-        *((tick, mido.MetaMessage("time_signature", numerator=beats, denominator=unit))
-          for tick, beats, unit in meters),
-        *((tick, mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(bpm)))
-          for tick, bpm in tempos),
+        *(
+            (tick, mido.MetaMessage("time_signature", numerator=beats, denominator=unit))
+            for tick, beats, unit in meters
+        ),
+        *((tick, mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(bpm))) for tick, bpm in tempos),
     ]
     if key is not None:
         conductor.append((0, mido.MetaMessage("key_signature", key=key)))
@@ -171,10 +172,7 @@ def write_notes(
 
     buffer = io.BytesIO()
     file.save(file=buffer)
-    target = Path(path)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_bytes(buffer.getvalue())
-    partial.replace(target)
+    write_atomic(path, buffer.getvalue())
 
 
 def _without_overlaps(notes: Sequence[Note]) -> list[Note]:

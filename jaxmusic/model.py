@@ -10,9 +10,7 @@ from flax import nnx
 from jaxmusic.config import ModelConfig
 from jaxmusic.lstm import DOT_GENERAL, Carry, Precision, run_lstm
 
-# Keras's defaults, which the notebooks use.
-BATCH_NORM_MOMENTUM = 0.99
-BATCH_NORM_EPSILON = 1e-3
+BATCH_NORM_EPSILON = 1e-3  # Keras's default, which the notebooks use
 
 
 class Masks(NamedTuple):
@@ -89,7 +87,7 @@ class MusicLSTM(nnx.Module):
         def batch_norm(size: int) -> nnx.BatchNorm:
             return nnx.BatchNorm(
                 size,
-                momentum=BATCH_NORM_MOMENTUM,
+                momentum=config.batch_norm_momentum,
                 epsilon=BATCH_NORM_EPSILON,
                 use_fast_variance=False,
                 rngs=rngs,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from jaxmusic.atomic import write_atomic
 from jaxmusic.classic import classic_tokens
 from jaxmusic.midi import TICKS_PER_QUARTER, Note, read_midi, write_notes
 from jaxmusic.pitches import pitches_of
@@ -109,10 +110,7 @@ class Vocabulary:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the vocabulary as JSON. The file appears whole or not at all."""
         content = {"format": _FILE_FORMAT, "scheme": self.scheme, "tokens": self.tokens}
-        target = Path(path)
-        partial = target.with_name(target.name + ".partial")
-        partial.write_text(json.dumps(content, indent=0) + "\n", encoding="utf-8")
-        partial.replace(target)
+        write_atomic(path, json.dumps(content, indent=0) + "\n")
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -71,8 +71,10 @@ def played(*notes: tuple[int, int, int]) -> bytes:
     timed: list[tuple[int, int, int]] = []
     for start, stop, pitch in notes:
         timed += [(start, 1, pitch), (stop, 0 if stop > start else 2, pitch)]
-    return timeline((tick, on(0, pitch) if kind == 1 else off(0, pitch))
-                    for tick, kind, pitch in sorted(timed, key=lambda event: event[:2]))
+    return timeline(
+        (tick, on(0, pitch) if kind == 1 else off(0, pitch))
+        for tick, kind, pitch in sorted(timed, key=lambda event: event[:2])
+    )
 
 
 def timeline(events: Iterable[tuple[int, bytes]]) -> bytes:

@@ -2,7 +2,7 @@
 
 import io
 
-import mido  # type: ignore[import-untyped]
+import mido
 
 from jaxmusic.midi import MidiScore
 

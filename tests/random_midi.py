@@ -4,7 +4,7 @@ import io
 import random
 from typing import Any
 
-import mido  # type: ignore[import-untyped]
+import mido
 from hypothesis import strategies as st
 from midi_bytes import (
     chunk,
@@ -63,12 +63,18 @@ def events(draw: st.DrawFn, division: int) -> bytes:
             st.builds(meta, delta, st.sampled_from((1, 3, 5, 6, 0x7F)), st.binary(max_size=3)),
             st.builds(
                 lambda wait, kind, value: number(wait) + bytes((0xB0, kind, value)),
-                delta, st.sampled_from((7, 64, 123)), st.integers(0, 127),
+                delta,
+                st.sampled_from((7, 64, 123)),
+                st.integers(0, 127),
             ),
-            st.builds(lambda wait, low: number(wait) + bytes((0xE0, low, 64)),
-                      delta, st.integers(0, 9)),
-            st.builds(lambda wait, data: number(wait) + b"\xf0" + number(len(data)) + data,
-                      delta, st.sampled_from((b"\x7e\xf7", b"\x01\x02\xf7"))),
+            st.builds(
+                lambda wait, low: number(wait) + bytes((0xE0, low, 64)), delta, st.integers(0, 9)
+            ),
+            st.builds(
+                lambda wait, data: number(wait) + b"\xf0" + number(len(data)) + data,
+                delta,
+                st.sampled_from((b"\x7e\xf7", b"\x01\x02\xf7")),
+            ),
         ),
     )
     return b"".join(draw(many(event)))
@@ -85,10 +91,14 @@ def notes(draw: st.DrawFn, division: int) -> bytes:
     timed: list[tuple[int, int, bytes]] = []
     for start, late, lasting, more, pitch, channel in draw(many(note)):
         timed += note_events(start + late, lasting + more, pitch, channel)
-    mark = st.tuples(onset, st.just(-1), st.one_of(
-        st.builds(program, st.just(0), st.sampled_from((0, 0, 0, 40, 1, 2))),
-        st.sampled_from((tempo(0), meter(0), key(0))),
-    ))
+    mark = st.tuples(
+        onset,
+        st.just(-1),
+        st.one_of(
+            st.builds(program, st.just(0), st.sampled_from((0, 0, 0, 40, 1, 2))),
+            st.sampled_from((tempo(0), meter(0), key(0))),
+        ),
+    )
     timed += draw(st.lists(mark, max_size=5))
     return in_order(timed)
 
@@ -107,9 +117,13 @@ def crowds(draw: st.DrawFn, division: int) -> bytes:
 def conductors(draw: st.DrawFn, division: int) -> bytes:
     """A track without notes."""
     delta = st.integers(0, 8 * ticks_of(division))
-    event = st.one_of(st.builds(tempo, delta), st.builds(meter, delta), st.builds(key, delta),
-                      st.builds(program, delta, st.sampled_from((0, 40))),
-                      st.builds(on, delta, st.just(60), st.just(0)))
+    event = st.one_of(
+        st.builds(tempo, delta),
+        st.builds(meter, delta),
+        st.builds(key, delta),
+        st.builds(program, delta, st.sampled_from((0, 40))),
+        st.builds(on, delta, st.just(60), st.just(0)),
+    )
     return b"".join(draw(st.lists(event, max_size=4)))
 
 
@@ -156,9 +170,12 @@ def damaged_files(draw: st.DrawFn) -> bytes:
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.integers(first, len(data) - 1))
         damage = draw(st.sampled_from(("change", "change", "insert", "delete")))
-        byte = draw(st.one_of(
-            st.integers(0, 255), st.sampled_from((0x80, 0x90, 0xC0, 0xF0, 0xF8, 0xFF, 0x59, 0x58))
-        ))
+        byte = draw(
+            st.one_of(
+                st.integers(0, 255),
+                st.sampled_from((0x80, 0x90, 0xC0, 0xF0, 0xF8, 0xFF, 0x59, 0x58)),
+            )
+        )
         if damage == "change":
             data[place] = byte
         elif damage == "insert":
@@ -192,9 +209,7 @@ def dense_file(seed: int) -> bytes:
     return midi(*tracks, division=division)
 
 
-def note_events(
-    start: int, length: int, pitch: int, channel: int
-) -> list[tuple[int, int, bytes]]:
+def note_events(start: int, length: int, pitch: int, channel: int) -> list[tuple[int, int, bytes]]:
     """A note's two events: (tick, rank at that tick, bytes with a delta of 0)."""
     return [
         (start, 1, on(0, pitch, 64, channel)),

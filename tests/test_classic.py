@@ -122,9 +122,7 @@ def test_notes_that_begin_together_and_end_apart_need_voices() -> None:
     assert gathered((10, 50, 60), (10, 54, 64), (10, 51, 67))[2]
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 30), st.integers(0, 127)), min_size=1)
-)
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 30), st.integers(0, 127)), min_size=1))
 def test_chords_are_those_of_comparing_all_notes(
     notes: list[tuple[int, int, int]],
 ) -> None:
@@ -198,8 +196,10 @@ def test_no_note_is_lost_where_none_needs_a_voice(tokens: Tokens) -> None:
 
 # The first instrument.
 
-C, D, E, F, G = ((start, start + 12, pitch) for start, pitch in zip(
-    (0, 48, 96, 144, 192), (60, 62, 64, 65, 67), strict=True))
+C, D, E, F, G = (
+    (start, start + 12, pitch)
+    for start, pitch in zip((0, 48, 96, 144, 192), (60, 62, 64, 65, 67), strict=True)
+)
 
 
 def with_programs(notes: list[tuple[int, int, int]], *changes: tuple[int, int]) -> bytes:
@@ -221,7 +221,11 @@ def test_without_a_program_all_tracks_count(tokens: Tokens) -> None:
 
 def test_notes_count_while_the_first_instrument_plays(tokens: Tokens) -> None:
     assert tokens(with_programs([C, D, E, F, G], (0, 0), (96, 40), (144, 0))) == [
-        "C4", "D4", "F4", "G4"]
+        "C4",
+        "D4",
+        "F4",
+        "G4",
+    ]
 
 
 def test_notes_before_the_first_program_do_not_count(tokens: Tokens) -> None:
@@ -235,8 +239,11 @@ def test_a_program_after_a_note_of_the_same_time_counts_for_it(tokens: Tokens) -
 
 
 def test_the_instrument_counts_in_all_tracks(tokens: Tokens) -> None:
-    tracks = with_programs([D], (0, 40)), with_programs([C], (0, 0)), with_programs(
-        [C, E, G], (96, 40), (144, 0))
+    tracks = (
+        with_programs([D], (0, 40)),
+        with_programs([C], (0, 0)),
+        with_programs([C, E, G], (96, 40), (144, 0)),
+    )
     assert tokens(*tracks) == ["D4", "E4"]
 
 
@@ -256,12 +263,18 @@ def test_programs_without_a_name_are_one_instrument(tokens: Tokens) -> None:
 
 def test_the_channel_of_a_program_does_not_matter(tokens: Tokens) -> None:
     assert tokens(track(program(0, 0, 5), played(C, D), program(0, 40, 7), played(C))) == [
-        "C4", "D4"]
+        "C4",
+        "D4",
+    ]
 
 
 def test_ties_are_ordered_by_track(tokens: Tokens) -> None:
     assert tokens(with_programs([C, D], (0, 0)), with_programs([E, (0, 12, 72)], (0, 0))) == [
-        "C4", "C5", "D4", "E4"]
+        "C4",
+        "C5",
+        "D4",
+        "E4",
+    ]
 
 
 def test_in_a_span_of_no_length_only_notes_of_no_length_count(tokens: Tokens) -> None:
@@ -312,8 +325,17 @@ def test_keys_of_other_sounding_tracks_do_not_count(tokens: Tokens) -> None:
 
 def test_a_lost_note_does_not_lengthen_the_last_span(tokens: Tokens) -> None:
     """Of the notes at 5/3 the last is lost, and the one of no length stands alone there."""
-    body = (on(16, 60), on(48, 62), off(16, 60), off(0, 62), program(0, 0), on(0, 64), on(0, 65),
-            off(1, 64), off(11, 65))
+    body = (
+        on(16, 60),
+        on(48, 62),
+        off(16, 60),
+        off(0, 62),
+        program(0, 0),
+        on(0, 64),
+        on(0, 65),
+        off(1, 64),
+        off(11, 65),
+    )
     assert tokens(track(*body)) == []
 
 

@@ -27,7 +27,7 @@ def test_classic_is_the_notebook() -> None:
     assert classic.data == DataConfig(window=100, stride=1, across_songs=True, held_out=0)
     assert classic.model == ModelConfig(
         input="scalar", hidden_size=512, layers=3, dense_size=256, dropout=0.3,
-        recurrent_dropout=0.3, objective="last",
+        recurrent_dropout=0.3, batch_norm_momentum=0.99, objective="last",
     )  # fmt: skip
     assert classic.train == TrainConfig(epochs=200, batch_size=128, learning_rate=1e-3)
     other = PRESETS["classic-64"]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import mido  # type: ignore[import-untyped]
+import mido
 import pytest
 from midi_bytes import (
     chunk,
@@ -44,8 +44,15 @@ def read(tmp_path: Path) -> Reader:
 @pytest.mark.parametrize("midi_format", [0, 1])
 @pytest.mark.parametrize(
     ("division", "ticks_per_quarter"),
-    [(1, 1), (480, 480), (0x7FFF, 0x7FFF), (0xE718, 1024), (0xE819, 1024), (0xE21D, 1024),
-     (0xE21E, 1024)],
+    [
+        (1, 1),
+        (480, 480),
+        (0x7FFF, 0x7FFF),
+        (0xE718, 1024),
+        (0xE819, 1024),
+        (0xE21D, 1024),
+        (0xE21E, 1024),
+    ],
 )
 def test_divisions(read: Reader, midi_format: int, division: int, ticks_per_quarter: int) -> None:
     data = midi(track(), division=division, midi_format=midi_format)
@@ -73,9 +80,13 @@ REFUSED = {
     "65,535 tracks claimed": (header(0xFFFF) + track(), "before track 2 of 65535"),
     "a track missing": (header(2) + track(), "before track 2 of 2"),
     "another chunk among the tracks": (
-        header(2) + track() + chunk(b"XFIH", b"0123") + track(), "track 2 of 2 does not begin"),
+        header(2) + track() + chunk(b"XFIH", b"0123") + track(),
+        "track 2 of 2 does not begin",
+    ),
     "a chunk shorter than it claims": (
-        header(2) + chunk(b"MTrk", on(0, 60), 99) + track(), "before track 2 of 2"),
+        header(2) + chunk(b"MTrk", on(0, 60), 99) + track(),
+        "before track 2 of 2",
+    ),
     "a delta without end": (midi(chunk(b"MTrk", b"\x80" * 9)), "more than 4 bytes"),
     "a text size without end": (midi(chunk(b"MTrk", b"\0\xff\1" + b"\xff" * 9)), "4 bytes"),
     "a delta cut off": (midi(chunk(b"MTrk", on(0, 60) + b"\x81")), "middle of an event"),
@@ -110,8 +121,10 @@ def test_random_bytes_raise_nothing_but_midi_errors(read: Reader) -> None:
     rng = random.Random(0)
     likely = bytes((0, 0, 1, 0x3C, 0x80, 0x90, 0xC0, 0xF0, 0xF7, 0xF8, 0xFF, 0x51, 0x58, 0x59))
     for _ in range(2000):
-        body = bytes(rng.choice(likely) if rng.random() < 0.8 else rng.randrange(256)
-                     for _ in range(rng.randrange(80)))
+        body = bytes(
+            rng.choice(likely) if rng.random() < 0.8 else rng.randrange(256)
+            for _ in range(rng.randrange(80))
+        )
         data = rng.choice((body, header(1) + chunk(b"MTrk", body), header(2) + body))
         with contextlib.suppress(MidiError):
             read(data)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-import mido  # type: ignore[import-untyped]
+import mido
 import pytest
 from hypothesis import HealthCheck, given, settings
 from midi_bytes import header

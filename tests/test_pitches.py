@@ -78,8 +78,25 @@ def test_chords_are_voiced_upwards_from_the_octave_of_c3() -> None:
 
 @pytest.mark.parametrize(
     "token",
-    ["", "H4", "D-4", "C", "C10", "G#9", "C4 ", "c4", "4.4", "4.0", "0.12", "00", "0.4.", "-1",
-     "0.7.4", "0.4.7.0", "\u0660"],
+    [
+        "",
+        "H4",
+        "D-4",
+        "C",
+        "C10",
+        "G#9",
+        "C4 ",
+        "c4",
+        "4.4",
+        "4.0",
+        "0.12",
+        "00",
+        "0.4.",
+        "-1",
+        "0.7.4",
+        "0.4.7.0",
+        "\u0660",
+    ],
 )
 def test_other_texts_are_refused_by_name(token: str) -> None:
     with pytest.raises(ValueError) as caught:

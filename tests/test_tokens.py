@@ -26,9 +26,7 @@ with_seed_songs = pytest.mark.skipif(
 names = st.one_of(
     st.builds(pitch_name, st.integers(0, 127)), st.builds(chord_name, st.integers(1, 4095))
 )
-many_lists = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+many_lists = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 # From files.
@@ -47,9 +45,11 @@ def test_tokens_of_the_seed_songs() -> None:
 def test_the_published_stream() -> None:
     folder = Path(SEED_SONGS)
     published = json.loads((folder / "published_stream.json").read_text())
-    stream = list(itertools.chain.from_iterable(
-        read_tokens(folder / name) for name in published["files_in_order"]
-    ))
+    stream = list(
+        itertools.chain.from_iterable(
+            read_tokens(folder / name) for name in published["files_in_order"]
+        )
+    )
     assert len(stream) == published["tokens"] == 27_890
     assert len(Vocabulary.of(stream)) == published["distinct"] == 279
 
@@ -94,24 +94,23 @@ COUNT = 100_000
         ),
         # The same while all of them begin within a sixteenth of a quarter, at 32,767 ticks.
         b"".join(on(1, key % 128, 64, key // 128) for key in range(2040))
-        + b"".join(on(0, 127, 64, 15) + off(0, 127, 15) for _ in range(COUNT)) + b"".join(
-            off(3000, key % 128, key // 128) for key in range(2040)),
+        + b"".join(on(0, 127, 64, 15) + off(0, 127, 15) for _ in range(COUNT))
+        + b"".join(off(3000, key % 128, key // 128) for key in range(2040)),
         # Short notes under one that lasts, and the same without any.
-        on(0, 0) + b"".join(on(0, 60) + on(0, 64) + off(200, 60) + off(300, 64)
-                            for _ in range(COUNT // 2)) + off(0, 0),
+        on(0, 0)
+        + b"".join(on(0, 60) + on(0, 64) + off(200, 60) + off(300, 64) for _ in range(COUNT // 2))
+        + off(0, 0),
         (on(0, 60) + off(0, 60)) * COUNT,
         # Programs and notes all at one time.
-        program(0, 0) * 4 * COUNT + b"".join(on(0, key % 128, 64, key // 128)
-                                             for key in range(2048))
+        program(0, 0) * 4 * COUNT
+        + b"".join(on(0, key % 128, 64, key // 128) for key in range(2048))
         + b"".join(off(40, key % 128, key // 128) for key in range(2048)),
         meta(5, 0x51, b"\1\2\3") * COUNT + on(0, 60) + off(5, 60),
     ],
     ids=["together", "heads", "under a long one", "at once", "programs", "tempos"],
 )
 @pytest.mark.parametrize("division", [480, 32767])
-def test_time_grows_with_the_size_of_the_file(
-    body: bytes, division: int, tmp_path: Path
-) -> None:
+def test_time_grows_with_the_size_of_the_file(body: bytes, division: int, tmp_path: Path) -> None:
     path = tmp_path / "large.mid"
     path.write_bytes(midi(track(body), division=division))
     began = time.process_time()
@@ -168,10 +167,19 @@ def test_a_repeated_pitch_keeps_its_length(tmp_path: Path) -> None:
     path = tmp_path / "out.mid"
     write_midi(["C4", "C4", "0.4.7", "C4"], path, program=7, tempo=90)
     score = read_midi(path)
-    notes = sorted(note for part in score.tracks
-                   for note in zip(part.starts, part.ends, part.pitches, strict=True))
-    assert notes == [(0, 480, 60), (240, 720, 60), (480, 960, 48), (480, 960, 52), (480, 960, 55),
-                     (720, 1200, 60)]
+    notes = sorted(
+        note
+        for part in score.tracks
+        for note in zip(part.starts, part.ends, part.pitches, strict=True)
+    )
+    assert notes == [
+        (0, 480, 60),
+        (240, 720, 60),
+        (480, 960, 48),
+        (480, 960, 52),
+        (480, 960, 55),
+        (720, 1200, 60),
+    ]
     assert {mark.value for part in score.tracks for mark in part.marks} == {0, 7}
     assert read_tokens(path) == ["C4", "C4", "0.4.7", "C4"]
 
@@ -237,7 +245,10 @@ def test_a_saved_vocabulary_is_loaded(tmp_path: Path) -> None:
     vocabulary = Vocabulary.of(["C4", "0.4.7", "B-3"])
     vocabulary.save(path)
     assert json.loads(path.read_text()) == {
-        "format": 1, "scheme": "classic", "tokens": ["0.4.7", "B-3", "C4"]}
+        "format": 1,
+        "scheme": "classic",
+        "tokens": ["0.4.7", "B-3", "C4"],
+    }
     assert Vocabulary.load(path) == vocabulary
     assert [one.name for one in tmp_path.iterdir()] == ["vocabulary.json"]
 

@@ -81,8 +81,16 @@ def test_running_status_goes_on_after_meta_events(read: Reader) -> None:
 
 
 def test_other_messages_are_passed_over(read: Reader) -> None:
-    others = (b"\1\xa0\x3c\1", b"\1\xb0\x40\x7f", b"\1\xd0\2", b"\1\xe0\0\0", b"\1\xf0\3\1\2\xf7",
-              b"\1\xf7\2\1\2", meta(1, 1, b"text \xe9"), meta(1, 0x60, b"?"))
+    others = (
+        b"\1\xa0\x3c\1",
+        b"\1\xb0\x40\x7f",
+        b"\1\xd0\2",
+        b"\1\xe0\0\0",
+        b"\1\xf0\3\1\2\xf7",
+        b"\1\xf7\2\1\2",
+        meta(1, 1, b"text \xe9"),
+        meta(1, 0x60, b"?"),
+    )
     assert notes(read, on(0, 60), *others, off(0, 60)) == [(0, len(others), 60)]
 
 
@@ -94,7 +102,10 @@ def test_long_deltas(read: Reader) -> None:
 def test_marks_are_programs_and_three_meta_events(read: Reader) -> None:
     events = program(1, 5), tempo(1), meter(1), key(1), meta(1, 3, b"name"), program(1, 7, 2)
     assert read(midi(track(*events))).tracks[0].marks == [
-        Mark(1, PROGRAM, 5), Mark(2, TEMPO), Mark(3, TIME_SIGNATURE), Mark(4, KEY_SIGNATURE),
+        Mark(1, PROGRAM, 5),
+        Mark(2, TEMPO),
+        Mark(3, TIME_SIGNATURE),
+        Mark(4, KEY_SIGNATURE),
         Mark(6, PROGRAM, 7),
     ]
 
@@ -119,9 +130,13 @@ FORGIVEN = {
     "running status from the start": (chunk(b"MTrk", b"\0\x3c\1\5\x3c\0"), [(0, 5, 60)]),
     # The status is taken for a delta of two bytes: (0x78 << 7) + 5.
     "a clock in running status": (
-        chunk(b"MTrk", on(0, 60) + b"\0\xf8\5\x3c\0"), [(0, (0x78 << 7) + 5, 60)]),
+        chunk(b"MTrk", on(0, 60) + b"\0\xf8\5\x3c\0"),
+        [(0, (0x78 << 7) + 5, 60)],
+    ),
     "a status that means nothing": (
-        chunk(b"MTrk", on(0, 60) + b"\7\xf5\5\x80\x3c\0"), [(0, 0x3A85, 60)]),
+        chunk(b"MTrk", on(0, 60) + b"\7\xf5\5\x80\x3c\0"),
+        [(0, 0x3A85, 60)],
+    ),
 }
 
 
@@ -145,9 +160,22 @@ def test_running_status_after_a_meta_event(read: Reader) -> None:
 
 @pytest.mark.parametrize(
     "defect",
-    [b"\0\x80\x3c\xff", b"\0\xb0\7\xff", b"\0\xb0\xff\7", b"\0\xc0\xff", b"\0\xd0\xff",
-     b"\0\xf0\2\xff\xf7", b"\0\xf7\1\xff", key(0, 9), meta(0, 0x51, b"\1"), meta(0, 0x58, b"\4"),
-     meta(0, 0x59, b"\1"), meta(0, 0x20), meta(0, 0, b"\1"), meter(0, 4, 29)],
+    [
+        b"\0\x80\x3c\xff",
+        b"\0\xb0\7\xff",
+        b"\0\xb0\xff\7",
+        b"\0\xc0\xff",
+        b"\0\xd0\xff",
+        b"\0\xf0\2\xff\xf7",
+        b"\0\xf7\1\xff",
+        key(0, 9),
+        meta(0, 0x51, b"\1"),
+        meta(0, 0x58, b"\4"),
+        meta(0, 0x59, b"\1"),
+        meta(0, 0x20),
+        meta(0, 0, b"\1"),
+        meter(0, 4, 29),
+    ],
     ids=lambda data: data.hex(),
 )
 def test_one_defect_makes_the_whole_file_read_loosely(read: Reader, defect: bytes) -> None:
@@ -165,9 +193,24 @@ def test_a_chunk_of_the_wrong_size_makes_the_whole_file_read_loosely(read: Reade
 
 @pytest.mark.parametrize(
     "message",
-    [b"\xf1\1", b"\xf2\1\2", b"\xf3\1", b"\xf6", b"\xf8", b"\xfa", b"\xfb", b"\xfc", b"\xfe",
-     b"\xf1\1\0\2", b"\xf2\1\2\0\1\2", b"\xf3\1\0\2", b"\xf0\2\1\xf7\0\5\1\2",
-     b"\xf7\2\1\2\0\5\1\2", b"\xf0\3\xf0\1\xf7", b"\xf0\0"],
+    [
+        b"\xf1\1",
+        b"\xf2\1\2",
+        b"\xf3\1",
+        b"\xf6",
+        b"\xf8",
+        b"\xfa",
+        b"\xfb",
+        b"\xfc",
+        b"\xfe",
+        b"\xf1\1\0\2",
+        b"\xf2\1\2\0\1\2",
+        b"\xf3\1\0\2",
+        b"\xf0\2\1\xf7\0\5\1\2",
+        b"\xf7\2\1\2\0\5\1\2",
+        b"\xf0\3\xf0\1\xf7",
+        b"\xf0\0",
+    ],
     ids=lambda data: data.hex(),
 )
 def test_system_messages_that_mido_lets_pass(read: Reader, message: bytes) -> None:
