@@ -92,6 +92,7 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
     save_seconds = 60 * config.run.checkpoint_minutes
     save_at = time.monotonic() + save_seconds
     with StopSignals() as stop, console, reporter, checkpoints:
+        console.show(step, last_step, "compiling")
         while step < last_step and stop.number is None:
             state, loss = do_step(state, put(feed.batch(step)))
             step += 1
