@@ -157,11 +157,12 @@ PRESETS = {
     "quick": Config(
         data=DataConfig(stride=50, across_songs=False, held_out=0.1),
         model=ModelConfig(
-            input="embedding", embedding_size=64, hidden_size=128, layers=2, dense_size=128,
+            input="embedding", embedding_size=64, hidden_size=256, layers=2, dense_size=128,
+            dropout=0.4, recurrent_dropout=0.4,
             # So few steps that moving averages of 0.99 would still remember where they began.
             batch_norm_momentum=0.9, objective="every",
         ),
-        train=TrainConfig(epochs=32, batch_size=32, learning_rate=2e-3),
+        train=TrainConfig(epochs=26, batch_size=32, learning_rate=6e-3),
     ),
 }  # fmt: skip
 

@@ -80,7 +80,8 @@ def test_a_piece_does_not_depend_on_those_beside_it(run: Run) -> None:
 def test_samples_follow_the_probabilities(run: Run) -> None:
     """The first token of many pieces, against the softmax of the logits."""
     prime = run.vocabulary.decode(run.primes[7])
-    pieces = generate(run, length=1, count=4000, prime=prime, seed=5)
+    sampling = SamplingConfig(temperature=1.0)
+    pieces = generate(run, length=1, count=4000, prime=prime, seed=5, sampling=sampling)
     counts = np.bincount(
         [run.vocabulary.tokens.index(token) for (token,) in pieces],
         minlength=len(run.vocabulary),
@@ -97,14 +98,14 @@ SHARES = np.array([0.1, 0.4, 0.2, 0.3])
 @pytest.mark.parametrize(
     ("sampling", "expected"),
     [
-        (SamplingConfig(), SHARES),
+        (SamplingConfig(temperature=1.0), SHARES),
         (SamplingConfig(temperature=0.5), SHARES**2 / (SHARES**2).sum()),
-        (SamplingConfig(top_k=2), np.array([0, 4 / 7, 0, 3 / 7])),
-        (SamplingConfig(top_k=9), SHARES),
+        (SamplingConfig(temperature=1.0, top_k=2), np.array([0, 4 / 7, 0, 3 / 7])),
+        (SamplingConfig(temperature=1.0, top_k=9), SHARES),
         # 0.4 does not reach 0.65, 0.4 + 0.3 does.
-        (SamplingConfig(top_p=0.65), np.array([0, 4 / 7, 0, 3 / 7])),
-        (SamplingConfig(top_p=0.01), np.array([0, 1, 0, 0])),
-        (SamplingConfig(top_p=1.0), SHARES),
+        (SamplingConfig(temperature=1.0, top_p=0.65), np.array([0, 4 / 7, 0, 3 / 7])),
+        (SamplingConfig(temperature=1.0, top_p=0.01), np.array([0, 1, 0, 0])),
+        (SamplingConfig(temperature=1.0, top_p=1.0), SHARES),
         (SamplingConfig(greedy=True), np.array([0, 1, 0, 0])),
     ],
 )
@@ -122,7 +123,7 @@ def test_temperature_top_k_and_top_p(sampling: SamplingConfig, expected: np.ndar
     [
         (SamplingConfig(temperature=0), "--temperature is 0"),
         (SamplingConfig(temperature=float("nan")), "--temperature is nan"),
-        (SamplingConfig(top_k=0), "--top-k is 0"),
+        (SamplingConfig(temperature=1.0, top_k=0), "--top-k is 0"),
         (SamplingConfig(top_p=0), "--top-p is 0"),
         (SamplingConfig(top_p=1.5), "--top-p is 1.5"),
     ],
