@@ -1,7 +1,6 @@
 """What a person sees while something runs: lines, and on a terminal a bar under them."""
 
 import time
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console as RichConsole
@@ -56,12 +55,7 @@ class Console:
             self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._progress is not None:
             self._progress.stop()
         self._progress = self._task = None

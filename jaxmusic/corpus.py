@@ -23,6 +23,7 @@ SUFFIXES = frozenset({".mid", ".midi", ".kar"})
 # alters any file's tokens, and every corpus is parsed anew.
 TOKENISER = 1
 COPY_CHUNK = 1 << 20  # tokens renumbered at a time
+UNUSED_TOLD = 100  # files told one by one in a summary; the ledger has them all
 
 Progress = Callable[[int, int], None]  # (files done, files in all)
 
@@ -177,15 +178,20 @@ def summary(corpus: Corpus) -> list[str]:
         status: [row for row in corpus.ledger if row.status == status]
         for status in ("used", "empty", "skipped")
     }
-    lines = [
-        f"{len(corpus.ledger):,} files: {len(by_status['used']):,} used, "
-        f"{len(by_status['empty']):,} empty, {len(by_status['skipped']):,} skipped",
+    unused = [
         *(f"  empty: {row.path} has no notes that count" for row in by_status["empty"]),
         *(f"  skipped: {row.path}: {row.reason}" for row in by_status["skipped"]),
+    ]
+    if len(unused) > UNUSED_TOLD:
+        more = f"  and {len(unused) - UNUSED_TOLD:,} more: see {corpus.path / 'ledger.jsonl'}"
+        unused = [*unused[:UNUSED_TOLD], more]
+    return [
+        f"{len(corpus.ledger):,} files: {len(by_status['used']):,} used, "
+        f"{len(by_status['empty']):,} empty, {len(by_status['skipped']):,} skipped",
+        *unused,
         f"{len(corpus.tokens):,} tokens, {len(corpus.vocabulary):,} distinct "
         f"({corpus.vocabulary.scheme} scheme), in {corpus.path}",
     ]
-    return lines
 
 
 class _OldCorpus:

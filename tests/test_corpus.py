@@ -59,6 +59,15 @@ def test_a_folder_becomes_a_corpus(tmp_path: Path) -> None:
     assert f"180 tokens, {len(distinct)} distinct" in text
 
 
+def test_a_summary_stays_readable(tmp_path: Path) -> None:
+    write_song(tmp_path / "in" / "a.mid", 30)
+    for number in range(130):
+        (tmp_path / "in" / f"bad{number}.mid").write_bytes(b"bad")
+    lines = summary(prepare(tmp_path / "in", tmp_path / "out", workers=1))
+    assert len(lines) == 1 + 100 + 1 + 1
+    assert "and 30 more: see" in lines[101] and "ledger.jsonl" in lines[101]
+
+
 def test_processes_give_the_same_corpus(tmp_path: Path) -> None:
     for number in range(20):
         write_song(tmp_path / "in" / f"{number}.mid", 20 + number, seed=number)
