@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxmusic.config import PRESETS, Config
-    from jaxmusic.corpus import Corpus, prepare
+    from jaxmusic.corpus import Corpus
     from jaxmusic.model import MusicLSTM
+    from jaxmusic.preparing import prepare
     from jaxmusic.run import Run, open_run
     from jaxmusic.sampling import generate
     from jaxmusic.tokens import Vocabulary, read_tokens, write_midi
@@ -19,7 +20,7 @@ _HOMES = {
     "PRESETS": "config",
     "Config": "config",
     "Corpus": "corpus",
-    "prepare": "corpus",
+    "prepare": "preparing",
     "MusicLSTM": "model",
     "Run": "run",
     "open_run": "run",

@@ -4,8 +4,9 @@ import numpy as np
 
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
-from jaxmusic.corpus import Corpus, default_corpus_dir, prepare, summary
+from jaxmusic.corpus import Corpus, summary
 from jaxmusic.errors import UserError
+from jaxmusic.preparing import default_corpus_dir, prepare
 from jaxmusic.windows import Windows, held_out_songs, stretches
 
 

@@ -11,7 +11,8 @@ import tyro
 
 from jaxmusic.config import ConfigError
 from jaxmusic.console import Console
-from jaxmusic.corpus import prepare, summary
+from jaxmusic.corpus import summary
+from jaxmusic.preparing import prepare
 from jaxmusic.script import run_script
 
 

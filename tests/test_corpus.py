@@ -1,62 +1,13 @@
-"""A folder of MIDI files as a corpus."""
+"""A prepared corpus."""
 
 import json
-import os
-import shutil
-import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
 from midi_files import write_song
 
-from jaxmusic import corpus as corpus_module
-from jaxmusic import parsing
-from jaxmusic.corpus import (
-    Corpus,
-    CorpusError,
-    LedgerRow,
-    default_corpus_dir,
-    find_midi_files,
-    prepare,
-    summary,
-)
-from jaxmusic.parsing import FileResult, parse_files
-from jaxmusic.tokens import read_tokens
-
-
-def tokens_of(corpus: Corpus, song: int) -> list[str]:
-    start, stop = corpus.offsets[song : song + 2]
-    return corpus.vocabulary.decode(corpus.tokens[start:stop])
-
-
-def test_a_folder_becomes_a_corpus(tmp_path: Path) -> None:
-    songs = {
-        "b.mid": write_song(tmp_path / "in" / "b.mid", 50, seed=1),
-        "A/x.MIDI": write_song(tmp_path / "in" / "A" / "x.MIDI", 60, seed=2),
-        "c.Kar": write_song(tmp_path / "in" / "c.Kar", 70, seed=3),
-    }
-    (tmp_path / "in" / "notes.txt").write_text("not music")
-    (tmp_path / "in" / "bad.mid").write_bytes(b"not music")
-    corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
-
-    assert corpus.songs == ["A/x.MIDI", "b.mid", "c.Kar"]
-    for number, name in enumerate(corpus.songs):
-        assert tokens_of(corpus, number) == songs[name]
-    distinct = sorted({token for tokens in songs.values() for token in tokens})
-    assert list(corpus.vocabulary.tokens) == distinct
-    assert isinstance(corpus.tokens, np.memmap) and corpus.tokens.dtype == np.uint16
-    assert [(row.path, row.status, row.tokens) for row in corpus.ledger] == [
-        ("A/x.MIDI", "used", 60),
-        ("b.mid", "used", 50),
-        ("bad.mid", "skipped", 0),
-        ("c.Kar", "used", 70),
-    ]
-    assert corpus.ledger[2].reason
-    text = "\n".join(summary(corpus))
-    assert "4 files: 3 used, 0 empty, 1 skipped" in text
-    assert "bad.mid" in text and corpus.ledger[2].reason in text
-    assert f"180 tokens, {len(distinct)} distinct" in text
+from jaxmusic.corpus import Corpus, CorpusError, summary
+from jaxmusic.preparing import prepare
 
 
 def test_a_summary_stays_readable(tmp_path: Path) -> None:
@@ -66,120 +17,6 @@ def test_a_summary_stays_readable(tmp_path: Path) -> None:
     lines = summary(prepare(tmp_path / "in", tmp_path / "out", workers=1))
     assert len(lines) == 1 + 100 + 1 + 1
     assert "and 30 more: see" in lines[101] and "ledger.jsonl" in lines[101]
-
-
-def test_processes_give_the_same_corpus(tmp_path: Path) -> None:
-    for number in range(20):
-        write_song(tmp_path / "in" / f"{number}.mid", 20 + number, seed=number)
-    done: list[tuple[int, int]] = []
-    many = prepare(
-        tmp_path / "in",
-        tmp_path / "many",
-        workers=2,
-        progress=lambda *progress: done.append(progress),
-    )
-    one = prepare(tmp_path / "in", tmp_path / "one", workers=1)
-    assert many.digest == one.digest
-    assert done == [(number, 20) for number in range(1, 21)]
-
-
-def test_files_come_in_one_order_everywhere(tmp_path: Path) -> None:
-    for name in ("b.mid", "A.mid", "a.mid", "_.mid", "sub/Z.mid", "C.mid"):
-        write_song(tmp_path / name, 3)
-    # By upper case ('_' comes after 'Z'), then as they are.
-    assert find_midi_files(tmp_path) == [
-        "A.mid", "a.mid", "b.mid", "C.mid", "sub/Z.mid", "_.mid",
-    ]  # fmt: skip
-
-
-def test_unchanged_files_are_not_parsed_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, out = tmp_path / "in", tmp_path / "out"
-    for number in range(5):
-        write_song(folder / f"{number}.mid", 30, seed=number)
-    (folder / "bad.mid").write_bytes(b"bad")
-    prepare(folder, out, workers=1)
-    parsed: list[str] = []
-
-    def read(path: Path, scheme: str) -> list[str]:
-        parsed.append(path.name)
-        return read_tokens(path, scheme)
-
-    monkeypatch.setattr(parsing, "read_tokens", read)
-    write_song(folder / "2.mid", 40, seed=50)  # changed
-    write_song(folder / "new.mid", 25, seed=51)
-    (folder / "0.mid").unlink()
-    corpus = prepare(folder, out, workers=1)
-    assert parsed == ["2.mid", "new.mid"]
-
-    fresh = prepare(folder, tmp_path / "fresh", workers=1)
-    assert corpus.digest == fresh.digest
-    assert corpus.ledger == fresh.ledger
-
-
-def test_preparing_again_changes_nothing(tmp_path: Path) -> None:
-    write_song(tmp_path / "in" / "a.mid", 30)
-    before = prepare(tmp_path / "in", tmp_path / "out", workers=1)
-    stamp = (tmp_path / "out" / "tokens.npy").stat().st_mtime_ns
-    after = prepare(tmp_path / "in", tmp_path / "out", workers=1)
-    assert before.digest == after.digest
-    assert (tmp_path / "out" / "tokens.npy").stat().st_mtime_ns == stamp
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]  # nothing left over
-
-
-def test_another_version_of_the_tokeniser_parses_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_song(tmp_path / "in" / "a.mid", 30)
-    prepare(tmp_path / "in", tmp_path / "out", workers=1)
-    monkeypatch.setattr(corpus_module, "TOKENISER", corpus_module.TOKENISER + 1)
-    monkeypatch.setattr(parsing, "read_tokens", lambda path, scheme: ["C4", "D4"])
-    assert len(prepare(tmp_path / "in", tmp_path / "out", workers=1).tokens) == 2
-
-
-def test_wide_vocabularies_are_stored_wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = [f"t{number}" for number in range(65_600)]
-    write_song(tmp_path / "in" / "a.mid", 3)
-    monkeypatch.setattr(parsing, "read_tokens", lambda path, scheme: words)
-    corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
-    assert corpus.tokens.dtype == np.uint32
-    assert tokens_of(corpus, 0) == words
-
-
-def test_folders_without_music_are_told(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="There is no folder .*nowhere"):
-        prepare(tmp_path / "nowhere", tmp_path / "out")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(CorpusError, match=r"No MIDI files in .*empty"):
-        prepare(tmp_path / "empty", tmp_path / "out")
-    (tmp_path / "bad").mkdir()
-    for name in ("a.mid", "b.mid"):
-        (tmp_path / "bad" / name).write_bytes(b"RIFF")
-    with pytest.raises(CorpusError, match=r"None of the 2 MIDI files .* 2 can't be read.*a\.mid: "):
-        prepare(tmp_path / "bad", tmp_path / "out", workers=1)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_folder_of_other_things_is_not_overwritten(tmp_path: Path) -> None:
-    write_song(tmp_path / "in" / "a.mid", 30)
-    (tmp_path / "precious").mkdir()
-    (tmp_path / "precious" / "thesis.txt").write_text("work of years")
-    with pytest.raises(CorpusError, match="holds other things"):
-        prepare(tmp_path / "in", tmp_path / "precious", workers=1)
-    assert (tmp_path / "precious" / "thesis.txt").exists()
-
-
-def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
-    write_song(tmp_path / "in" / "a.mid", 30)
-    write_song(tmp_path / "elsewhere" / "b.mid", 30)
-    (tmp_path / "in" / "link.mid").symlink_to(tmp_path / "elsewhere" / "b.mid")
-    (tmp_path / "in" / "folder").symlink_to(tmp_path / "elsewhere")
-    corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
-    assert corpus.songs == ["a.mid"]
-    assert [(row.path, row.reason) for row in corpus.ledger if row.status == "skipped"] == [
-        ("link.mid", "it is a link out of the folder")
-    ]
 
 
 def test_damaged_corpora_are_refused_and_made_anew(tmp_path: Path) -> None:
@@ -200,42 +37,3 @@ def test_damaged_corpora_are_refused_and_made_anew(tmp_path: Path) -> None:
     (out / "corpus.json").write_text(json.dumps({**about, "tokens": 31}))
     with pytest.raises(CorpusError, match="damaged"):
         Corpus.open(out)
-
-
-def test_a_ledger_row_names_the_bytes(tmp_path: Path) -> None:
-    write_song(tmp_path / "in" / "a.mid", 30)
-    shutil.copy(tmp_path / "in" / "a.mid", tmp_path / "in" / "b.mid")
-    first, second = prepare(tmp_path / "in", tmp_path / "out", workers=1).ledger
-    assert first.digest == second.digest and first.size == second.size > 0
-    assert isinstance(first, LedgerRow)
-
-
-def test_default_corpora_are_found_by_the_full_path(tmp_path: Path) -> None:
-    one, other = tmp_path / "one" / "songs", tmp_path / "other" / "songs"
-    assert default_corpus_dir(one, "classic") == default_corpus_dir(str(one), "classic")
-    assert default_corpus_dir(one, "classic") != default_corpus_dir(other, "classic")
-
-
-def deadly(jobs: list[parsing.Job]) -> list[FileResult]:
-    """Parse, but be killed (as by the system, out of memory) over one file."""
-    for _, path, _, _ in jobs:
-        if path == "deadly.mid":
-            os.kill(os.getpid(), signal.SIGKILL)
-    return [FileResult(path, tokens=[path]) for _, path, _, _ in jobs]
-
-
-def deadly_alone(folder: Path, path: str, known: str | None, scheme: str) -> FileResult:
-    return deadly([(folder, path, known, scheme)])[0]
-
-
-def test_a_file_that_kills_its_process_costs_only_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = [f"{number:02}.mid" for number in range(60)]
-    paths[33] = "deadly.mid"
-    monkeypatch.setattr(parsing, "_parse_chunk", deadly)
-    monkeypatch.setattr(parsing, "_parse", deadly_alone)
-    results = list(parse_files(tmp_path, paths, {}, scheme="classic", workers=2))
-    assert [result.path for result in results] == paths
-    assert [result.path for result in results if result.reason] == ["deadly.mid"]
-    assert "killed" in results[33].reason

@@ -10,8 +10,8 @@ from midi_files import write_song
 
 from jaxmusic.config import PRESETS, Config, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.console import Console
-from jaxmusic.corpus import prepare
 from jaxmusic.data import cut_windows, open_corpus
+from jaxmusic.preparing import prepare
 from jaxmusic.train import fit
 from jaxmusic.windows import Feed
 

@@ -46,7 +46,9 @@ def test_only_scripts_import_train() -> None:
     assert importers_of("jaxmusic.train") <= set(SCRIPTS)
 
 
-@pytest.mark.parametrize("module", ["midi", "tokens", "corpus", "parsing", "config", "windows"])
+@pytest.mark.parametrize(
+    "module", ["midi", "tokens", "corpus", "preparing", "parsing", "config", "windows"]
+)
 def test_parsing_starts_without_jax(module: str) -> None:
     code = f"import sys, jaxmusic.{module}; print('jax' in sys.modules, 'flax' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

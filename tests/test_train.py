@@ -20,9 +20,9 @@ from midi_files import write_song
 from jaxmusic.checkpoint import Checkpoints
 from jaxmusic.config import Config, ConfigError, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.console import Console
-from jaxmusic.corpus import prepare
 from jaxmusic.data import DataError
 from jaxmusic.metrics import LossError
+from jaxmusic.preparing import prepare
 from jaxmusic.run import Run, RunError, open_run
 from jaxmusic.state import abstract_state
 from jaxmusic.train import fit
