@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import tyro
+from benchmarking.generating import GenerateFlags, run_generating
+from benchmarking.reading import DataFlags, run_data
 from benchmarking.session import OutputFlags, run_session
 from benchmarking.training import TrainFlags, run_training
 
@@ -18,20 +20,45 @@ from jaxmusic.script import run_script
 
 
 @dataclass(frozen=True)
-class TrainCommand:
+class Train:
     """Time the training step of a preset; lists of sizes are swept, all with all."""
 
     flags: tyro.conf.OmitArgPrefixes[TrainFlags] = field(default_factory=TrainFlags)
     output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
 
 
-Command = Annotated[TrainCommand, tyro.conf.subcommand("train")]
+@dataclass(frozen=True)
+class Data:
+    """Time reading MIDI files, and making batches, each against others."""
+
+    flags: tyro.conf.OmitArgPrefixes[DataFlags] = field(default_factory=DataFlags)
+    output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Time generating with a preset's network, untrained, against Keras a window a note."""
+
+    flags: tyro.conf.OmitArgPrefixes[GenerateFlags] = field(default_factory=GenerateFlags)
+    output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
+
+
+Command = (
+    Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Generate, tyro.conf.subcommand("generate")]
+)
 
 
 def main() -> None:
     """Read the flags, measure, tell."""
-    command: TrainCommand = tyro.cli(Command, description=__doc__)  # type: ignore[arg-type]
-    run_session("train", run_training, command.flags, command.output)
+    match tyro.cli(Command, description=__doc__):
+        case Train(flags, output):
+            run_session("train", run_training, flags, output)
+        case Data(flags, output):
+            run_session("data", run_data, flags, output)
+        case Generate(flags, output):
+            run_session("generate", run_generating, flags, output)
 
 
 if __name__ == "__main__":

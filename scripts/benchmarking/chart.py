@@ -4,7 +4,6 @@ from pathlib import Path
 
 from benchmarking.measurement import Report
 from benchmarking.statistics import summarise
-
 from jaxmusic.config import ConfigError
 
 OURS, OTHERS = "#1f6f8b", "#b9c4c9"  # colours of the first of a group and of all others
@@ -25,7 +24,10 @@ def draw_chart(report: Report, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    groups = report.measured()
+    groups = {
+        group: [each for each in measurements if "part" not in each.extras]
+        for group, measurements in report.measured().items()
+    }
     if not groups:
         return
     rows = sum(map(len, groups.values())) + 1.2 * len(groups)

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
+
 from benchmarking.weights import Weights, load_weights
 from benchmarking.workload import Workload
-from flax import nnx
 
 
 class Network(nnx.Module):
@@ -46,10 +47,8 @@ class Network(nnx.Module):
 
     def __call__(self, ids: jax.Array) -> jax.Array:
         """Logits for ids (batch, window)."""
-        if self.embedding is None:
-            x = ids[..., None] / self.vocabulary_size
-        else:
-            x = self.embedding(ids)
+        embed = self.embedding
+        x = ids[..., None] / self.vocabulary_size if embed is None else embed(ids)
         for layer in self.lstm:
             x = layer(x)
         x = x if self.every else x[:, -1]
@@ -92,14 +91,15 @@ class Peer:
 
     def _new(self, workload: Workload) -> tuple[Any, Any]:
         network = Network(workload)
-        network.train()
+        network.train()  # type: ignore[no-untyped-call]
         set_weights(network, self.weights)
         rule = optax.rmsprop(workload.train.learning_rate, decay=0.9, eps=1e-7, eps_in_sqrt=True)
         structure, state = nnx.split((network, nnx.Optimizer(network, rule, wrt=nnx.Param)))
 
         def loss_of(network: Network, ids: jax.Array, targets: jax.Array) -> jax.Array:
             losses = optax.softmax_cross_entropy_with_integer_labels(network(ids), targets)
-            return losses.mean()
+            mean: jax.Array = losses.mean()
+            return mean
 
         def step(state: Any, ids: jax.Array, targets: jax.Array) -> tuple[Any, jax.Array]:
             network, optimizer = nnx.merge(structure, state)
@@ -120,9 +120,10 @@ def set_weights(network: Network, weights: Weights) -> None:
         network.embedding.embedding[...] = jnp.array(weights["embedding"]["embedding"])
     for number, layer in enumerate(network.lstm):
         ours = weights["lstm"][number]
-        layer.cell.dense_i.kernel[...] = jnp.array(ours["kernel"])
-        layer.cell.dense_h.kernel[...] = jnp.array(ours["recurrent_kernel"])
-        layer.cell.dense_h.bias[...] = jnp.array(ours["bias"])
+        cell: Any = layer.cell
+        cell.dense_i.kernel[...] = jnp.array(ours["kernel"])
+        cell.dense_h.kernel[...] = jnp.array(ours["recurrent_kernel"])
+        cell.dense_h.bias[...] = jnp.array(ours["bias"])
     for name in ("norm_lstm", "norm_dense"):
         getattr(network, name).scale[...] = jnp.array(weights[name]["scale"])
         getattr(network, name).bias[...] = jnp.array(weights[name]["bias"])

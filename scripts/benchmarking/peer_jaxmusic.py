@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmarking.products import xla_product_rate
-from benchmarking.weights import load_weights, save_weights
-from benchmarking.workload import Workload
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from benchmarking.products import xla_product_rate
+from benchmarking.weights import load_weights, save_weights
+from benchmarking.workload import Workload
 from jaxmusic.parallel import batch_sharding, make_mesh, padded_rows, replicated
 from jaxmusic.state import TrainState, model_structure, new_optimizer, new_state
 from jaxmusic.step import train_step
@@ -33,7 +33,7 @@ class Peer:
         self.feed = workload.feed(padded_rows(workload.train.batch_size, self.mesh))
         self.state = self._new_state(workload)
         self.step = 0
-        self.loss: jax.Array | None = None
+        self.loss: Any = None  # of the last dispatch
         self.waiting = 0.0  # seconds in which the device may have stood idle for want of a batch
         self.running = 0.0
         sharding = batch_sharding(self.mesh)
@@ -99,7 +99,8 @@ class Peer:
     def _new_state(self, workload: Workload) -> TrainState:
         state = new_state(workload.config, workload.vocabulary_size)
         params = jax.tree.map(jnp.array, self.weights)
-        return jax.device_put(state._replace(params=params), replicated(self.mesh))
+        state = jax.device_put(state._replace(params=params), replicated(self.mesh))
+        return state
 
     def _program(self, workload: Workload, count: int) -> Any:
         one = partial(

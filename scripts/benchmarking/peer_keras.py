@@ -5,9 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import layers
+
 from benchmarking.weights import Weights, load_weights
 from benchmarking.workload import Workload
-from keras import layers
 
 
 class Peer:

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+
 from benchmarking.products import best_seconds
 from benchmarking.weights import Weights, load_weights
 from benchmarking.workload import Workload
-from torch import nn
 
 
-class Network(nn.Module):
+class Network(nn.Module):  # type: ignore[misc]
     """The stack, from token ids to logits (rows, vocabulary), a row for each target."""
 
     def __init__(self, workload: Workload) -> None:

@@ -1,5 +1,6 @@
 """Peers: what jaxmusic is measured against, each in a process of its own."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -114,10 +115,8 @@ class PeerProcess:
         process.wait()
         for stream in (process.stdin, process.stdout, self._errors):
             assert stream is not None
-            try:
+            with contextlib.suppress(BrokenPipeError):  # by what was left to say
                 stream.close()
-            except BrokenPipeError:  # what was left to say
-                pass
 
     def __enter__(self) -> Self:
         return self

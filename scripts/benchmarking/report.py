@@ -66,13 +66,14 @@ COLUMNS = (
     Column("ms", lambda _, s: three_digits(1000 * s.median)),
     Column("range", lambda _, s: f"{three_digits(1000 * s.low)}-{three_digits(1000 * s.high)}"),
     Column("files/s", _rate("files")),
-    Column("MB/s", _rate("bytes", 1e6)),
+    Column("MB/s", _rate("MB")),
     Column("windows/s", _rate("windows")),
     Column("tokens/s", _rate("tokens")),
     Column("GFLOP/s", _rate("flop", 1e9)),
     Column("MFU", _share_of("peak_flops")),
     Column("of datasheet", _share_of("datasheet_flops")),
     Column("data wait", _extra("data_wait_share", "{:.2%}".format)),
+    Column("unreadable", _extra("unreadable", str)),
     Column("compile s", _extra("compile_seconds", "{:.1f}".format)),
     Column("host MiB", _extra("host_peak_bytes", mebibytes)),
     Column("device MiB", _extra("device_peak_bytes", mebibytes)),
@@ -104,9 +105,15 @@ def ratio_lines(measurements: Sequence[Measurement]) -> list[str]:
     ours, *others = measurements
     lines = []
     for theirs in others:
+        if "part" in theirs.extras:
+            shares = summarise(pair_ratios(ours.samples, theirs.samples))
+            lines.append(
+                f"{theirs.name}: {shares.median:.1%} of the time of a {ours.unit} "
+                f"({shares.low:.1%} to {shares.high:.1%})"
+            )
+            continue
         ratios = [
-            ratio * _work_ratio(ours, theirs)
-            for ratio in pair_ratios(ours.samples, theirs.samples)
+            ratio * _work_ratio(ours, theirs) for ratio in pair_ratios(ours.samples, theirs.samples)
         ]
         summary = summarise(ratios)
         lines.append(

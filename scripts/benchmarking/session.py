@@ -13,7 +13,6 @@ from benchmarking.measurement import Report, load_report, save_report
 from benchmarking.report import report_lines
 from benchmarking.rounds import Tell
 from benchmarking.statistics import slower_than
-
 from jaxmusic.config import ConfigError
 from jaxmusic.errors import UserError
 
@@ -60,6 +59,8 @@ def run_session(
         if baseline is not None:
             slower, compared = slower_than(baseline, report)
             print(f"\nCompared with {output.baseline}: {compared} measurements")
+            if baseline.machine["processor"] != report.machine["processor"]:
+                print(f"That was another machine: {baseline.machine['processor']}")
             for line in slower or ["Nothing is slower by more than the noise."] * bool(compared):
                 print(line)
     if report.refused:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
+
 from benchmarking.machine import datasheet_peak
 from benchmarking.measurement import Measurement, Report
 from benchmarking.peers import Kind, PeerError, PeerProcess
 from benchmarking.rounds import Contestant, Tell, run_rounds
 from benchmarking.workload import Workload, training_flop
-
 from jaxmusic.config import PRESETS, ConfigError
 from jaxmusic.corpus import Corpus
 
@@ -28,6 +28,10 @@ KINDS = {
     "torch": Kind("peer_torch", ("torch",)),
     "flax": Kind("peer_flax"),
 }
+PARTS = (  # of peer_parts
+    "forward and backward", "the same, no dropout", "forward", "forward, no dropout",
+    "its recurrent products", "its input products", "optimiser", "drawing masks",
+)  # fmt: skip
 # Which ways to try for the fastest; the first for those that have one.
 VARIANTS = {
     ("keras-tensorflow", "f32"): ("xla", "graph"),
@@ -74,6 +78,8 @@ class TrainFlags:
     rounds: int = 7
     # A round has 2 steps or more, and as many as fill this time.
     round_seconds: float = 2.0
+    # Time the parts of jaxmusic's step, too, each alone.
+    parts: bool = False
     # Side of the square matrices whose product is the measured peak.
     product_size: int = 4096
 
@@ -164,13 +170,15 @@ def _time_one(
         best = _fastest_variant(workload, name, weights, expected, report, stack)
         if best is not None:
             contestants.append(best)
+    if flags.parts:
+        for part in PARTS:
+            each = _start(workload, part, part, weights, stack)
+            each.warm_up()
+            contestants.append(each)
     report.measurements += [each.measurement for each in contestants]
     for each in contestants:
         each.fill(flags.round_seconds, least=2)
-        tell(
-            f"  {each.measurement.name} is ready ({each.measurement.extras['variant']}): "
-            f"{each.units} steps a round"
-        )
+        tell(f"  {each.measurement.name} is ready: {each.units} steps a round")
     before = _products(contestants, flags.product_size)
     _note_peaks(workload, contestants, before)  # now, for the case that Ctrl-C ends it
     going = run_rounds(contestants, flags.rounds, report, tell)
@@ -182,7 +190,7 @@ def _time_one(
 def _start(
     workload: Workload, name: str, variant: str, weights: Path, stack: ExitStack
 ) -> Contestant:
-    kind = KINDS[name]
+    kind = KINDS.get(name, Kind("peer_parts"))
     if workload.train.precision == "f32":
         # On GPUs and TPUs JAX would round float32 operands; jaxmusic doesn't.
         environment = {**kind.environment, "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
@@ -190,12 +198,15 @@ def _start(
     arguments = {"workload": workload.to_json(), "weights": str(weights), "variant": variant}
     process = stack.enter_context(PeerProcess(name, kind, arguments))
     batch = workload.train.batch_size
-    work = {
-        "windows": batch,
-        "tokens": batch * workload.window,
-        "flop": batch * training_flop(workload),
-    }
-    measurement = Measurement(workload.label, name, "step", work, extras={"variant": variant})
+    work: dict[str, float] = {"windows": batch}
+    extras: dict[str, Any] = {}
+    if name in KINDS:
+        work["tokens"] = batch * workload.window
+        work["flop"] = batch * training_flop(workload)
+        extras["variant"] = variant
+    else:
+        extras["part"] = True
+    measurement = Measurement(workload.label, name, "step", work, extras=extras)
     multiple = workload.steps_per_dispatch if name == OURS else 1
     return Contestant(process, measurement, multiple)
 
@@ -271,6 +282,8 @@ def _note_peaks(
     _, kind, count = contestants[0].measurement.extras["device"]
     datasheet = datasheet_peak(kind, workload.train.precision)
     for each in contestants:
+        if "flop" not in each.measurement.work:
+            continue  # a part
         each.measurement.extras["peak_flops"] = max(products.values())
         if datasheet is not None:
             each.measurement.extras["datasheet_flops"] = datasheet * count

@@ -17,6 +17,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     peer: Any = None
+    answer: dict[str, Any]
     for line in sys.stdin:
         request = json.loads(line)
         start = time.perf_counter()

@@ -32,9 +32,19 @@ class Workload:
     @property
     def label(self) -> str:
         """What tells this workload from the others of a sweep."""
-        text = f"{self.model.layers} x {self.model.hidden_size}, batch {self.train.batch_size}, "
-        text += self.train.precision
-        return text + f", {self.steps_per_dispatch} a dispatch" * (self.steps_per_dispatch > 1)
+        words = [
+            f"{self.model.layers} x {self.model.hidden_size}",
+            f"window {self.window}",
+            f"batch {self.train.batch_size}",
+            self.train.precision,
+        ]
+        if self.model.objective == "every":
+            words.append("every next token")
+        if self.model.recurrent_dropout == 0:
+            words.append("no recurrent dropout")
+        if self.steps_per_dispatch > 1:
+            words.append(f"{self.steps_per_dispatch} steps a dispatch")
+        return ", ".join(words)
 
     def without_dropout(self) -> "Workload":
         """The same with all dropout off, as losses are compared."""
@@ -48,9 +58,7 @@ class Workload:
         else:
             random = np.random.default_rng(self.train.seed)
             tokens = random.integers(self.vocabulary_size, size=SYNTHETIC_TOKENS, dtype=np.uint16)
-        windows = Windows(
-            tokens, [(0, len(tokens))], self.window, objective=self.model.objective
-        )
+        windows = Windows(tokens, [(0, len(tokens))], self.window, objective=self.model.objective)
         if len(windows) < self.train.batch_size:
             raise ConfigError(
                 f"--batch-size {self.train.batch_size}: the tokens give {len(windows)} windows."
