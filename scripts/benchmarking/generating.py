@@ -95,13 +95,13 @@ def _time_one(
         measurement = Measurement(group, name, "token of each piece", {"tokens": pieces})
         return Contestant(process, measurement, multiple)
 
-    ours = start(OURS, Kind("peer_generating"), flags.length)
+    ours = start(OURS, Kind("benchmarking.peer_generating"), flags.length)
     expected: list[int] = ours.process.call("first_tokens").result
     # Going on from its carry, a network remembers what Keras's window has lost: one is the same.
     compared = COMPARED if model.objective == "last" else 1
     contestants = [ours]
     for name in names:
-        kind = dataclasses.replace(KINDS[name], module="peer_predicting")
+        kind = dataclasses.replace(KINDS[name], module="benchmarking.peer_predicting")
         try:
             each = start(name, kind, 1)
             count = min(compared, len(expected))

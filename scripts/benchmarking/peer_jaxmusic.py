@@ -99,8 +99,9 @@ class Peer:
     def _new_state(self, workload: Workload) -> TrainState:
         state = new_state(workload.config, workload.vocabulary_size)
         params = jax.tree.map(jnp.array, self.weights)
-        state = jax.device_put(state._replace(params=params), replicated(self.mesh))
-        return state
+        state = state._replace(params=params)
+        placed: TrainState = jax.device_put(state, replicated(self.mesh))
+        return placed
 
     def _program(self, workload: Workload, count: int) -> Any:
         one = partial(

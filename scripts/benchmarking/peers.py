@@ -34,7 +34,7 @@ class Answer:
 class Kind:
     """How a peer is run."""
 
-    module: str  # below `benchmarking`, with a function `build`
+    module: str  # with a function `build`
     needs: tuple[str, ...] = ()  # distributions, by the names that pip knows; | means or
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -72,10 +72,7 @@ class PeerProcess:
             start_new_session=True,  # Ctrl-C is for us alone; we end it
         )
         try:
-            module = f"benchmarking.{kind.module}"
-            self.build_seconds = self._ask(
-                {"call": "build", "module": module, "arguments": arguments}
-            ).seconds
+            self._ask({"call": "build", "module": kind.module, "arguments": arguments})
         except BaseException:
             self.close()
             raise

@@ -78,7 +78,7 @@ def _time_preparing(
         process = stack.enter_context(PeerProcess(name, kind, arguments))
         return Contestant(process, Measurement(group, name, "pass over its files", work))
 
-    ours = Kind("peer_parsing")
+    ours = Kind("benchmarking.peer_parsing")
     contestants = [start("jaxmusic, 1 process", "jaxmusic", every, 1, ours)]
     if workers > 1:
         contestants.append(
@@ -87,7 +87,7 @@ def _time_preparing(
     for name in READERS:
         elsewhere = name == "music21" and flags.music21 is not None
         environment = {"PYTHONPATH": str(flags.music21)} if elsewhere else {}
-        kind = Kind("peer_parsing", () if elsewhere else (name,), environment)
+        kind = Kind("benchmarking.peer_parsing", () if elsewhere else (name,), environment)
         if missing := kind.missing():
             report.left_out.append(f"{name}: {missing[0]} is not installed")
             continue
@@ -130,7 +130,9 @@ def _time_feeding(flags: DataFlags, report: Report, tell: Tell, stack: ExitStack
         arguments: dict[str, Any] = {
             "workload": workload.to_json(), "way": name, "windows": LOOP_WINDOWS
         }  # fmt: skip
-        process = stack.enter_context(PeerProcess(name, Kind("peer_feeding"), arguments))
+        process = stack.enter_context(
+            PeerProcess(name, Kind("benchmarking.peer_feeding"), arguments)
+        )
         contestants.append(
             Contestant(process, Measurement(group, name, unit, {"windows": windows}))
         )

@@ -20,13 +20,15 @@ from jaxmusic.corpus import Corpus
 
 OURS = "jaxmusic"
 KINDS = {
-    OURS: Kind("peer_jaxmusic"),
-    "keras-jax": Kind("peer_keras", ("keras",), {"KERAS_BACKEND": "jax"}),
+    OURS: Kind("benchmarking.peer_jaxmusic"),
+    "keras-jax": Kind("benchmarking.peer_keras", ("keras",), {"KERAS_BACKEND": "jax"}),
     "keras-tensorflow": Kind(
-        "peer_keras", ("keras", "tensorflow|tensorflow-cpu"), {"KERAS_BACKEND": "tensorflow"}
+        "benchmarking.peer_keras",
+        ("keras", "tensorflow|tensorflow-cpu"),
+        {"KERAS_BACKEND": "tensorflow"},
     ),
-    "torch": Kind("peer_torch", ("torch",)),
-    "flax": Kind("peer_flax"),
+    "torch": Kind("benchmarking.peer_torch", ("torch",)),
+    "flax": Kind("benchmarking.peer_flax"),
 }
 PARTS = (  # of peer_parts
     "forward and backward", "the same, no dropout", "forward", "forward, no dropout",
@@ -190,7 +192,7 @@ def _time_one(
 def _start(
     workload: Workload, name: str, variant: str, weights: Path, stack: ExitStack
 ) -> Contestant:
-    kind = KINDS.get(name, Kind("peer_parts"))
+    kind = KINDS.get(name, Kind("benchmarking.peer_parts"))
     if workload.train.precision == "f32":
         # On GPUs and TPUs JAX would round float32 operands; jaxmusic doesn't.
         environment = {**kind.environment, "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
