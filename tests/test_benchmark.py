@@ -7,8 +7,10 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -39,11 +41,11 @@ from jaxmusic.state import new_model  # noqa: E402
 
 TINY = TrainFlags(
     hidden_size=(8,), batch_size=(4,), window=5, vocabulary_size=11, rounds=2,
-    round_seconds=1e-3, product_size=16,
+    layers=2, round_seconds=1e-3, product_size=16,
 )  # fmt: skip
 
 
-def workload(preset: str = "classic", **sizes: int) -> Workload:
+def workload(preset: str = "classic", **sizes: Any) -> Workload:
     config = PRESETS[preset]
     model = dataclasses.replace(config.model, **sizes)
     return Workload(model, config.train, window=config.data.window)
@@ -77,9 +79,10 @@ def test_xla_counts_the_same_products(preset: str) -> None:
     # One step of time: XLA counts the body of a loop once, however often it runs.
     one = dataclasses.replace(workload(preset, hidden_size=128, dense_size=64), window=1)
     structure, state = nnx.split(new_model(one.config, one.vocabulary_size))
-    ids = np.zeros((8, 1), np.int32)
+    ids = jnp.zeros((8, 1), jnp.int32)
     compiled = jax.jit(lambda state: nnx.merge(structure, state)(ids)).lower(state).compile()
-    counted = compiled.cost_analysis()["flops"]
+    analysis: Any = compiled.cost_analysis()
+    counted = analysis["flops"]
     assert counted == pytest.approx(8 * forward_flop(one), rel=0.05)
 
 
@@ -133,7 +136,6 @@ def test_weights_come_back_from_their_file(tmp_path: Path) -> None:
     weights = {"lstm": {0: {"bias": np.arange(3.0)}}, "dense": {"kernel": np.eye(2)}}
     save_weights(weights, tmp_path / "w.npz")
     back = load_weights(tmp_path / "w.npz")
-    assert jax.tree.structure(back) == jax.tree.structure(weights)
     jax.tree.map(np.testing.assert_array_equal, back, weights)
 
 
@@ -162,9 +164,12 @@ def build(arguments):
     print("noise on standard output")
     return Peer()
 """
-DYING = (
-    "import os, sys\ndef build(arguments):\n    print('no more', file=sys.stderr)\n    os._exit(3)"
-)
+DYING = """
+import os, sys
+def build(arguments):
+    print("no more", file=sys.stderr)
+    os._exit(3)
+"""
 
 
 def test_wrong_and_missing_peers_are_told_and_the_others_measured(
@@ -176,16 +181,21 @@ def test_wrong_and_missing_peers_are_told_and_the_others_measured(
     monkeypatch.setitem(training.KINDS, "wrong", Kind("wrong", (), path))
     monkeypatch.setitem(training.KINDS, "dying", Kind("dying", (), path))
     monkeypatch.setitem(training.KINDS, "missing", Kind("missing", ("not-a-package",)))
-    flags = dataclasses.replace(TINY, against="missing,wrong,dying,flax", steps_per_dispatch=(2,))
+    flags = dataclasses.replace(
+        TINY, against="missing,wrong,dying,flax,keras-jax", steps_per_dispatch=(2,)
+    )
     json_file = tmp_path / "r.json"
     with pytest.raises(RefusedError, match="wrong: its loss at the same weights is 1.0"):
         run_session("train", training.run_training, flags, OutputFlags(json=str(json_file)))
     found = load_report(json_file)
     assert [(each.name, len(each.samples)) for each in found.measurements] == [
-        ("jaxmusic", 2), ("flax", 2)
+        ("jaxmusic", 2), ("flax", 2), ("keras-jax", 2)
     ]  # fmt: skip
-    ours, flax = found.measurements
-    np.testing.assert_allclose(flax.extras["check_losses"], ours.extras["check_losses"], rtol=1e-4)
+    ours, *theirs = found.measurements
+    for each in theirs:
+        np.testing.assert_allclose(
+            each.extras["check_losses"], ours.extras["check_losses"], rtol=1e-3
+        )
     assert 0 <= ours.extras["data_wait_share"] <= 1
     assert ours.extras["compile_seconds"] > 0
     assert ours.extras["host_peak_bytes"] > 2**20
@@ -198,18 +208,16 @@ def test_wrong_and_missing_peers_are_told_and_the_others_measured(
     assert "MFU" in said
 
 
-@pytest.mark.parametrize(
-    ("peer", "package"),
-    [("keras-jax", "keras"), ("keras-tensorflow", "tensorflow"), ("torch", "torch")],
-)
-def test_a_peer_computes_our_loss(peer: str, package: str) -> None:
-    if find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
+def test_the_bench_extras_peers_compute_our_loss() -> None:
+    wanted = {"keras-tensorflow": "tensorflow", "torch": "torch"}
+    names = [name for name, package in wanted.items() if find_spec(package) is not None]
+    if not names:
+        pytest.skip("neither tensorflow nor torch is installed")
     found = report()
-    flags = dataclasses.replace(TINY, against=peer, rounds=1)
+    flags = dataclasses.replace(TINY, against=",".join(names), rounds=1)
     training.run_training(flags, found, tell)
     assert found.refused == []
-    assert [each.name for each in found.measurements] == ["jaxmusic", peer], found.left_out
+    assert [each.name for each in found.measurements] == ["jaxmusic", *names], found.left_out
 
 
 def test_a_peer_that_fails_says_why() -> None:
@@ -282,14 +290,14 @@ def test_data_is_measured(tmp_path: Path) -> None:
 
 def test_generating_is_measured() -> None:
     flags = generating.GenerateFlags(
-        against="keras-jax", pieces=(1, 2), length=3, hidden_size=8, window=5, vocabulary_size=11,
+        against="keras-jax", pieces=(2,), length=3, hidden_size=8, window=5, vocabulary_size=11,
         rounds=1, round_seconds=1e-3,
     )  # fmt: skip
     found = report()
     generating.run_generating(flags, found, tell)
     assert found.refused == []
-    assert [each.name for each in found.measurements] == ["jaxmusic", "keras-jax"] * 2
-    assert [each.work["tokens"] for each in found.measurements] == [1, 1, 2, 2]
+    assert [each.name for each in found.measurements] == ["jaxmusic", "keras-jax"]
+    assert [each.work["tokens"] for each in found.measurements] == [2, 2]
 
 
 MISTAKES = [
