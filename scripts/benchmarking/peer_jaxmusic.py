@@ -36,6 +36,7 @@ class Peer:
         self.loss: Any = None  # of the last dispatch
         self.waiting = 0.0  # seconds in which the device may have stood idle for want of a batch
         self.running = 0.0
+        self.compile_seconds: float | None = None
         sharding = batch_sharding(self.mesh)
         if workload.steps_per_dispatch > 1:
             sharding = NamedSharding(self.mesh, PartitionSpec(None, "batch"))
@@ -55,6 +56,8 @@ class Peer:
 
     def run(self, steps: int) -> None:
         """Train on, waiting for each dispatch only once the next one is under way."""
+        if self.compile_seconds is None:
+            self._compile()
         start = time.perf_counter()
         for _ in range(0, steps, self.workload.steps_per_dispatch):
             idle_before = self._idle()
@@ -76,6 +79,7 @@ class Peer:
         return {
             "device": [device.platform, device.device_kind, self.mesh.size],
             "recurrent_masks": 4 if self.workload.model.recurrent_dropout else 0,
+            "compile_seconds": self.compile_seconds,
             "data_wait_share": self.waiting / self.running if self.running else None,
             "device_peak_bytes": stats.get("peak_bytes_in_use"),
             "loss": None if self.loss is None else float(np.mean(np.asarray(self.loss))),
@@ -84,6 +88,12 @@ class Peer:
     def product_rate(self, size: int, repeats: int) -> float:
         """FLOP/s of the best of some large matrix products, in the workload's precision."""
         return xla_product_rate(self.workload.train.precision, size, repeats)
+
+    def _compile(self) -> None:
+        batch, self.step = self.put(self._next_batches()), 0
+        start = time.perf_counter()
+        self.do_steps = self.do_steps.lower(self.state, batch).compile()
+        self.compile_seconds = time.perf_counter() - start
 
     def _idle(self) -> bool:
         return self.loss is None or self.loss.is_ready()

@@ -271,7 +271,7 @@ def check_losses(
 def _products(contestants: list[Contestant], size: int) -> dict[str, float]:
     """FLOP/s of a large matrix product by those libraries that we ask."""
     return {
-        each.measurement.name: each.process.call("product_rate", size=size, repeats=2).result
+        each.measurement.name: each.process.call("product_rate", size=size, repeats=4).result
         for each in contestants
         if each.measurement.name in {OURS, "torch"}
     }
