@@ -1,0 +1,65 @@
+"""Measure: a training step, the way of the data, generating; alone or against others.
+
+python scripts/benchmark.py train [classic|...] [--against keras-jax,keras-tensorflow,torch,flax]
+python scripts/benchmark.py data [MIDI_DIR]
+python scripts/benchmark.py generate [classic|...]
+    each: [--json FILE] [--plot FILE] [--baseline FILE]
+"""
+
+import sys
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+from benchmarking.generating import GenerateFlags, run_generating
+from benchmarking.reading import DataFlags, run_data
+from benchmarking.session import OutputFlags, run_session
+from benchmarking.training import TrainFlags, run_training
+
+from jaxmusic.script import run_script
+
+
+@dataclass(frozen=True)
+class Train:
+    """Time the training step of a preset; lists of sizes are swept, all with all."""
+
+    flags: tyro.conf.OmitArgPrefixes[TrainFlags] = field(default_factory=TrainFlags)
+    output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Time reading MIDI files, and making batches, each against others."""
+
+    flags: tyro.conf.OmitArgPrefixes[DataFlags] = field(default_factory=DataFlags)
+    output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Time generating with a preset's network, untrained, against Keras a window a note."""
+
+    flags: tyro.conf.OmitArgPrefixes[GenerateFlags] = field(default_factory=GenerateFlags)
+    output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
+
+
+Command = (
+    Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Generate, tyro.conf.subcommand("generate")]
+)
+
+
+def main() -> None:
+    """Read the flags, measure, tell."""
+    match tyro.cli(Command, description=__doc__):
+        case Train(flags, output):
+            run_session("train", run_training, flags, output)
+        case Data(flags, output):
+            run_session("data", run_data, flags, output)
+        case Generate(flags, output):
+            run_session("generate", run_generating, flags, output)
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

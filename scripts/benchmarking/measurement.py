@@ -1,0 +1,75 @@
+"""What a benchmark found: samples, what one of them did, and the document that holds them all."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxmusic.atomic import write_atomic
+from jaxmusic.errors import UserError
+
+FORMAT = 1  # of the JSON
+
+
+class ReportError(UserError):
+    """A file that holds no benchmark."""
+
+
+@dataclass
+class Measurement:
+    """One contestant under one workload."""
+
+    group: str  # the workload; contestants of one group ran in turn
+    name: str
+    unit: str  # what a sample is the time of
+    work: dict[str, float]  # how much of what a unit does: windows, tokens, files, ...
+    samples: list[float] = field(default_factory=list)  # seconds a unit, one for each round
+    extras: dict[str, Any] = field(default_factory=dict)  # compile time, memory, ...
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from the others of a report."""
+        return self.group, self.name
+
+
+@dataclass
+class Report:
+    """All of one run of the benchmark; it grows while that runs."""
+
+    kind: str  # train, data, generate
+    settings: dict[str, Any]
+    machine: dict[str, Any]
+    measurements: list[Measurement] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # who isn't in it, and why
+    refused: list[str] = field(default_factory=list)  # whose results are wrong
+    complete: bool = False
+
+    def measured(self) -> dict[str, list[Measurement]]:
+        """Those with samples, by group, in the order of their start."""
+        groups: dict[str, list[Measurement]] = {}
+        for measurement in self.measurements:
+            if measurement.samples:
+                groups.setdefault(measurement.group, []).append(measurement)
+        return groups
+
+
+def save_report(report: Report, path: Path) -> None:
+    """Write it as JSON, with every sample."""
+    document = {"format": FORMAT, **dataclasses.asdict(report)}
+    write_atomic(path, json.dumps(document, indent=1) + "\n")
+
+
+def load_report(path: Path) -> Report:
+    """Read what `save_report` wrote.
+
+    Raises ReportError, naming the file, for anything else.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document.pop("format") != FORMAT:
+            raise ReportError(f"{path} is a benchmark of another format than {FORMAT}.")
+        measurements = [Measurement(**each) for each in document.pop("measurements")]
+        return Report(measurements=measurements, **document)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ReportError(f"{path} can't be read as a benchmark's JSON: {error}") from error

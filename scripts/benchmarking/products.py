@@ -1,0 +1,36 @@
+"""The limit that a step is measured against: one large matrix product, as XLA computes it."""
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxmusic.lstm import dot
+from jaxmusic.parallel import batch_sharding, make_mesh, replicated
+
+
+def xla_product_rate(precision: Literal["f32", "bf16"], size: int, repeats: int) -> float:
+    """FLOP/s, over all devices together, of the best of some products of square matrices.
+
+    They are multiplied as the network's are: in float32, or bfloat16 with float32 sums.
+    """
+    mesh = make_mesh()
+    dtype = jnp.float32 if precision == "f32" else jnp.bfloat16
+    lhs = jax.device_put(jnp.ones((mesh.size * size, size), dtype), batch_sharding(mesh))
+    rhs = jax.device_put(jnp.ones((size, size), dtype), replicated(mesh))
+    multiply = jax.jit(lambda lhs, rhs: dot(lhs, rhs, precision))
+    seconds = best_seconds(lambda: jax.block_until_ready(multiply(lhs, rhs)), repeats)
+    return 2 * mesh.size * size**3 / seconds
+
+
+def best_seconds(run: Callable[[], object], repeats: int) -> float:
+    """Of some runs after a first one that isn't counted."""
+    run()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)

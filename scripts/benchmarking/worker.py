@@ -1,0 +1,49 @@
+"""A peer's own process: builds what its first request names, then answers calls, all as JSON lines.
+
+Standard output is the way back, so whatever a library prints goes to standard error.
+"""
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+from typing import Any
+
+
+def main() -> None:
+    """Answer until the input ends."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    peer: Any = None
+    answer: dict[str, Any]
+    for line in sys.stdin:
+        request = json.loads(line)
+        start = time.perf_counter()
+        try:
+            if request["call"] == "build":
+                peer = importlib.import_module(request["module"]).build(request["arguments"])
+                result = None
+            else:
+                result = getattr(peer, request["call"])(**request["arguments"])
+        except Exception as error:  # the parent tells of it, whatever it is
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        else:
+            answer = {
+                "result": result,
+                "seconds": time.perf_counter() - start,
+                "host_peak_bytes": peak_bytes(),
+            }
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+if __name__ == "__main__":
+    main()
