@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxmusic.corpus import prepare
 from jaxmusic.midi import MidiError
+from jaxmusic.preparing import prepare
 from jaxmusic.tokens import read_tokens
 
 # What music21's tokens are the same as ours in: later versions partition otherwise.

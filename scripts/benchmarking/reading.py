@@ -16,7 +16,7 @@ from benchmarking.peers import Kind, PeerError, PeerProcess
 from benchmarking.rounds import Contestant, Tell, run_rounds
 from benchmarking.workload import Workload
 from jaxmusic.config import PRESETS, ConfigError
-from jaxmusic.corpus import find_midi_files
+from jaxmusic.preparing import find_midi_files
 
 READERS = ("mido", "pretty_midi", "symusic", "music21")
 LOOP_WINDOWS = 2_000  # that the notebooks' loops are timed on
