@@ -1,5 +1,6 @@
 """The recurrent layer: an LSTM over time, with recurrent dropout, as a scan."""
 
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -17,7 +18,8 @@ class Carry(NamedTuple):
     c: jax.Array
 
 
-def dot_general_f32(
+def _dot_general(
+    rounding: Precision,
     lhs: jax.Array,
     rhs: jax.Array,
     dimension_numbers: lax.DotDimensionNumbers,
@@ -26,22 +28,15 @@ def dot_general_f32(
     *,
     out_sharding: jax.sharding.NamedSharding | None = None,
 ) -> jax.Array:
-    """`lax.dot_general` in true float32: TPUs and GPUs would round the operands without asking."""
-    return lax.dot_general(
-        lhs, rhs, dimension_numbers, precision=lax.Precision.HIGHEST, out_sharding=out_sharding
-    )
+    """`lax.dot_general` as Flax calls it, at our precision whatever `precision` it is given.
 
-
-def dot_general_bf16(
-    lhs: jax.Array,
-    rhs: jax.Array,
-    dimension_numbers: lax.DotDimensionNumbers,
-    precision: lax.PrecisionLike = None,
-    preferred_element_type: DTypeLike | None = None,
-    *,
-    out_sharding: jax.sharding.NamedSharding | None = None,
-) -> jax.Array:
-    """`lax.dot_general` with both operands rounded to bfloat16 and sums in float32."""
+    f32 is true float32: TPUs and GPUs would round the operands without asking. bf16 rounds both
+    operands to bfloat16 and sums in float32.
+    """
+    if rounding == "f32":
+        return lax.dot_general(
+            lhs, rhs, dimension_numbers, precision=lax.Precision.HIGHEST, out_sharding=out_sharding
+        )
     return lax.dot_general(
         lhs.astype(jnp.bfloat16),
         rhs.astype(jnp.bfloat16),
@@ -51,7 +46,7 @@ def dot_general_bf16(
     )
 
 
-DOT_GENERAL = {"f32": dot_general_f32, "bf16": dot_general_bf16}
+DOT_GENERAL = {"f32": partial(_dot_general, "f32"), "bf16": partial(_dot_general, "bf16")}
 
 
 def dot(lhs: jax.Array, rhs: jax.Array, precision: Precision) -> jax.Array:

@@ -55,7 +55,7 @@ def prepare(
         rows, lengths, seen = _write_stream(partial, results, old, progress, len(paths))
         if not lengths:
             raise CorpusError(_nothing_usable(folder, rows))
-        if old.rows == rows and old.is_whole():
+        if old.rows == rows:
             return Corpus.open(target)  # nothing has changed
         _finish(partial, rows, lengths, seen, scheme)
         _swap(partial, target)
@@ -119,9 +119,6 @@ class _OldCorpus:
         used = [row for row in self.rows if row.status == "used"]
         self._row = {row.path: row for row in self.rows}
         self._song = {row.path: number for number, row in enumerate(used)}
-
-    def is_whole(self) -> bool:
-        return self.corpus is not None
 
     def row(self, path: str) -> LedgerRow:
         return self._row[path]

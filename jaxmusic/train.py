@@ -91,14 +91,17 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
     # Loop.
     save_seconds = 60 * config.run.checkpoint_minutes
     save_at = time.monotonic() + save_seconds
+    stopped_by: int | None = None
     with StopSignals() as stop, console, reporter, checkpoints:
         console.show(step, last_step, "compiling")
-        while step < last_step and stop.number is None:
+        while step < last_step and stopped_by is None:
             state, loss = do_step(state, put(feed.batch(step)))
             step += 1
             reporter.step(step, loss)
             epoch_ends = step % feed.steps_per_epoch == 0
-            pausing = step == last_step or stop.number is not None or time.monotonic() >= save_at
+            # Looked at once a step: a signal that comes later is for the next step, which saves.
+            stopped_by = stop.number
+            pausing = step == last_step or stopped_by is not None or time.monotonic() >= save_at
             if epoch_ends or pausing:
                 reporter.drain()
                 score = None
@@ -112,9 +115,9 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
                 save_at = time.monotonic() + save_seconds
 
     # Finish.
-    if step < last_step and stop.number is not None:
+    if stopped_by is not None and step < last_step:
         console.say(f"Stopped and saved after step {step:,}: the same command goes on from there.")
-        raise Stopped(stop.number)
+        raise Stopped(stopped_by)
     return open_run(folder.path)
 
 

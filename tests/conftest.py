@@ -1,9 +1,13 @@
 """For all tests: programs compiled once a session, warnings of ours as errors."""
 
 import os
+from pathlib import Path
 
 import jax
 import pytest
+from midi_notes import Reader
+
+from jaxmusic.midi import MidiScore, read_midi
 
 # The oracle of the network; read when keras is first imported, so before any test file.
 os.environ["KERAS_BACKEND"] = "jax"
@@ -17,3 +21,15 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Reader:
+    """What the reader makes of the bytes of a MIDI file."""
+
+    def read_bytes(data: bytes) -> MidiScore:
+        path = tmp_path / "file.mid"
+        path.write_bytes(data)
+        return read_midi(path)
+
+    return read_bytes

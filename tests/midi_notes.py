@@ -1,12 +1,14 @@
 """A MIDI file's notes, by our reader and by mido: (start, end, pitch) in each track."""
 
 import io
+from collections.abc import Callable
 
 import mido
 
 from jaxmusic.midi import MidiScore
 
 TrackNotes = list[tuple[int, int, int]]
+Reader = Callable[[bytes], MidiScore]  # the fixture `read`
 
 
 def notes_of(score: MidiScore) -> list[TrackNotes]:

@@ -3,7 +3,6 @@
 import contextlib
 import random
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import mido
@@ -18,25 +17,12 @@ from midi_bytes import (
     played,
     track,
 )
-from midi_notes import notes_of
+from midi_notes import Reader, notes_of
 from random_midi import dense_file
 
 from jaxmusic import midi as midi_module
-from jaxmusic.midi import MidiError, MidiScore, Note, read_midi, write_notes
+from jaxmusic.midi import MidiError, Note, read_midi, write_notes
 from jaxmusic.track import PROGRAM, Mark
-
-Reader = Callable[[bytes], MidiScore]
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Reader:
-    def read_bytes(data: bytes) -> MidiScore:
-        path = tmp_path / "file.mid"
-        path.write_bytes(data)
-        return read_midi(path)
-
-    return read_bytes
-
 
 # The header.
 

@@ -61,15 +61,11 @@ def test_the_set_is_large_enough(tokens: dict[str, list[str]]) -> None:
 
 
 def test_no_note_is_lost_between_score_and_stream(
-    made: dict[str, Score],
-    tokens: dict[str, list[str]],
+    made: dict[str, Score], tokens: dict[str, list[str]],
 ) -> None:
     for name, score in made.items():
-        groups = sum(
-            len({(note.start, note.end) for note in lane})
-            for hand in score.hands
-            for lane in lanes(hand)
-        )
+        groups = sum(len({(note.start, note.end) for note in lane})
+                     for hand in score.hands for lane in lanes(hand))
         # A pitch that two voices of a hand strike together may end early and split a chord.
         assert abs(len(tokens[name]) - groups) <= 0.02 * groups, name
 
@@ -88,25 +84,13 @@ def notes_of(music: str, header: str = HEADER) -> list[Note]:
 
 def test_a_note_without_octave_is_the_nearest() -> None:
     assert [note.pitch for note in notes_of("[A]\nrh: 4 c4 g a | 8 e5 b4 8. c 16 bb 4 f#")] == [
-        60,
-        55,
-        57,
-        76,
-        71,
-        72,
-        70,
-        66,
-    ]
+        60, 55, 57, 76, 71, 72, 70, 66]
 
 
 def test_chords_ties_and_dots() -> None:
     notes = notes_of("[A]\nrh: 2 [c4 e g]~ 4 [c4 e g] | 4. d4 4. r")
     assert [(note.start, note.end, note.pitch) for note in notes] == [
-        (0, 1440, 60),
-        (0, 1440, 64),
-        (0, 1440, 67),
-        (1440, 2160, 62),
-    ]
+        (0, 1440, 60), (0, 1440, 64), (0, 1440, 67), (1440, 2160, 62)]
 
 
 def test_patterns_upbeats_and_forms() -> None:
@@ -123,27 +107,21 @@ rh: @up(c4 e g) | {1/2} 2 c5
     assert len(notes) == 1 + 2 * 7
 
 
-@pytest.mark.parametrize(
-    ("music", "words"),
-    [
-        (
-            "[A]\nrh: 4 c4 d e | 4 c d e 8 f",
-            r"test:10: bar 2 of rh in \[A\] has 3.5 quarters, "
-            r"the metre wants 3",
-        ),
-        ("[A]\nrh: c4 d e", "bar 1 of rh in .A.: c4 comes before any length"),
-        ("[A]\nrh: 4 c d e", "first note, c, needs an octave"),
-        ("[A]\nrh: 4 c4 x e", "'x' is no note, length or sign"),
-        ("[A]\nrh: 4 c4~ d e", "a tie leads to d"),
-        ("[A]\nrh: 4 c4 d e~", "ends in an open tie"),
-        ("[A]\nrh: 4 !loud c4 d e", "no such dynamic"),
-        ("[A]\nrh: @none(c4)", "no pattern none for rh"),
-        ("[A]\nrh: 2. c4 | 2. d\nlh: 2. c3", "lh has 1 bars, rh 2"),
-        ("[A]\nrh: 2. c4\nchords: H7", "no such chord"),
-        ("[A]\nrh: 2. c4\nchords: (tango) C", "no such accompaniment"),
-        ("form: A B\n[A]\nrh: 2. c4", r"names \[B\]"),
-    ],
-)
+@pytest.mark.parametrize(("music", "words"), [
+    ("[A]\nrh: 4 c4 d e | 4 c d e 8 f", r"test:10: bar 2 of rh in \[A\] has 3.5 quarters, "
+                                        r"the metre wants 3"),
+    ("[A]\nrh: c4 d e", "bar 1 of rh in .A.: c4 comes before any length"),
+    ("[A]\nrh: 4 c d e", "first note, c, needs an octave"),
+    ("[A]\nrh: 4 c4 x e", "'x' is no note, length or sign"),
+    ("[A]\nrh: 4 c4~ d e", "a tie leads to d"),
+    ("[A]\nrh: 4 c4 d e~", "ends in an open tie"),
+    ("[A]\nrh: 4 !loud c4 d e", "no such dynamic"),
+    ("[A]\nrh: @none(c4)", "no pattern none for rh"),
+    ("[A]\nrh: 2. c4 | 2. d\nlh: 2. c3", "lh has 1 bars, rh 2"),
+    ("[A]\nrh: 2. c4\nchords: H7", "no such chord"),
+    ("[A]\nrh: 2. c4\nchords: (tango) C", "no such accompaniment"),
+    ("form: A B\n[A]\nrh: 2. c4", r"names \[B\]"),
+])
 def test_errors_name_the_place(music: str, words: str) -> None:
     with pytest.raises(notation.SourceError, match=words):
         notes_of(music)
@@ -162,22 +140,13 @@ def test_a_section_may_be_like_another() -> None:
 # Harmony
 
 
-@pytest.mark.parametrize(
-    ("key", "symbol", "classes", "bass"),
-    [
-        ("C", "V7", (7, 11, 2, 5), 7),
-        ("C", "ii65", (2, 5, 9, 0), 5),
-        ("Am", "V", (4, 8, 11), 4),
-        ("Am", "viio7", (8, 11, 2, 5), 8),
-        ("Am", "VII7", (7, 11, 2, 5), 7),
-        ("C", "V65/V", (2, 6, 9, 0), 6),
-        ("C", "V7/vi", (4, 8, 11, 2), 4),
-        ("C", "viio7/V", (6, 9, 0, 3), 6),
-        ("Em", "bII6", (5, 9, 0), 9),
-        ("Dm", "i64", (2, 5, 9), 9),
-        ("F#m", "iiø65", (8, 11, 2, 6), 11),
-    ],
-)
+@pytest.mark.parametrize(("key", "symbol", "classes", "bass"), [
+    ("C", "V7", (7, 11, 2, 5), 7), ("C", "ii65", (2, 5, 9, 0), 5),
+    ("Am", "V", (4, 8, 11), 4), ("Am", "viio7", (8, 11, 2, 5), 8), ("Am", "VII7", (7, 11, 2, 5), 7),
+    ("C", "V65/V", (2, 6, 9, 0), 6), ("C", "V7/vi", (4, 8, 11, 2), 4),
+    ("C", "viio7/V", (6, 9, 0, 3), 6),
+    ("Em", "bII6", (5, 9, 0), 9), ("Dm", "i64", (2, 5, 9), 9), ("F#m", "iiø65", (8, 11, 2, 6), 11),
+])
 def test_numerals(key: str, symbol: str, classes: tuple[int, ...], bass: int) -> None:
     found = chord(Key.parse(key), symbol)
     assert found.classes == classes
@@ -229,12 +198,8 @@ def test_keys_and_metres_are_as_declared(made: dict[str, Score]) -> None:
         assert 0 in starts
         assert all(note.start % (QUARTER // 12) == 0 for note in notes), name
         if not name.startswith("composed_canon"):
-            assert score.end % score.bar in (
-                0,
-                score.bar - QUARTER,
-                score.bar - 2 * QUARTER,
-                score.bar - QUARTER // 2,
-            ), name
+            assert score.end % score.bar in (0, score.bar - QUARTER, score.bar - 2 * QUARTER,
+                                             score.bar - QUARTER // 2), name
 
 
 def test_tunes_are_singable(made: dict[str, Score]) -> None:
@@ -286,8 +251,7 @@ def test_inventions_answer_their_subject(made: dict[str, Score]) -> None:
     for name, score in composed(made, "invention"):
         upper, lower = (
             [note for note in hand if bar * score.bar <= note.start < (bar + 1) * score.bar]
-            for bar, hand in enumerate(score.hands)
-        )
+            for bar, hand in enumerate(score.hands))
         assert [note.start + score.bar for note in upper] == [note.start for note in lower], name
         distances = {a.pitch - b.pitch for a, b in zip(upper, lower, strict=True)}
         assert distances <= {12, 24}, name
@@ -308,20 +272,14 @@ def test_chorales_have_no_parallels(made: dict[str, Score]) -> None:
     for name, score in composed(made, "chorale"):
         verse = score.end // 2 + QUARTER  # the second verse is broken into figures
         notes = [note for hand in score.hands for note in hand if note.end <= verse]
-        chords = [
-            sorted(note.pitch for note in notes if note.start <= tick < note.end)
-            for tick in range(0, score.end // 2, QUARTER)
-        ]
+        chords = [sorted(note.pitch for note in notes if note.start <= tick < note.end)
+                  for tick in range(0, score.end // 2, QUARTER)]
         assert all(3 <= len(one) <= 4 for one in chords), name
         rows = [(one[0], one[1], one[2], one[3]) for one in chords if len(one) == 4]
         faults = 0
         for place, (a, b) in enumerate(pairwise(rows)):
             if len(chords[place]) == len(chords[place + 1]) == 4 and place % 8 != 7:
                 outer = (b[3] - b[0]) % 12
-                faults += (
-                    outer in (0, 7)
-                    and (a[3] - a[0]) % 12 == outer
-                    and a[0] != b[0]
-                    and a[3] != b[3]
-                )
+                faults += (outer in (0, 7) and (a[3] - a[0]) % 12 == outer
+                           and a[0] != b[0] and a[3] != b[3])
         assert faults <= 1, name

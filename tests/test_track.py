@@ -1,17 +1,16 @@
 """The events of a track: what is read as mido reads it, and what as music21 does."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from midi_bytes import chunk, end, header, key, meta, meter, midi, off, on, program, tempo, track
-from midi_notes import TrackNotes, mido_notes, notes_of
+from midi_notes import Reader, TrackNotes, mido_notes, notes_of
 from random_midi import damaged_files, files, packed_files
 
-from jaxmusic.midi import MidiError, MidiScore, read_midi
+from jaxmusic.midi import MidiError, read_midi
 from jaxmusic.track import KEY_SIGNATURE, PROGRAM, TEMPO, TIME_SIGNATURE, Mark
 
 SEED_SONGS = os.environ.get("JAXMUSIC_SEED_SONGS", "")
@@ -22,18 +21,6 @@ many_files = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-
-Reader = Callable[[bytes], MidiScore]
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Reader:
-    def read_bytes(data: bytes) -> MidiScore:
-        path = tmp_path / "file.mid"
-        path.write_bytes(data)
-        return read_midi(path)
-
-    return read_bytes
 
 
 def notes(read: Reader, *events: bytes) -> TrackNotes:

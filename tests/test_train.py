@@ -24,6 +24,7 @@ from jaxmusic.data import DataError
 from jaxmusic.metrics import LossError
 from jaxmusic.preparing import prepare
 from jaxmusic.run import Run, RunError, open_run
+from jaxmusic.signals import Stopped, StopSignals
 from jaxmusic.state import abstract_state
 from jaxmusic.train import fit
 
@@ -179,6 +180,35 @@ def test_a_loss_that_is_no_number_stops_and_is_not_saved(config: Config) -> None
 def test_more_devices_than_there_are_is_refused(config: Config) -> None:
     with pytest.raises(ConfigError, match="--devices 99: there are 1 here"):
         fit(changed(config, "run", devices=99))
+
+
+@pytest.mark.parametrize("looks", range(4))
+def test_a_signal_at_any_moment_finds_its_step_saved(
+    config: Config, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    """A signal that comes after the loop has looked for one so many times."""
+
+    class Signals(StopSignals):
+        left = looks
+
+        @property
+        def number(self) -> int | None:
+            self.left -= 1
+            return None if self.left >= 0 else signal.SIGTERM
+
+        @number.setter
+        def number(self, value: int | None) -> None:
+            pass
+
+    told: list[str] = []
+    console = Console()
+    monkeypatch.setattr(console, "say", told.append)
+    monkeypatch.setattr("jaxmusic.train.StopSignals", Signals)
+    with pytest.raises(Stopped):
+        fit(config, console=console)
+    run = open_run(str(config.run.run_dir), "latest")
+    assert told[-1].startswith(f"Stopped and saved after step {run.step}:")
+    assert run.step == looks + 1
 
 
 # Whole processes, stopped from outside.

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from jaxmusic.errors import UserError
@@ -73,7 +72,7 @@ class PeerProcess:
         )
         try:
             self._ask({"call": "build", "module": kind.module, "arguments": arguments})
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the process must not outlive us
             self.close()
             raise
 
@@ -118,12 +117,7 @@ class PeerProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
