@@ -9,8 +9,12 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import DTypeLike
 
+from jaxmusic import lstm_cpu
+from jaxmusic.errors import UserError
+from jaxmusic.lstm_cpu_build import why_unavailable
+
 Precision = Literal["f32", "bf16"]
-Recurrence = Literal["auto", "scan"]
+Recurrence = Literal["auto", "scan", "cpu"]
 
 
 class Carry(NamedTuple):
@@ -18,6 +22,14 @@ class Carry(NamedTuple):
 
     h: jax.Array
     c: jax.Array
+
+
+class Weights(NamedTuple):
+    """A layer's, or their gradients."""
+
+    kernel: jax.Array
+    recurrent_kernel: jax.Array
+    bias: jax.Array
 
 
 def _dot_general(
@@ -103,10 +115,11 @@ def run_lstm(
     """
     batch, hidden = inputs.shape[0], recurrent_kernel.shape[0]
     before = zero_carry(batch, hidden, inputs.dtype) if carry is None else carry
+    x_TxBxF, weights = jnp.swapaxes(inputs, 0, 1), Weights(kernel, recurrent_kernel, bias)
     h_TxBxH, after = _lstm(
-        How(precision, recurrence),
-        jnp.swapaxes(inputs, 0, 1),
-        Weights(kernel, recurrent_kernel, bias),
+        How(precision, _chosen(recurrence, x_TxBxF, weights, before)),
+        x_TxBxF,
+        weights,
         before,
         None if masks is None else lax.stop_gradient(masks),
         None if steps_present is None else steps_present.T,
@@ -118,15 +131,23 @@ class How(NamedTuple):
     """What is fixed when a program is traced."""
 
     precision: Precision
-    recurrence: Recurrence
+    recurrence: Recurrence  # not "auto" any more
 
 
-class Weights(NamedTuple):
-    """A layer's, or their gradients."""
-
-    kernel: jax.Array
-    recurrent_kernel: jax.Array
-    bias: jax.Array
+def _chosen(
+    recurrence: Recurrence, x_TxBxF: jax.Array, weights: Weights, before: Carry
+) -> Recurrence:
+    if recurrence == "scan":
+        return "scan"
+    # Other types, float64 among them, are for the scan.
+    able = all(a.dtype == jnp.float32 for a in (x_TxBxF, *weights, *before))
+    if recurrence == "auto":
+        wanted = able and jax.default_backend() == "cpu" and lstm_cpu.pays(x_TxBxF)
+        return "cpu" if wanted and why_unavailable() is None else "scan"
+    reason = why_unavailable() if able else "it computes in float32 alone"
+    if reason is not None:
+        raise UserError(f"--recurrence cpu: {reason}; use auto or scan.")
+    return "cpu"
 
 
 class Kept(NamedTuple):
@@ -145,7 +166,7 @@ def _lstm(
     masks: jax.Array | None,
     present_TxB: jax.Array | None,
 ) -> tuple[jax.Array, Carry]:
-    h_TxBxH, after, _ = _forward(how, x_TxBxF, weights, before, masks, present_TxB)
+    h_TxBxH, after, _ = _forward(how, x_TxBxF, weights, before, masks, present_TxB, keep=False)
     return h_TxBxH, after
 
 
@@ -156,7 +177,14 @@ def _forward(
     before: Carry,
     masks: jax.Array | None,
     present_TxB: jax.Array | None,
+    keep: bool = True,
 ) -> tuple[jax.Array, Carry, Kept]:
+    if how.recurrence == "cpu":
+        done = lstm_cpu.forward(
+            how.precision, keep, **_for_cpu(x_TxBxF, weights, before, masks, present_TxB)
+        )
+        after = Carry(done["h"][-1], done["c_after"])
+        return done["h"], after, Kept(done["gates"], done["c"])
     # One product for all steps; only what depends on h is left to the loop.
     z_TxBx4H = dot(x_TxBxF, weights.kernel, how.precision) + weights.bias
     return scan_forward(
@@ -176,6 +204,19 @@ def _backward_rule(how: How, residuals: Any, cotangents: Any) -> Any:
     # A sequence nobody uses (the last layer's, when only its last h counts) adds nothing.
     every = None if type(dh_TxBxH) is SymbolicZero else dh_TxBxH
     d_after = Carry(*(jnp.zeros(d.shape, d.dtype) if type(d) is SymbolicZero else d for d in after))
+    if how.recurrence == "cpu":
+        d = lstm_cpu.backward(
+            how.precision,
+            **_for_cpu(x_TxBxF, weights, before, masks, present_TxB),
+            h=h_TxBxH,
+            gates=kept.gates_TxBx4H,
+            c=kept.c_TxBxH,
+            dh=every,
+            dh_after=d_after.h,
+            dc_after=d_after.c,
+        )
+        d_weights = Weights(d["kernel"], d["recurrent_kernel"], d["bias"])
+        return d["x"], d_weights, Carry(d["h_before"], d["c_before"]), None, None
     dz_TxBx4H, d_before = scan_backward(
         weights.recurrent_kernel, before, masks, present_TxB, kept, every, d_after, how.precision
     )
@@ -183,6 +224,23 @@ def _backward_rule(how: How, residuals: Any, cotangents: Any) -> Any:
     d_weights = weight_gradients(x_TxBxF, previous_TxBxH, masks, dz_TxBx4H, how.precision)
     dx_TxBxF = dot(dz_TxBx4H, weights.kernel.T, how.precision)
     return dx_TxBxF, d_weights, d_before, None, None
+
+
+def _for_cpu(
+    x_TxBxF: jax.Array,
+    weights: Weights,
+    before: Carry,
+    masks: jax.Array | None,
+    present_TxB: jax.Array | None,
+) -> dict[str, jax.Array | None]:
+    return {
+        "x": x_TxBxF,
+        **weights._asdict(),
+        "h_before": before.h,
+        "c_before": before.c,
+        "masks": masks,
+        "present": present_TxB,
+    }
 
 
 _lstm.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)

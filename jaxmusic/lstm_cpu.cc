@@ -473,9 +473,9 @@ Sizes sizes_of(const Array& x, const Array& recurrent) {
 }
 
 template <bool bf16, ffi::DataType type, typename Kept>
-ffi::Error forward(ffi::ThreadPool pool, Array x, Array kernel, Array recurrent, Array bias,
-                   Array h_before, Array c_before, Array masks, Flags present, Result h,
-                   Result c_after, ffi::Result<ffi::Buffer<type>> gates, Result c) {
+ffi::Error forward(ffi::ThreadPool pool, Array x, Array kernel, Array recurrent, Array h_before,
+                   Array c_before, Array masks, Flags present, Array bias, Result h, Result c_after,
+                   ffi::Result<ffi::Buffer<type>> gates, Result c) {
   use_large_pages(h->untyped_data(), h->size_bytes());
   use_large_pages(gates->untyped_data(), gates->size_bytes());
   use_large_pages(c->untyped_data(), c->size_bytes());
@@ -533,8 +533,8 @@ ffi::Error backward(ffi::ThreadPool pool, Array x, Array kernel, Array recurrent
                                     .Arg<jaxmusic::Array>()                          \
                                     .Arg<jaxmusic::Array>()                          \
                                     .Arg<jaxmusic::Array>()                          \
-                                    .Arg<jaxmusic::Array>()                          \
                                     .Arg<jaxmusic::Flags>()                          \
+                                    .Arg<jaxmusic::Array>()                          \
                                     .Ret<jaxmusic::Array>()                          \
                                     .Ret<jaxmusic::Array>()                          \
                                     .Ret<ffi::Buffer<type>>()                        \
