@@ -88,6 +88,7 @@ struct Forward {
             int64_t rows) const {
     const int64_t hidden = s.hidden, wide = padded(hidden);
     const int64_t x_lanes = lanes_of<bf16>(s.features), h_lanes = lanes_of<bf16>(hidden);
+    const int64_t panels = recurrents[0].panels(), ahead = panel_ahead(rows);
     const int64_t copies = masks == nullptr ? 1 : 4;
     const int64_t z_floats = 4 * rows * kPanel, x_floats = bf16 ? rows * x_lanes : 0;
     const Scratch scratch(z_floats + x_floats + rows * wide + copies * rows * h_lanes);
@@ -108,12 +109,14 @@ struct Forward {
       if (bf16)
         for (int64_t r = 0; r < rows; r++)
           to_lanes<bf16>(x_t + r * s.features, nullptr, s.features, x_now + r * x_lanes);
-      for (int64_t panel = 0; panel < recurrents[0].panels(); panel++) {
+      for (int64_t panel = 0; panel < panels; panel++) {
         for (int64_t gate = 0; gate < 4; gate++) {
+          const int64_t next = gate < 3 ? panel : (panel + 1) % panels, to = (gate + 1) % 4;
           const Factors factors[2] = {
-              {bf16 ? x_now : x_t, x_lanes, 1, kernels[gate].panel(panel), x_lanes},
+              {bf16 ? x_now : x_t, x_lanes, 1, kernels[gate].panel(panel), x_lanes,
+               kernels[to].panel(next), ahead},
               {h_now + gate % copies * rows * h_lanes, h_lanes, 1, recurrents[gate].panel(panel),
-               h_lanes}};
+               h_lanes, recurrents[to].panel(next), ahead}};
           product<bf16, false>(factors, 2, rows, recurrents[gate].wide(panel),
                                z + gate * rows * kPanel, kPanel);
         }
@@ -219,6 +222,7 @@ struct Backward {
   void loop(const Packed<bf16>* kernels, const Packed<bf16>* recurrents, int64_t first,
             int64_t rows, float* dz, float* bias_parts) const {
     const int64_t hidden = s.hidden, wide = padded(hidden), lanes = gate_lanes();
+    const int64_t panels = recurrents[0].panels(), ahead = panel_ahead(rows);
     const Scratch scratch(2 * rows * wide + 4 * rows * kPanel);
     float* dh_now = scratch.floats();
     float* dc_now = dh_now + rows * wide;
@@ -237,17 +241,19 @@ struct Backward {
       Factors factors[4];
       for (int64_t panel = 0; panel < kernels[0].panels(); panel++) {
         for (int64_t gate = 0; gate < 4; gate++)
-          factors[gate] = {dz_t + gate * lanes, 4 * lanes, 1, kernels[gate].panel(panel), lanes};
+          factors[gate] = {dz_t + gate * lanes, 4 * lanes, 1, kernels[gate].panel(panel), lanes,
+                           kernels[gate].panel(panel + 1), ahead};
         product<bf16, false>(factors, 4, rows, kernels[0].wide(panel), product_of, kPanel);
         const int64_t n = panel * kPanel, some = std::min<int64_t>(kPanel, s.features - n);
         for (int64_t r = 0; r < rows; r++)
           std::memcpy(dx + (t * s.batch + first + r) * s.features + n, product_of + r * kPanel,
                       some * sizeof(float));
       }
-      for (int64_t panel = 0; panel < recurrents[0].panels(); panel++) {
+      for (int64_t panel = 0; panel < panels; panel++) {
         const int64_t columns = recurrents[0].wide(panel);
         for (int64_t gate = 0; gate < 4; gate++) {
-          factors[gate] = {dz_t + gate * lanes, 4 * lanes, 1, recurrents[gate].panel(panel), lanes};
+          factors[gate] = {dz_t + gate * lanes, 4 * lanes, 1, recurrents[gate].panel(panel), lanes,
+                           recurrents[gate].panel((panel + 1) % panels), ahead};
           if (masks != nullptr)
             product<bf16, false>(factors + gate, 1, rows, columns,
                                  product_of + gate * rows * kPanel, kPanel);
@@ -302,11 +308,11 @@ struct Backward {
     if constexpr (!bf16) {
       store_some(to + n, value, some);
     } else {
-      typedef uint16_t Shorts __attribute__((vector_size(2 * kWidth), aligned(2)));
-      const Shorts shorts = __builtin_convertvector(rounded(value) >> 16, Shorts);
-      uint16_t* halves = reinterpret_cast<uint16_t*>(to) + n;
       // The last lane is filled up with a zero, which `value` has behind its last element.
-      std::memcpy(halves, &shorts, std::min<int64_t>(kWidth, some + some % 2) * sizeof(uint16_t));
+      uint16_t shorts[kWidth];
+      store_rounded(shorts, value);
+      std::memcpy(reinterpret_cast<uint16_t*>(to) + n, shorts,
+                  std::min<int64_t>(kWidth, some + some % 2) * sizeof(uint16_t));
     }
   }
 
@@ -349,9 +355,11 @@ struct Backward {
         for (int64_t n = 0; n < columns; n += kPanel) {
           const int64_t panel = std::min<int64_t>(kPanel, wide - n);
           for (int64_t r = 0; r < end - m; r += kTileRows) {
-            const Factors factors = {left + r * lanes, 1, kTileRows, right + n * lanes, lanes};
             const int64_t rows = std::min<int64_t>(kTileRows, end - m - r);
             float* out = sums + n * height + (m + r) * panel;
+            const Factors factors = {left + r * lanes,  1,     kTileRows,
+                                     right + n * lanes, lanes, out + kTileRows * panel,
+                                     divided_up(kTileRows * panel * sizeof(float), lanes)};
             if (k == 0) {
               product<bf16, false>(&factors, 1, rows, panel, out, panel);
             } else {
@@ -418,42 +426,40 @@ struct Backward {
 
   // One lane of all tiles: a row under its mask, in bf16 paired with the row after it. Masks may
   // be null, and so may the second row, which then counts as zeros.
-  template <bool pairs>
+  template <bool in_pairs>
   static void pack_tiles(const float* row, const float* mask, const float* next,
                          const float* next_mask, int64_t count, int64_t tile_stride, float* to) {
-    for (int64_t n = 0; n < count; n += kTileRows, to += tile_stride) {
-      if (n + kTileRows <= count) {
-        pack_tile<pairs>(row, mask, next, next_mask, n, kTileRows, to);
-      } else {
-        pack_tile<pairs>(row, mask, next, next_mask, n, count - n, to);
+    static_assert(kWidth % kTileRows == 0 || kTileRows % kWidth == 0);
+    constexpr int64_t kOnce = std::max(kWidth, kTileRows);
+    int64_t n = 0;
+    for (; n + kOnce <= count; n += kOnce) {
+      Floats values[kOnce / kWidth];
+      for (int64_t v = 0; v < kOnce; v += kWidth) {
+        const auto value = [&](const float* from, const float* factors) {
+          const Floats it = load(from + n + v);
+          return factors == nullptr ? it : it * load(factors + n + v);
+        };
+        values[v / kWidth] = value(row, mask);
+        if constexpr (in_pairs) {
+          const Bits lanes =
+              pairs(values[v / kWidth], next == nullptr ? all(0) : value(next, next_mask));
+          std::memcpy(&values[v / kWidth], &lanes, sizeof lanes);
+        }
       }
+      for (int64_t r = 0; r < kOnce; r += kTileRows, to += tile_stride)
+        std::memcpy(to, reinterpret_cast<const float*>(values) + r, kTileRows * sizeof(float));
     }
-  }
-
-  template <bool pairs>
-  static inline __attribute__((always_inline)) void pack_tile(const float* row, const float* mask,
-                                                              const float* next,
-                                                              const float* next_mask, int64_t at,
-                                                              int64_t some, float* to) {
-    const auto value = [&](const float* from, const float* factors, int64_t n) {
-      return factors == nullptr ? from[at + n] : from[at + n] * factors[at + n];
-    };
-    if constexpr (!pairs) {
-      if (mask == nullptr) {
-        for (int64_t n = 0; n < some; n++) to[n] = row[at + n];
-      } else {
-        for (int64_t n = 0; n < some; n++) to[n] = row[at + n] * mask[at + n];
+    for (; n < count; n++) {
+      const auto value = [n](const float* from, const float* factors) {
+        return factors == nullptr ? from[n] : from[n] * factors[n];
+      };
+      float lane = value(row, mask);
+      if constexpr (in_pairs) {
+        const uint32_t both = pair(lane, next == nullptr ? 0.0f : value(next, next_mask));
+        std::memcpy(&lane, &both, sizeof lane);
       }
-    } else {
-      uint32_t* lanes = reinterpret_cast<uint32_t*>(to);
-      if (next == nullptr) {
-        for (int64_t n = 0; n < some; n++) lanes[n] = pair(value(row, mask, n), 0.0f);
-      } else if (mask == nullptr) {
-        for (int64_t n = 0; n < some; n++) lanes[n] = pair(row[at + n], next[at + n]);
-      } else {
-        for (int64_t n = 0; n < some; n++)
-          lanes[n] = pair(row[at + n] * mask[at + n], next[at + n] * next_mask[at + n]);
-      }
+      to[n % kTileRows] = lane;
+      if (n % kTileRows == kTileRows - 1) to += tile_stride;
     }
   }
 };

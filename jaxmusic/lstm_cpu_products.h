@@ -49,6 +49,27 @@ inline uint32_t rounded(float value) {
 
 inline uint32_t pair(float first, float second) { return rounded(first) >> 16 | rounded(second); }
 
+inline Bits pairs(Floats first, Floats second) {
+#if defined(__AVX512BF16__)
+  const auto shorts = [](Floats value) {
+    return (Bits)_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)value));
+  };
+  return shorts(first) | shorts(second) << 16;
+#else
+  return rounded(first) >> 16 | rounded(second);
+#endif
+}
+
+inline void store_rounded(uint16_t* to, Floats value) {
+#if defined(__AVX512BF16__)
+  const auto shorts = _mm512_cvtneps_pbh((__m512)value);
+#else
+  typedef uint16_t Shorts __attribute__((vector_size(2 * kWidth)));
+  const Shorts shorts = __builtin_convertvector(rounded(value) >> 16, Shorts);
+#endif
+  std::memcpy(to, &shorts, 2 * kWidth);
+}
+
 // Lanes that `count` elements of the summed axis take.
 template <bool bf16>
 inline int64_t lanes_of(int64_t count) {
@@ -84,7 +105,15 @@ struct Factors {
   int64_t row_stride, lane_stride;  // of `left`, in lanes
   const float* right;               // [lane][panel's columns]
   int64_t lanes;
+  // Fetched into the cache meanwhile, so many bytes with each lane of each tile: what comes next.
+  const void* ahead;
+  int64_t ahead_step;
 };
+
+// Bytes that each lane of each tile must fetch ahead to have a panel ready after `rows` rows.
+inline int64_t panel_ahead(int64_t rows) {
+  return divided_up(kPanel * sizeof(float), divided_up(rows, kTileRows));
+}
 
 // Rows x vectors of one panel: the sum of the products of both factors, or added to what `out` has.
 template <int kRows, int kVectors, bool bf16, bool add>
@@ -101,6 +130,7 @@ inline __attribute__((always_inline)) void tile(const Factors* factors, int coun
     const float* left = at.left + row * at.row_stride;
     const float* right = at.right;
     const int64_t row_stride = at.row_stride, lane_stride = at.lane_stride;
+    const char* ahead = static_cast<const char*>(at.ahead) + row / kTileRows * at.lanes * at.ahead_step;
     for (int64_t lane = 0; lane < at.lanes; lane++) {
       Floats columns[kVectors];
 #pragma GCC unroll 3
@@ -113,6 +143,8 @@ inline __attribute__((always_inline)) void tile(const Factors* factors, int coun
         for (int v = 0; v < kVectors; v++)
           sums[r][v] = multiply_add<bf16>(sums[r][v], value, columns[v]);
       }
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += at.ahead_step;
       left += lane_stride;
       right += kVectors * kWidth;
     }
@@ -175,11 +207,13 @@ inline void to_lanes(const float* from, const float* mask, int64_t count, float*
     }
   } else {
     uint16_t* halves = reinterpret_cast<uint16_t*>(to);
-    if (mask == nullptr) {
-      for (int64_t n = 0; n < count; n++) halves[n] = rounded(from[n]) >> 16;
-    } else {
-      for (int64_t n = 0; n < count; n++) halves[n] = rounded(from[n] * mask[n]) >> 16;
+    int64_t n = 0;
+    for (; n + kWidth <= count; n += kWidth) {
+      const Floats value = load(from + n);
+      store_rounded(halves + n, mask == nullptr ? value : value * load(mask + n));
     }
+    for (; n < count; n++)
+      halves[n] = rounded(mask == nullptr ? from[n] : from[n] * mask[n]) >> 16;
     if (count % 2) halves[count] = 0;
   }
 }

@@ -155,7 +155,8 @@ class MusicLSTM(nnx.Module):
                 masks=None if masks is None else masks.recurrent[number],
             )
             after.append(carry)
-        return (x if self.config.objective == "every" else x[:, -1]), tuple(after)
+        # The last h as the carry has it: of the sequence nothing is needed, nor is its gradient.
+        return (x if self.config.objective == "every" else after[-1].h), tuple(after)
 
     def head(
         self,

@@ -13,6 +13,7 @@ from jaxmusic.compilation import use_compilation_cache
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
 from jaxmusic.data import cut_windows, open_corpus
+from jaxmusic.memory import keep_freed_memory
 from jaxmusic.metrics import Reporter
 from jaxmusic.parallel import batch_sharding, make_mesh, padded_rows, replicated
 from jaxmusic.run import Run, RunFolder, enter_run, open_run
@@ -38,6 +39,8 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
 
     # Mesh.
     mesh = make_mesh(config.run.devices)
+    if mesh.devices.flat[0].platform == "cpu":
+        keep_freed_memory()
     put = partial(jax.device_put, device=batch_sharding(mesh))
 
     # Data.

@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from benchmarking.products import xla_product_rate
 from benchmarking.weights import load_weights, save_weights
 from benchmarking.workload import Workload
+from jaxmusic.memory import keep_freed_memory
 from jaxmusic.parallel import batch_sharding, make_mesh, padded_rows, replicated
 from jaxmusic.state import TrainState, model_structure, new_optimizer, new_state
 from jaxmusic.step import train_step
@@ -30,6 +31,8 @@ class Peer:
             save_weights(new_state(workload.config, workload.vocabulary_size).params, weights)
         self.weights = load_weights(weights)
         self.mesh = make_mesh()
+        if self.mesh.devices.flat[0].platform == "cpu":
+            keep_freed_memory()
         self.feed = workload.feed(padded_rows(workload.train.batch_size, self.mesh))
         self.state = self._new_state(workload)
         self.step = 0
