@@ -1,5 +1,6 @@
 """The recurrent layer: an LSTM over time, with recurrent dropout and its own gradient."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -10,7 +11,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.typing import DTypeLike
 
 Precision = Literal["f32", "bf16"]
-Recurrence = Literal["auto", "scan"]
+Recurrence = Literal["auto", "scan", "pallas"]
 
 
 class Carry(NamedTuple):
@@ -90,7 +91,9 @@ def run_lstm(
         steps_present: (batch, time) bool, False at steps that only pad a sequence: they leave
             the carry as it was, and the output there is its h.
         precision: of the matrix products.
-        recurrence: how the loop over time is computed.
+        recurrence: how the loop over time is computed: `scan` by XLA, anywhere; `pallas` by a
+            kernel for TPUs (elsewhere interpreted, which is slow); `auto` is the scan, the one
+            that has been measured.
 
     Returns:
         h at every step, (batch, time, hidden), and the carry after the last one.
@@ -159,9 +162,18 @@ def _forward(
 ) -> tuple[jax.Array, Carry, Kept]:
     # One product for all steps; only what depends on h is left to the loop.
     z_TxBx4H = dot(x_TxBxF, weights.kernel, how.precision) + weights.bias
-    return scan_forward(
-        z_TxBx4H, weights.recurrent_kernel, before, masks, present_TxB, how.precision
-    )
+    forward, _ = _loops(how.recurrence)
+    return forward(z_TxBx4H, weights.recurrent_kernel, before, masks, present_TxB, how.precision)
+
+
+def _loops(recurrence: Recurrence) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The loop over time forwards, and the one backwards."""
+    if recurrence == "pallas":
+        # Imported when asked for: Pallas takes a while, and most runs don't need it.
+        from jaxmusic.lstm_pallas import pallas_backward, pallas_forward  # noqa: PLC0415
+
+        return pallas_forward, pallas_backward
+    return scan_forward, scan_backward
 
 
 def _forward_rule(how: How, *arguments: Any) -> tuple[Any, Any]:
@@ -176,7 +188,8 @@ def _backward_rule(how: How, residuals: Any, cotangents: Any) -> Any:
     # A sequence nobody uses (the last layer's, when only its last h counts) adds nothing.
     every = None if type(dh_TxBxH) is SymbolicZero else dh_TxBxH
     d_after = Carry(*(jnp.zeros(d.shape, d.dtype) if type(d) is SymbolicZero else d for d in after))
-    dz_TxBx4H, d_before = scan_backward(
+    _, backward = _loops(how.recurrence)
+    dz_TxBx4H, d_before = backward(
         weights.recurrent_kernel, before, masks, present_TxB, kept, every, d_after, how.precision
     )
     previous_TxBxH = jnp.concatenate([before.h[None], h_TxBxH[:-1]])
