@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
-from jax.experimental.custom_partitioning import custom_partitioning
 from jax.experimental.pallas import tpu as pltpu
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from jaxmusic.errors import UserError
 from jaxmusic.lstm import DOT_GENERAL, Carry, Kept, Precision, scan_backward, scan_forward
 
+BATCH_AXIS = "batch"  # the one axis of our meshes
 LANES = 128  # a register is 8 rows of 128; a gate that fills whole registers is cut for nothing
 SUBLANES = 8
 VMEM_BYTES = 48 * 2**20  # of the 64 MiB and more of v5e, v5p and v6e; the rest is the compiler's
@@ -110,7 +110,7 @@ class _Call(NamedTuple):
 
 @cache
 def _differentiated_once(call: _Call) -> Callable[..., Any]:
-    """The kernel as a function of arrays: partitioned over devices, no derivative of its own."""
+    """The kernel as a function of arrays, with no derivative of its own."""
 
     @jax.custom_jvp
     def once(*arrays: jax.Array) -> Any:
@@ -128,7 +128,7 @@ def _differentiated_once(call: _Call) -> Callable[..., Any]:
 
 def _vectorized(call: _Call) -> Callable[..., Any]:
     """Under `vmap` the scan takes over: a kernel with one more axis is not worth its code."""
-    kernel = jax.custom_batching.custom_vmap(_partitioned(call))
+    kernel = jax.custom_batching.custom_vmap(partial(_over_devices, call))
 
     @kernel.def_vmap
     def scan(axis_size: int, batched: Sequence[bool], *arrays: jax.Array) -> Any:
@@ -162,41 +162,29 @@ def _scan(call: _Call, *arrays: jax.Array) -> tuple[jax.Array, ...]:
     return (dz, *d_before)
 
 
-def _partitioned(call: _Call) -> Callable[..., Any]:
-    """Over devices each runs the kernel on its own rows of the batch.
+def _over_devices(call: _Call, *arrays: jax.Array) -> tuple[jax.Array, ...]:
+    """Each device of the mesh that `jax.set_mesh` has set runs the kernel on its own rows.
 
-    The partitioner can't look into a kernel: without this it would gather everything.
+    The compiler can't look into a kernel to divide it. (`custom_partitioning` would need no
+    mesh, but compilers for TPUs don't know it: github.com/jax-ml/jax/issues/38196.)
     """
+    if BATCH_AXIS not in jax.sharding.get_abstract_mesh().auto_axes:
+        return _run(call, *arrays)
     public = {"masks": "bqh", "present": "tb"}  # as `run_lstm` has them, before `_run` lays out
-    axes = {**AXES, **public}
-    function = custom_partitioning(partial(_run, call))
 
-    def partition(mesh: Mesh, arguments: Any, results: Any) -> Any:
-        batch_axis = arguments[0 if call.direction == "forward" else call.names.index("c")]
-        spec = batch_axis.sharding.spec
-        on = spec[1] if len(spec) > 1 else None
-
-        def sharding(name: str) -> NamedSharding:
-            return NamedSharding(mesh, PartitionSpec(*(on if a == "b" else None for a in axes[name])))
-
-        return (
-            mesh,
-            partial(_run, call),
-            tuple(map(sharding, call.outputs)),
-            tuple(map(sharding, call.names)),
+    def specs(names: Sequence[str]) -> tuple[PartitionSpec, ...]:
+        return tuple(
+            PartitionSpec(*(BATCH_AXIS if axis == "b" else None for axis in {**AXES, **public}[n]))
+            for n in names
         )
 
-    def rule(names: Sequence[str]) -> str:
-        return ", ".join(" ".join(axes[name]) for name in names)
-
-    used = {axis for name in (*call.names, *call.outputs) for axis in axes[name]}
-    function.def_partition(
-        partition,
-        sharding_rule=f"{rule(call.names)} -> {rule(call.outputs)}",
-        need_replication_factors=tuple(sorted(used - {"b"})),
+    mapped: Callable[..., tuple[jax.Array, ...]] = jax.shard_map(
+        partial(_run, call),
+        in_specs=specs(call.names),
+        out_specs=specs(call.outputs),
+        check_vma=False,  # which Pallas's interpreter doesn't pass
     )
-    partitioned: Callable[..., Any] = function
-    return partitioned
+    return mapped(*arrays)
 
 
 def _run(call: _Call, *arrays: jax.Array) -> tuple[jax.Array, ...]:
