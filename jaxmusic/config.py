@@ -94,6 +94,9 @@ class RunConfig:
     log_steps: int = 10
     # Devices to train on (default: all of this process).
     devices: int | None = None
+    # How the LSTM's loop over time is computed: by XLA (scan), by a kernel for TPUs (pallas), or
+    # by the one that is known to be right and fast (auto: scan).
+    recurrence: Literal["auto", "scan", "pallas"] = "auto"
     # Processes that parse MIDI files (default: one a core).
     workers: int | None = None
     # Keep compiled programs in the user's cache folder, so that the next start is quick.
