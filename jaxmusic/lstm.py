@@ -1,7 +1,8 @@
 """The recurrent layer: an LSTM over time, with recurrent dropout and its own gradient."""
 
-from collections.abc import Callable
 from functools import partial
+from importlib import import_module
+from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -159,21 +160,16 @@ def _forward(
     before: Carry,
     masks: jax.Array | None,
     present_TxB: jax.Array | None,
-) -> tuple[jax.Array, Carry, Kept]:
+) -> tuple[jax.Array, Carry, Any]:
     # One product for all steps; only what depends on h is left to the loop.
     z_TxBx4H = dot(x_TxBxF, weights.kernel, how.precision) + weights.bias
-    forward, _ = _loops(how.recurrence)
-    return forward(z_TxBx4H, weights.recurrent_kernel, before, masks, present_TxB, how.precision)
+    loop = pallas_loops().pallas_forward if how.recurrence == "pallas" else scan_forward
+    return loop(z_TxBx4H, weights.recurrent_kernel, before, masks, present_TxB, how.precision)
 
 
-def _loops(recurrence: Recurrence) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The loop over time forwards, and the one backwards."""
-    if recurrence == "pallas":
-        # Imported when asked for: Pallas takes a while, and most runs don't need it.
-        from jaxmusic.lstm_pallas import pallas_backward, pallas_forward  # noqa: PLC0415
-
-        return pallas_forward, pallas_backward
-    return scan_forward, scan_backward
+def pallas_loops() -> ModuleType:
+    """The module of the TPU's kernel, imported when asked for: Pallas takes its time."""
+    return import_module("jaxmusic.lstm_pallas")
 
 
 def _forward_rule(how: How, *arguments: Any) -> tuple[Any, Any]:
@@ -188,10 +184,19 @@ def _backward_rule(how: How, residuals: Any, cotangents: Any) -> Any:
     # A sequence nobody uses (the last layer's, when only its last h counts) adds nothing.
     every = None if type(dh_TxBxH) is SymbolicZero else dh_TxBxH
     d_after = Carry(*(jnp.zeros(d.shape, d.dtype) if type(d) is SymbolicZero else d for d in after))
-    _, backward = _loops(how.recurrence)
-    dz_TxBx4H, d_before = backward(
-        weights.recurrent_kernel, before, masks, present_TxB, kept, every, d_after, how.precision
-    )
+    if how.recurrence == "pallas":
+        # The barrier keeps the compiler from keeping z, which it sees is computed twice.
+        x_TxBxF, d_after = lax.optimization_barrier((x_TxBxF, d_after))
+        z_TxBx4H = dot(x_TxBxF, weights.kernel, how.precision) + weights.bias
+        dz_TxBx4H, d_before = pallas_loops().pallas_backward(
+            z_TxBx4H, weights.recurrent_kernel, before, masks, present_TxB, h_TxBxH, kept, every,
+            d_after, how.precision,
+        )  # fmt: skip
+    else:
+        dz_TxBx4H, d_before = scan_backward(
+            weights.recurrent_kernel, before, masks, present_TxB, kept, every, d_after,
+            how.precision,
+        )  # fmt: skip
     previous_TxBxH = jnp.concatenate([before.h[None], h_TxBxH[:-1]])
     d_weights = weight_gradients(x_TxBxF, previous_TxBxH, masks, dz_TxBx4H, how.precision)
     dx_TxBxF = dot(dz_TxBx4H, weights.kernel.T, how.precision)

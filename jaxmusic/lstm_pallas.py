@@ -5,6 +5,9 @@ small program to the next. Here the grid runs over time in order (and over block
 which know nothing of each other), and a block whose place doesn't change with time stays where
 it is: the weights, the masks, and the outputs that hold the state.
 
+Nothing of the gates is kept for the way back, where they are computed again from what went into
+them: z is computed anew by one product and overwritten by its gradient, step by step.
+
 Elsewhere than on a TPU the same kernels run in Pallas's interpreter: slow, for tests.
 """
 
@@ -20,7 +23,7 @@ from jax.experimental.pallas import tpu as pltpu
 from jax.sharding import PartitionSpec
 
 from jaxmusic.errors import UserError
-from jaxmusic.lstm import DOT_GENERAL, Carry, Kept, Precision, scan_backward, scan_forward
+from jaxmusic.lstm import DOT_GENERAL, Carry, Precision, scan_backward, scan_forward
 
 BATCH_AXIS = "batch"  # the one axis of our meshes
 LANES = 128  # a register is 8 rows of 128; a gate that fills whole registers is cut for nothing
@@ -30,13 +33,13 @@ VMEM_BYTES = 48 * 2**20  # of the 64 MiB and more of v5e, v5p and v6e; the rest 
 # What each array of a kernel looks like: its axes, in order. t: time, b: batch, g: 4 gates of
 # hidden units, h: hidden units, q: the 4 gates, o: of size one. Those without t stay in VMEM.
 AXES = {
-    "z": "tbg", "gates": "tbg", "dz": "tbg",
-    "h": "tbh", "c": "tbh", "c_previous": "tbh", "dh": "tbh",
+    "z": "tbg", "dz": "tbg", "h": "tbh", "c": "tbh", "dh": "tbh",
     "present": "tbo", "masks": "qbh", "recurrent_kernel": "hg",
     "h_before": "bh", "c_before": "bh", "h_after": "bh", "c_after": "bh",
+    "dh_before": "bh", "dc_before": "bh", "dh_after": "bh", "dc_after": "bh",
 }  # fmt: skip
-FORWARD_OUTPUTS = ("h", "gates", "c", "h_after", "c_after")
-BACKWARD_OUTPUTS = ("dz", "h_before", "c_before")
+FORWARD_OUTPUTS = ("h", "c", "h_after", "c_after")
+BACKWARD_OUTPUTS = ("dz", "dh_before", "dc_before")
 
 
 class PallasError(UserError):
@@ -50,8 +53,11 @@ def pallas_forward(
     masks: jax.Array | None,
     present_TxB: jax.Array | None,
     precision: Precision,
-) -> tuple[jax.Array, Carry, Kept]:
-    """As `scan_forward`. Raises PallasError when the weights don't fit into VMEM."""
+) -> tuple[jax.Array, Carry, jax.Array]:
+    """As `scan_forward`, but that of what is kept it gives c alone, (time, batch, hidden).
+
+    Raises PallasError when the weights don't fit into VMEM.
+    """
     arrays = _given(
         z=z_TxBx4H,
         recurrent_kernel=recurrent_kernel,
@@ -61,29 +67,36 @@ def pallas_forward(
         present=present_TxB,
     )
     call = _differentiated_once(_Call("forward", precision, tuple(arrays)))
-    h_TxBxH, gates_TxBx4H, c_TxBxH, *after = call(*arrays.values())
-    return h_TxBxH, Carry(*after), Kept(gates_TxBx4H, c_TxBxH)
+    h_TxBxH, c_TxBxH, *after = call(*arrays.values())
+    return h_TxBxH, Carry(*after), c_TxBxH
 
 
 def pallas_backward(
+    z_TxBx4H: jax.Array,
     recurrent_kernel: jax.Array,
     before: Carry,
     masks: jax.Array | None,
     present_TxB: jax.Array | None,
-    kept: Kept,
+    h_TxBxH: jax.Array,
+    c_TxBxH: jax.Array,
     dh_TxBxH: jax.Array | None,
     d_after: Carry,
     precision: Precision,
 ) -> tuple[jax.Array, Carry]:
-    """As `scan_backward`. Raises PallasError when the weights don't fit into VMEM."""
+    """As `scan_backward`, from z, h and c of all steps.
+
+    Raises PallasError when the weights don't fit into VMEM.
+    """
     arrays = _given(
+        z=z_TxBx4H,
         recurrent_kernel=recurrent_kernel,
+        h_before=before.h,
         c_before=before.c,
-        gates=kept.gates_TxBx4H,
-        c=kept.c_TxBxH,
-        h_after=d_after.h,
-        c_after=d_after.c,
+        h=h_TxBxH,
+        c=c_TxBxH,
         dh=dh_TxBxH,
+        dh_after=d_after.h,
+        dc_after=d_after.c,
         masks=masks,
         present=present_TxB,
     )
@@ -143,21 +156,15 @@ def _vectorized(call: _Call) -> Callable[..., Any]:
 def _scan(call: _Call, *arrays: jax.Array) -> tuple[jax.Array, ...]:
     """What the kernel computes, by the scan."""
     given = dict(zip(call.names, arrays, strict=True))
+    recurrent_kernel = given["recurrent_kernel"]
+    before = Carry(given["h_before"], given["c_before"])
     optional = given.get("masks"), given.get("present")
+    h, after, kept = scan_forward(given["z"], recurrent_kernel, before, *optional, call.precision)
     if call.direction == "forward":
-        before = Carry(given["h_before"], given["c_before"])
-        h, after, kept = scan_forward(
-            given["z"], given["recurrent_kernel"], before, *optional, call.precision
-        )
-        return (h, *kept, *after)
+        return h, kept.c_TxBxH, *after
+    d_after = Carry(given["dh_after"], given["dc_after"])
     dz, d_before = scan_backward(
-        given["recurrent_kernel"],
-        Carry(given["c_before"], given["c_before"]),  # of h it needs nothing
-        *optional,
-        Kept(given["gates"], given["c"]),
-        given.get("dh"),
-        Carry(given["h_after"], given["c_after"]),
-        call.precision,
+        recurrent_kernel, before, *optional, kept, given.get("dh"), d_after, call.precision
     )
     return (dz, *d_before)
 
@@ -190,7 +197,7 @@ def _over_devices(call: _Call, *arrays: jax.Array) -> tuple[jax.Array, ...]:
 def _run(call: _Call, *arrays: jax.Array) -> tuple[jax.Array, ...]:
     """Lay the arrays out as the kernel wants them, run it, and cut the filling off."""
     given = dict(zip(call.names, arrays, strict=True))
-    time, batch, hidden = given["z" if call.direction == "forward" else "gates"].shape
+    time, batch, hidden = given["z"].shape
     hidden //= 4
     wide = -(-hidden // LANES) * LANES
     rows = _rows_a_block(call, batch, wide)
@@ -234,8 +241,7 @@ def _block_bytes(call: _Call, rows: int, wide: int) -> int:
     """VMEM that blocks of so many rows of the batch take: those that move with time twice."""
     size = {"t": 1, "b": rows, "g": 4 * wide, "h": wide, "q": 4, "o": LANES}
     total = 0
-    names = call.names if call.direction == "forward" else (*call.names, "c_previous")
-    for name in (*names, *call.outputs):
+    for name in (*call.names, *call.outputs):
         block = 2 if name == "recurrent_kernel" and call.precision == "bf16" else 4
         for axis in AXES[name]:
             block *= size[axis]
@@ -270,13 +276,11 @@ def _call_kernel(
     forward = call.direction == "forward"
     whole = {"t": time, "b": batch, "g": 4 * wide, "h": wide, "q": 4, "o": 1}
     dtype = given["c_before"].dtype
-    if not forward:
-        given = {**given, "c_previous": given["c"]}
 
     def spec(name: str) -> pl.BlockSpec:
         def place(block: Any, step: Any) -> tuple[Any, ...]:
             at = step if forward else time - 1 - step
-            if name == "c_previous":  # c before the step; before the first it is c_before
+            if not forward and name in ("h", "c"):  # of the step before; the first has its own
                 at = jnp.maximum(at - 1, 0)
             where = {"t": at, "b": block}
             return tuple(where.get(axis, 0) for axis in AXES[name])
@@ -304,14 +308,32 @@ def _call_kernel(
             dimension_semantics=("parallel", "arbitrary"),
             vmem_limit_bytes=VMEM_BYTES + 8 * 2**20,
         ),
+        # Of z and dz only one is alive at a step: they share their memory.
+        input_output_aliases={} if forward else {names.index("z"): 0},
         interpret=interpret,
         name=f"lstm_{call.direction}",
     )(*given.values())
     return outputs
 
 
+def _gates(
+    given: dict[str, Any], h: jax.Array, precision: Precision
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    z = []
+    for gate, cut in enumerate(_cuts(h.shape[1])):
+        masked = h * given["masks"][gate] if "masks" in given else h
+        weights = given["recurrent_kernel"][:, cut]
+        product = DOT_GENERAL[precision](masked, weights, (((1,), (0,)), ((), ())))
+        z.append(given["z"][:, cut] + product)
+    return jax.nn.sigmoid(z[0]), jax.nn.sigmoid(z[1]), jnp.tanh(z[2]), jax.nn.sigmoid(z[3])
+
+
+def _cuts(width: int) -> list[slice]:
+    return [slice(gate * width, (gate + 1) * width) for gate in range(4)]
+
+
 def _forward_step(given: dict[str, Any], outputs: Sequence[Any], precision: Precision) -> None:
-    h_ref, gates_ref, c_ref, h_now, c_now = outputs  # the last two are the state
+    h_ref, c_ref, h_now, c_now = outputs  # the last two are the state
 
     @pl.when(pl.program_id(1) == 0)
     def begin() -> None:
@@ -319,22 +341,12 @@ def _forward_step(given: dict[str, Any], outputs: Sequence[Any], precision: Prec
         c_now[...] = given["c_before"][...]
 
     h, c = h_now[...], c_now[...]
-    weights = given["recurrent_kernel"]
-    width = h.shape[1]
-    z = []
-    for gate in range(4):
-        cut = slice(gate * width, (gate + 1) * width)
-        masked = h * given["masks"][gate] if "masks" in given else h
-        product = DOT_GENERAL[precision](masked, weights[:, cut], (((1,), (0,)), ((), ())))
-        z.append(given["z"][:, cut] + product)
-    i, f, g, o = jax.nn.sigmoid(z[0]), jax.nn.sigmoid(z[1]), jnp.tanh(z[2]), jax.nn.sigmoid(z[3])
+    i, f, g, o = _gates(given, h, precision)
     c_next = f * c + i * g
     h_next = o * jnp.tanh(c_next)
     if "present" in given:
         present = given["present"][...] > 0
         c_next, h_next = jnp.where(present, c_next, c), jnp.where(present, h_next, h)
-    for gate, value in enumerate((i, f, g, o)):
-        gates_ref[:, gate * width : (gate + 1) * width] = value
     h_ref[...] = h_now[...] = h_next
     c_ref[...] = c_now[...] = c_next
 
@@ -344,18 +356,17 @@ def _backward_step(given: dict[str, Any], outputs: Sequence[Any], precision: Pre
 
     @pl.when(pl.program_id(1) == 0)
     def begin() -> None:
-        dh_now[...] = given["h_after"][...]
-        dc_now[...] = given["c_after"][...]
+        dh_now[...] = given["dh_after"][...]
+        dc_now[...] = given["dc_after"][...]
 
     dh, dc_after = dh_now[...], dc_now[...]
     if "dh" in given:
         dh = dh + given["dh"][...]
-    width = dh.shape[1]
-    cuts = [slice(gate * width, (gate + 1) * width) for gate in range(4)]
-    i, f, g, o = (given["gates"][:, cut] for cut in cuts)
     first = pl.program_id(1) == pl.num_programs(1) - 1
-    c_previous = jnp.where(first, given["c_before"][...], given["c_previous"][...])
-    tanh_c = jnp.tanh(given["c"][...])
+    h_previous = jnp.where(first, given["h_before"][...], given["h"][...])
+    c_previous = jnp.where(first, given["c_before"][...], given["c"][...])
+    i, f, g, o = _gates(given, h_previous, precision)
+    tanh_c = jnp.tanh(f * c_previous + i * g)
     dc = dc_after + dh * o * (1 - tanh_c * tanh_c)
     dz = [
         dc * g * i * (1 - i),
@@ -367,16 +378,14 @@ def _backward_step(given: dict[str, Any], outputs: Sequence[Any], precision: Pre
         present = given["present"][...] > 0
         dz = [jnp.where(present, part, 0) for part in dz]
     dh_before = jnp.zeros_like(dh)
-    for gate, cut in enumerate(cuts):
+    for gate, cut in enumerate(_cuts(dh.shape[1])):
         dz_ref[:, cut] = dz[gate]
         weights = given["recurrent_kernel"][:, cut]
         product = DOT_GENERAL[precision](dz[gate], weights, (((1,), (1,)), ((), ())))
         dh_before += given["masks"][gate] * product if "masks" in given else product
     dc_before = dc * f
     if "present" in given:
-        dh_before, dc_before = (
-            jnp.where(present, dh_before, dh),
-            jnp.where(present, dc_before, dc_after),
-        )
+        dh_before = jnp.where(present, dh_before, dh)
+        dc_before = jnp.where(present, dc_before, dc_after)
     dh_now[...] = dh_before
     dc_now[...] = dc_before
