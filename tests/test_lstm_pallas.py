@@ -70,11 +70,12 @@ def assert_equal(one: Any, other: Any, relative: float) -> None:
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (5, 7, 3, 4), (13, 3, 2, 130)])
 @pytest.mark.parametrize(("masked", "padded", "every", "rounded"), CASES)
 def test_equals_the_scan(
-    sizes: tuple[int, ...], masked: bool, padded: bool, every: bool, rounded: bool
+    sizes: tuple[int, int, int, int], masked: bool, padded: bool, every: bool, rounded: bool
 ) -> None:
     moved, fixed = arrays(*sizes, masked, padded)
     one, other = both(moved, fixed, every, "bf16" if rounded else "f32")
-    assert_equal(one, other, 1e-5)
+    # A sum that differs in its last bit may round to another bfloat16.
+    assert_equal(one, other, 1e-4 if rounded else 1e-5)
 
 
 def test_the_batch_is_cut_into_blocks_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,11 +101,10 @@ def test_under_vmap_and_scan_over_steps() -> None:
         return jax.lax.scan(partial(descend, how=how), state, None, length=3)[0]
 
     twins = jax.tree.map(lambda value: jnp.stack([value, 2 * value]), moved)
-    for map_or_not, state in ((lambda f: f, moved), (jax.vmap, twins)):
-        one, other = (
-            jax.jit(map_or_not(partial(three_steps, how=how)))(state) for how in ("scan", "pallas")
-        )
-        assert_equal(one, other, 1e-5)
+    one, other = (jax.jit(partial(three_steps, how=how))(moved) for how in ("scan", "pallas"))
+    assert_equal(one, other, 1e-5)
+    one, other = (jax.vmap(partial(three_steps, how=how))(twins) for how in ("scan", "pallas"))
+    assert_equal(one, other, 1e-5)
 
 
 def test_a_second_derivative_is_refused() -> None:
@@ -112,9 +112,11 @@ def test_a_second_derivative_is_refused() -> None:
 
     def slope(kernel: jax.Array) -> jax.Array:
         def of(kernel: jax.Array) -> jax.Array:
-            return loss({**moved, "kernel": kernel}, fixed, True, "f32", "pallas")[0]
+            total, _ = loss({**moved, "kernel": kernel}, fixed, True, "f32", "pallas")
+            return total
 
-        return jax.grad(of)(kernel).sum()
+        gradient: jax.Array = jax.grad(of)(kernel)
+        return gradient.sum()
 
     with pytest.raises(NotImplementedError, match="--recurrence scan"):
         jax.grad(slope)(moved["kernel"])
@@ -133,7 +135,7 @@ def on_eight_devices() -> None:
         step = jax.jit(
             jax.value_and_grad(lambda m: loss(m, fixed, True, "f32", "pallas"), has_aux=True)
         )
-        assert "all-gather" not in step.lower(moved).compile().as_text()
+        assert "all-gather" not in str(step.lower(moved).compile().as_text())
         assert_equal(one, step(moved), 1e-5)
 
 

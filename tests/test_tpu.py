@@ -131,8 +131,8 @@ def layer_compiles(topology: str, precision: str) -> int:
 
     jitted = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
     arguments = shaped(128, 100, 512), shaped(512, 2048), shaped(512, 2048), shaped(128, 4, 512)
-    text = jitted.lower(*arguments).compile().as_text()
-    return int(text.count('custom_call_target="tpu_custom_call"'))
+    text = str(jitted.lower(*arguments).compile().as_text())
+    return text.count('custom_call_target="tpu_custom_call"')
 
 
 def step_facts(*arguments: Any) -> dict[str, float]:
