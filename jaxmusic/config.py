@@ -94,6 +94,9 @@ class RunConfig:
     log_steps: int = 10
     # Devices to train on (default: all of this process).
     devices: int | None = None
+    # How the LSTM layers are computed: by XLA (scan), by a kernel in C++ (cpu), by one for TPUs
+    # (pallas), or by what is known to be right and fast here (auto: cpu on CPUs, else scan).
+    recurrence: Literal["auto", "scan", "cpu", "pallas"] = "auto"
     # Processes that parse MIDI files (default: one a core).
     workers: int | None = None
     # Keep compiled programs in the user's cache folder, so that the next start is quick.

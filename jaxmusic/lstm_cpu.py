@@ -15,6 +15,8 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
+from jaxmusic.lstm_cell import Carry, Layer, Precision, Weights
+
 # For fewer, packing the weights costs more than it saves.
 FEWEST_ROWS = 8
 FEWEST_ROWS_AND_STEPS = 256
@@ -64,24 +66,52 @@ def pays(x_TxBxF: jax.Array) -> bool:
     return bool(batch >= FEWEST_ROWS and steps * batch >= FEWEST_ROWS_AND_STEPS)
 
 
-def forward(precision: str, keep: bool, **arrays: jax.Array | None) -> dict[str, jax.Array]:
-    """The layer's arrays of FORWARD (masks and present may be None) to the results.
-
-    These are h at every step, c after the last, and if `keep`, for `backward`, the gates and c
-    at every step.
-    """
+def forward(precision: Precision, layer: Layer, *, keep: bool) -> tuple[jax.Array, Carry, Any]:
+    """As lstm_scan's; without `keep` nothing is kept for `backward`."""
     results = {
         "h": Axes("tbh"),
         "c_after": Axes("bh"),
         "gates": Axes("tbg" if keep else None, KEPT_DTYPES[precision]),
         "c": Axes("tbh" if keep else None),
     }
-    return _call(f"jaxmusic_lstm_forward_{precision}", FORWARD, arrays, results)
+    arrays = {**_arrays(layer), "bias": layer.weights.bias}
+    done = _call(f"jaxmusic_lstm_forward_{precision}", FORWARD, arrays, results)
+    kept = {name: done[name] for name in ("gates", "c")}
+    return done["h"], Carry(done["h"][-1], done["c_after"]), kept
 
 
-def backward(precision: str, **arrays: jax.Array | None) -> dict[str, jax.Array]:
-    """The arrays of BACKWARD (masks, present and dh may be None) to the gradients."""
-    return _call(f"jaxmusic_lstm_backward_{precision}", BACKWARD, arrays, GRADIENTS)
+def backward(
+    precision: Precision,
+    layer: Layer,
+    h_TxBxH: jax.Array,
+    kept: Any,
+    dh_TxBxH: jax.Array | None,
+    d_after: Carry,
+) -> tuple[jax.Array, Weights, Carry]:
+    """As lstm_scan's."""
+    arrays = {
+        **_arrays(layer),
+        **kept,
+        "h": h_TxBxH,
+        "dh": dh_TxBxH,
+        "dh_after": d_after.h,
+        "dc_after": d_after.c,
+    }
+    d = _call(f"jaxmusic_lstm_backward_{precision}", BACKWARD, arrays, GRADIENTS)
+    weights = Weights(d["kernel"], d["recurrent_kernel"], d["bias"])
+    return d["x"], weights, Carry(d["h_before"], d["c_before"])
+
+
+def _arrays(layer: Layer) -> dict[str, jax.Array | None]:
+    return {
+        "x": layer.x_TxBxF,
+        "kernel": layer.weights.kernel,
+        "recurrent_kernel": layer.weights.recurrent_kernel,
+        "h_before": layer.before.h,
+        "c_before": layer.before.c,
+        "masks": layer.masks,
+        "present": layer.present_TxB,
+    }
 
 
 def _call(

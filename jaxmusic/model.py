@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmusic.config import ModelConfig
-from jaxmusic.lstm import DOT_GENERAL, Carry, Precision, run_lstm
+from jaxmusic.lstm import Recurrence, run_lstm
+from jaxmusic.lstm_cell import DOT_GENERAL, Carry, Precision
 
 BATCH_NORM_EPSILON = 1e-3  # Keras's default, which the notebooks use
 
@@ -24,7 +25,15 @@ class Masks(NamedTuple):
 class LSTMLayer(nnx.Module):
     """The weights of one LSTM layer, drawn as Keras draws them."""
 
-    def __init__(self, features: int, hidden: int, *, precision: Precision, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        features: int,
+        hidden: int,
+        *,
+        precision: Precision,
+        recurrence: Recurrence,
+        rngs: nnx.Rngs,
+    ) -> None:
         glorot = jax.nn.initializers.glorot_uniform()
         orthogonal = jax.nn.initializers.orthogonal()
         self.kernel = nnx.Param(glorot(rngs.params(), (features, 4 * hidden)))
@@ -32,6 +41,7 @@ class LSTMLayer(nnx.Module):
         # A forget gate that starts open lets early gradients through (Jozefowicz et al. 2015).
         self.bias = nnx.Param(jnp.zeros(4 * hidden).at[hidden : 2 * hidden].set(1.0))
         self.precision = precision
+        self.recurrence = recurrence
 
     def __call__(
         self, inputs: jax.Array, *, carry: Carry | None = None, masks: jax.Array | None = None
@@ -45,6 +55,7 @@ class LSTMLayer(nnx.Module):
             carry=carry,
             masks=masks,
             precision=self.precision,
+            recurrence=self.recurrence,
         )
 
 
@@ -62,6 +73,7 @@ class MusicLSTM(nnx.Module):
         vocabulary_size: int,
         *,
         precision: Precision = "f32",
+        recurrence: Recurrence = "auto",
         rngs: nnx.Rngs,
     ) -> None:
         self.config = config
@@ -79,7 +91,7 @@ class MusicLSTM(nnx.Module):
         sizes = [features, *[config.hidden_size] * config.layers]
         self.lstm = nnx.List(
             [
-                LSTMLayer(before, after, precision=precision, rngs=rngs)
+                LSTMLayer(before, after, precision=precision, recurrence=recurrence, rngs=rngs)
                 for before, after in pairwise(sizes)
             ]
         )

@@ -33,6 +33,7 @@ def new_model(config: Config, vocabulary_size: int) -> MusicLSTM:
         config.model,
         vocabulary_size,
         precision=config.train.precision,
+        recurrence=config.run.recurrence,
         rngs=nnx.Rngs(params=config.train.seed),
     )
 

@@ -91,11 +91,11 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
         log_steps=config.run.log_steps,
     )
 
-    # Loop.
+    # Loop. (A kernel has to be told the mesh: the compiler can't divide it.)
     save_seconds = 60 * config.run.checkpoint_minutes
     save_at = time.monotonic() + save_seconds
     stopped_by: int | None = None
-    with StopSignals() as stop, console, reporter, checkpoints:
+    with StopSignals() as stop, console, reporter, checkpoints, jax.set_mesh(mesh):
         console.show(step, last_step, "compiling")
         while step < last_step and stopped_by is None:
             state, loss = do_step(state, put(feed.batch(step)))

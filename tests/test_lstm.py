@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmusic.lstm import Carry, dot, run_lstm
+from jaxmusic.lstm import run_lstm
+from jaxmusic.lstm_cell import Carry, dot
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from jax import lax
 
 from benchmarking.weights import load_weights
 from benchmarking.workload import Workload
-from jaxmusic.lstm import dot
+from jaxmusic.lstm_cell import dot
 from jaxmusic.model import Masks, MusicLSTM
 from jaxmusic.state import PyTree, model_structure, new_optimizer, new_state
 from jaxmusic.step import window_losses

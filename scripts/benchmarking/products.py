@@ -7,7 +7,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxmusic.lstm import dot
+from jaxmusic.lstm_cell import dot
 from jaxmusic.parallel import batch_sharding, make_mesh, replicated
 
 

@@ -1,0 +1,79 @@
+"""What all ways of computing the recurrent layer share: its arrays and its products."""
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+
+Precision = Literal["f32", "bf16"]
+
+
+class Carry(NamedTuple):
+    """What a layer hands from one step to the next: h and c, both (batch, hidden)."""
+
+    h: jax.Array
+    c: jax.Array
+
+
+class Weights(NamedTuple):
+    """A layer's, or their gradients."""
+
+    kernel: jax.Array
+    recurrent_kernel: jax.Array
+    bias: jax.Array
+
+
+class Layer(NamedTuple):
+    """A layer and what it is run on."""
+
+    x_TxBxF: jax.Array
+    weights: Weights
+    before: Carry  # the first step
+    masks: jax.Array | None  # (batch, 4, hidden), of recurrent dropout
+    present_TxB: jax.Array | None  # bool, False at steps that only pad a sequence
+
+
+def _dot_general(
+    rounding: Precision,
+    lhs: jax.Array,
+    rhs: jax.Array,
+    dimension_numbers: lax.DotDimensionNumbers,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    *,
+    out_sharding: jax.sharding.NamedSharding | None = None,
+) -> jax.Array:
+    """`lax.dot_general` as Flax calls it, at our precision whatever `precision` it is given.
+
+    f32 is true float32: TPUs and GPUs would round the operands without asking. bf16 rounds both
+    operands to bfloat16 and sums in float32.
+    """
+    if rounding == "f32":
+        return lax.dot_general(
+            lhs, rhs, dimension_numbers, precision=lax.Precision.HIGHEST, out_sharding=out_sharding
+        )
+    return lax.dot_general(
+        lhs.astype(jnp.bfloat16),
+        rhs.astype(jnp.bfloat16),
+        dimension_numbers,
+        preferred_element_type=jnp.float32,
+        out_sharding=out_sharding,
+    )
+
+
+DOT_GENERAL = {"f32": partial(_dot_general, "f32"), "bf16": partial(_dot_general, "bf16")}
+
+
+def dot(lhs: jax.Array, rhs: jax.Array, precision: Precision) -> jax.Array:
+    """The product over the last axis of `lhs` and the first of `rhs`."""
+    contract = (((lhs.ndim - 1,), (0,)), ((), ()))
+    return DOT_GENERAL[precision](lhs, rhs, contract)
+
+
+def zero_carry(batch: int, hidden: int, dtype: DTypeLike = jnp.float32) -> Carry:
+    """The carry before the first step."""
+    zeros = jnp.zeros((batch, hidden), dtype)
+    return Carry(h=zeros, c=zeros)

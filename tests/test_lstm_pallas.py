@@ -1,0 +1,153 @@
+"""The Pallas kernel, interpreted, against the scan. (test_tpu.py compiles it for TPUs.)"""
+
+import subprocess
+import sys
+from functools import partial
+from itertools import product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmusic.lstm import run_lstm
+from jaxmusic.lstm_cell import Carry, Precision
+from jaxmusic.lstm_pallas import PallasError
+
+CASES = [*product((False, True), repeat=4)]
+
+
+def arrays(
+    batch: int, time: int, features: int, hidden: int, masked: bool, padded: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is differentiated, and what isn't."""
+    rng = np.random.default_rng([batch, time, features, hidden])
+
+    def normal(*shape: int) -> jax.Array:
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    moved = {
+        "inputs": normal(batch, time, features),
+        "kernel": normal(features, 4 * hidden),
+        "recurrent_kernel": normal(hidden, 4 * hidden) / hidden**0.5,
+        "bias": normal(4 * hidden),
+        "carry": Carry(normal(batch, hidden), normal(batch, hidden)),
+    }
+    masks = jnp.asarray(rng.integers(0, 2, (batch, 4, hidden)) / 0.7, jnp.float32)
+    present = jnp.asarray(rng.integers(0, 2, (batch, time)), bool)
+    fixed = {"masks": masks if masked else None, "steps_present": present if padded else None}
+    return moved, fixed
+
+
+def loss(
+    moved: dict[str, Any], fixed: dict[str, Any], every: bool, precision: Precision, how: Any
+) -> tuple[jax.Array, Any]:
+    h, after = run_lstm(**moved, **fixed, precision=precision, recurrence=how)
+    towards = jnp.cos(jnp.arange(h.size, dtype=jnp.float32)).reshape(h.shape)
+    outputs = (h, after) if every else after
+    total = (after.h * towards[:, -1]).sum() + (after.c * towards[:, 0]).sum()
+    return total + (h * towards).sum() * every, outputs
+
+
+def both(*arguments: Any) -> tuple[Any, Any]:
+    """Outputs and gradients by the scan, and by the kernel."""
+    one, other = (
+        jax.jit(jax.value_and_grad(partial(loss, how=how), has_aux=True), static_argnums=(2, 3))(
+            *arguments
+        )
+        for how in ("scan", "pallas")
+    )
+    return one, other
+
+
+def assert_equal(one: Any, other: Any, relative: float) -> None:
+    """Each array to a share of its largest element."""
+    for expected, value in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        scale = float(jnp.abs(expected).max()) + 1e-30
+        np.testing.assert_allclose(value / scale, expected / scale, atol=relative, rtol=0)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (5, 7, 3, 4), (13, 3, 2, 130)])
+@pytest.mark.parametrize(("masked", "padded", "every", "rounded"), CASES)
+def test_equals_the_scan(
+    sizes: tuple[int, int, int, int], masked: bool, padded: bool, every: bool, rounded: bool
+) -> None:
+    moved, fixed = arrays(*sizes, masked, padded)
+    one, other = both(moved, fixed, every, "bf16" if rounded else "f32")
+    # A sum that differs in its last bit may round to another bfloat16.
+    assert_equal(one, other, 1e-4 if rounded else 1e-5)
+
+
+def test_the_batch_is_cut_into_blocks_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved, fixed = arrays(21, 3, 2, 128, True, True)
+    monkeypatch.setattr("jaxmusic.lstm_pallas.VMEM_BYTES", 1 << 20)
+    assert_equal(*both(moved, fixed, True, "f32"), 1e-5)
+
+
+def test_weights_too_large_for_vmem_are_refused() -> None:
+    moved = jax.eval_shape(lambda: arrays(8, 2, 1, 2048, False, False)[0])
+    with pytest.raises(PallasError, match="2048 units in f32 .*--recurrence scan"):
+        jax.eval_shape(partial(run_lstm, recurrence="pallas"), **moved)
+
+
+def test_under_vmap_and_scan_over_steps() -> None:
+    moved, fixed = arrays(5, 4, 3, 4, True, True)
+
+    def descend(state: Any, _: Any, how: Any) -> Any:
+        gradients = jax.grad(lambda m: loss(m, fixed, True, "f32", how)[0])(state)
+        return jax.tree.map(lambda value, slope: value - 1e-2 * slope, state, gradients), None
+
+    def three_steps(state: Any, how: Any) -> Any:
+        return jax.lax.scan(partial(descend, how=how), state, None, length=3)[0]
+
+    twins = jax.tree.map(lambda value: jnp.stack([value, 2 * value]), moved)
+    one, other = (jax.jit(partial(three_steps, how=how))(moved) for how in ("scan", "pallas"))
+    assert_equal(one, other, 1e-5)
+    one, other = (jax.vmap(partial(three_steps, how=how))(twins) for how in ("scan", "pallas"))
+    assert_equal(one, other, 1e-5)
+
+
+def test_a_second_derivative_is_refused() -> None:
+    moved, fixed = arrays(2, 3, 2, 4, False, False)
+
+    def slope(kernel: jax.Array) -> jax.Array:
+        def of(kernel: jax.Array) -> jax.Array:
+            total, _ = loss({**moved, "kernel": kernel}, fixed, True, "f32", "pallas")
+            return total
+
+        gradient: jax.Array = jax.grad(of)(kernel)
+        return gradient.sum()
+
+    with pytest.raises(NotImplementedError, match="--recurrence scan"):
+        jax.grad(slope)(moved["kernel"])
+
+
+def on_eight_devices() -> None:
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    moved, fixed = arrays(16, 5, 3, 4, True, True)
+    one, _ = both(moved, fixed, True, "f32")
+    fixed = jax.device_put(fixed, rows)
+    over_rows = {"inputs", "carry"}
+    moved = {k: jax.device_put(v, rows if k in over_rows else whole) for k, v in moved.items()}
+    with jax.set_mesh(mesh):
+        step = jax.jit(
+            jax.value_and_grad(lambda m: loss(m, fixed, True, "f32", "pallas"), has_aux=True)
+        )
+        assert "all-gather" not in str(step.lower(moved).compile().as_text())
+        assert_equal(one, step(moved), 1e-5)
+
+
+def test_eight_devices_equal_one() -> None:
+    code = (
+        "import os; os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'; "
+        "import sys; sys.path.insert(0, 'tests'); "
+        "import test_lstm_pallas; test_lstm_pallas.on_eight_devices()"
+    )
+    root = __file__.rsplit("/", 2)[0]
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False
+    )
+    assert ran.returncode == 0, ran.stderr

@@ -1,0 +1,215 @@
+"""What the compiler for TPUs makes of a training step: no TPU needed, but libtpu (Linux x86-64).
+
+Its estimates are a model's: they compare two programs, they are no measurement.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxmusic import lstm
+from jaxmusic.config import PRESETS
+from jaxmusic.lstm_cell import Carry, Layer, dot
+from jaxmusic.state import abstract_state, model_structure, new_optimizer
+from jaxmusic.step import train_step
+from jaxmusic.windows import Batch
+
+COLLECTIVE = re.compile(r" (all-gather|all-to-all|reduce-scatter|collective-permute)(-start)?\(")
+# libtpu looks for a TPU and for other processes that use one; told here that there are none.
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+}
+
+
+def plain_scan(how: lstm.How, layer: Layer) -> tuple[jax.Array, Carry]:
+    """The layer as one would write it, its gradient left to JAX."""
+    z_TxBx4H = dot(layer.x_TxBxF, layer.weights.kernel, how.precision) + layer.weights.bias  # noqa: N806
+    kernels = jnp.split(layer.weights.recurrent_kernel, 4, axis=1)
+
+    def step(carry: Carry, z_Bx4H: jax.Array) -> tuple[Carry, jax.Array]:  # noqa: N803
+        if layer.masks is None:
+            z = z_Bx4H + dot(carry.h, layer.weights.recurrent_kernel, how.precision)
+        else:
+            products = [
+                dot(carry.h * layer.masks[:, gate], kernels[gate], how.precision)
+                for gate in range(4)
+            ]
+            z = z_Bx4H + jnp.concatenate(products, axis=1)
+        i, f, g, o = jnp.split(z, 4, axis=1)
+        c = jax.nn.sigmoid(f) * carry.c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return Carry(h, c), h
+
+    after, h_TxBxH = lax.scan(step, layer.before, z_TxBx4H)  # noqa: N806
+    return h_TxBxH, after
+
+
+def compiled_step(topology: str, devices: int, recurrence: str, precision: str, window: int) -> Any:
+    """The training step of `classic` at 128 windows a chip, compiled for some chips.
+
+    `recurrence` is that of the flag, or `autodiff`: the plain scan.
+    """
+    description = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+    mesh = Mesh(np.array(description.devices[:devices]), ("batch",))
+    classic = PRESETS["classic"]
+    config = replace(
+        classic,
+        train=replace(classic.train, precision=precision),  # type: ignore[arg-type]
+        run=replace(classic.run, recurrence="scan" if recurrence == "autodiff" else recurrence),  # type: ignore[arg-type]
+    )
+
+    def shaped(shape: tuple[int, ...], dtype: Any, *axes: str) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(
+            shape, dtype, sharding=NamedSharding(mesh, PartitionSpec(*axes))
+        )
+
+    rows = 128 * devices
+    state = jax.tree.map(lambda a: shaped(a.shape, a.dtype), abstract_state(config, 359))
+    batch = Batch(
+        shaped((rows, window), jnp.uint16, "batch"),  # type: ignore[arg-type]
+        shaped((rows,), jnp.uint16, "batch"),  # type: ignore[arg-type]
+        shaped((rows,), jnp.float32, "batch"),  # type: ignore[arg-type]
+    )
+    do_step = partial(
+        train_step,
+        structure=model_structure(config, 359),
+        optimizer=new_optimizer(config.train),
+        seed=0,
+        steps_per_epoch=10,
+    )
+    own = lstm._lstm
+    if recurrence == "autodiff":
+        lstm._lstm = plain_scan  # type: ignore[assignment]
+    try:
+        with jax.set_mesh(mesh):
+            jitted = jax.jit(
+                do_step, donate_argnums=0, out_shardings=NamedSharding(mesh, PartitionSpec())
+            )
+            return jitted.lower(state, batch).compile()
+    finally:
+        lstm._lstm = own
+
+
+def layer_compiles(topology: str, precision: str) -> int:
+    """How many kernels a layer of `classic` and its gradient have on one chip."""
+    description = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+    one = jax.sharding.SingleDeviceSharding(description.devices[0])
+
+    def shaped(*shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, jnp.float32, sharding=one)
+
+    def loss(x: jax.Array, kernel: jax.Array, recurrent: jax.Array, masks: jax.Array) -> jax.Array:
+        h, _ = lstm.run_lstm(
+            x, kernel, recurrent, jnp.zeros(2048), masks=masks, recurrence="pallas",
+            precision=precision,  # type: ignore[arg-type]
+        )  # fmt: skip
+        return (h * h).sum()
+
+    jitted = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+    arguments = shaped(128, 100, 512), shaped(512, 2048), shaped(512, 2048), shaped(128, 4, 512)
+    text = str(jitted.lower(*arguments).compile().as_text())
+    return text.count('custom_call_target="tpu_custom_call"')
+
+
+def step_facts(*arguments: Any) -> dict[str, float]:
+    """What the tests look at, of a compiled step."""
+    compiled = compiled_step(*arguments)
+    text = compiled.as_text()
+    entry = text[text.index("\nENTRY") :]
+    reduces = re.findall(r"= (.*?) all-reduce(?:-start)?\(", text)
+    return {
+        "temporary": compiled.memory_analysis().temp_size_in_bytes,
+        "seconds": compiled.cost_analysis()["optimal_seconds"],
+        "other_collectives": len(COLLECTIVE.findall(text)),
+        "all_reduces": len(reduces),
+        "all_reduces_outside_loops": len(re.findall(r" all-reduce(?:-start)?\(", entry)),
+        # Those with a weight matrix among what they sum.
+        "gradient_all_reduces": sum("[512,2048]" in r or "[512,512]" in r for r in reduces),
+        "kernels": text.count('custom_call_target="tpu_custom_call"'),
+    }
+
+
+def all_facts() -> dict[str, Any]:
+    """Every program is compiled once, in one process."""
+    facts: dict[str, Any] = {
+        recurrence: step_facts("v5e:2x4", 8, recurrence, "bf16", 100)
+        for recurrence in ("autodiff", "scan", "pallas")
+    }
+    # Loops' bodies are counted once: so a step without one.
+    scan = lax.scan
+    lax.scan = partial(scan, unroll=True)
+    for recurrence in ("autodiff", "scan", "pallas"):
+        short = step_facts("v5p:2x2x1", 1, recurrence, "bf16", 8)
+        facts[f"{recurrence}, 8 steps"] = short["seconds"]
+    lax.scan = scan
+    facts["layers"] = {
+        f"{topology} {precision}": layer_compiles(topology, precision)
+        for topology in ("v5e:2x2", "v5p:2x2x1", "v6e:2x2")
+        for precision in ("f32", "bf16")
+    }
+    return facts
+
+
+@pytest.fixture(scope="module")
+def facts() -> dict[str, Any]:
+    """In a process of its own: libtpu, once loaded, stays."""
+    if find_spec("libtpu") is None:
+        pytest.skip("libtpu is not installed (Linux x86-64 only)")
+    ran = subprocess.run(
+        [sys.executable, __file__],
+        env={**os.environ, **ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("recurrence", ["scan", "pallas"])
+def test_the_gradients_are_summed_once_and_nothing_is_gathered(
+    facts: dict[str, Any], recurrence: str
+) -> None:
+    step = facts[recurrence]
+    assert step["other_collectives"] == 0
+    assert step["gradient_all_reduces"] == 1
+    assert step["all_reduces"] == step["all_reduces_outside_loops"]
+    assert step["kernels"] == (6 if recurrence == "pallas" else 0)
+
+
+@pytest.mark.parametrize(("recurrence", "share"), [("scan", 0.6), ("pallas", 0.5)])
+def test_temporary_memory(facts: dict[str, Any], recurrence: str, share: float) -> None:
+    assert facts[recurrence]["temporary"] <= share * facts["autodiff"]["temporary"]
+
+
+@pytest.mark.parametrize(("recurrence", "ratio"), [("scan", 1.1), ("pallas", 1.5)])
+def test_estimated_time(facts: dict[str, Any], recurrence: str, ratio: float) -> None:
+    assert facts["autodiff, 8 steps"] >= ratio * facts[f"{recurrence}, 8 steps"]
+
+
+def test_the_kernel_compiles_for_three_generations(facts: dict[str, Any]) -> None:
+    assert len(facts["layers"]) == 6
+    assert set(facts["layers"].values()) == {2}, facts["layers"]
+
+
+if __name__ == "__main__":
+    print(json.dumps(all_facts()))
