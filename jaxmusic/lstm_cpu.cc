@@ -227,6 +227,8 @@ struct Backward {
     float* dh_now = scratch.floats();
     float* dc_now = dh_now + rows * wide;
     float* product_of = dc_now + rows * wide;  // a panel for each gate
+    // Zeros behind the last unit: what a former call left there may be no number.
+    std::memset(dh_now, 0, 2 * rows * wide * sizeof(float));
     for (int64_t r = 0; r < rows; r++) {
       std::memcpy(dh_now + r * wide, dh_after + (first + r) * hidden, hidden * sizeof(float));
       std::memcpy(dc_now + r * wide, dc_after + (first + r) * hidden, hidden * sizeof(float));

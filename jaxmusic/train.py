@@ -36,11 +36,10 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
     folder = RunFolder(Path(config.run.run_dir))
     if config.run.compilation_cache:
         use_compilation_cache()
+    keep_freed_memory()  # before JAX starts its threads
 
     # Mesh.
     mesh = make_mesh(config.run.devices)
-    if mesh.devices.flat[0].platform == "cpu":
-        keep_freed_memory()
     put = partial(jax.device_put, device=batch_sharding(mesh))
 
     # Data.

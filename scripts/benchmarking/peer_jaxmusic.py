@@ -25,14 +25,13 @@ class Peer:
     """The step compiled with the shardings and the donation of `fit`."""
 
     def __init__(self, workload: Workload, weights: Path) -> None:
+        keep_freed_memory()  # as `fit` does
         self.workload = workload
         # The initial weights of the workload's seed, for every peer to start from.
         if not weights.exists():
             save_weights(new_state(workload.config, workload.vocabulary_size).params, weights)
         self.weights = load_weights(weights)
         self.mesh = make_mesh()
-        if self.mesh.devices.flat[0].platform == "cpu":
-            keep_freed_memory()
         self.feed = workload.feed(padded_rows(workload.train.batch_size, self.mesh))
         self.state = self._new_state(workload)
         self.step = 0

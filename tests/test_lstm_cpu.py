@@ -1,0 +1,108 @@
+"""The CPU kernel by itself: its bits, what is not a number, and when it is chosen."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmusic.lstm import run_lstm
+from jaxmusic.lstm_cell import Precision
+from jaxmusic.lstm_cpu import pays
+from jaxmusic.lstm_cpu_build import why_unavailable
+
+pytestmark = pytest.mark.skipif(
+    why_unavailable() is not None, reason=f"the CPU kernel can't be had: {why_unavailable()}"
+)
+
+PROGRAM = """
+import hashlib, jax, jax.numpy as jnp, numpy as np
+from jaxmusic.lstm import run_lstm
+rng = np.random.default_rng(0)
+inputs, masks, *weights = (
+    jnp.asarray(rng.normal(size=shape), jnp.float32)
+    for shape in ((40, 9, 7), (40, 4, 50), (7, 200), (50, 200), (200,))
+)
+digest = hashlib.sha256()
+for precision in ("f32", "bf16"):
+    def loss(inputs, *weights):
+        how = {"precision": precision, "recurrence": "cpu"}
+        return run_lstm(inputs, *weights, masks=masks, **how)[0].sum()
+    for array in jax.jit(jax.value_and_grad(loss, (0, 1, 2, 3)))(inputs, *weights)[1]:
+        digest.update(np.asarray(array).tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_the_bits_are_the_same_on_any_number_of_cores() -> None:
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two cores, and a system that can be told to use one")
+    one_core = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    digests = [
+        subprocess.run(
+            [sys.executable, "-c", before + PROGRAM], capture_output=True, text=True, check=True
+        ).stdout
+        for before in ("", one_core)
+    ]
+    assert digests[0] == digests[1] != ""
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_what_is_not_a_number_stays_so(precision: Precision) -> None:
+    """A loss that has gone wrong must be seen."""
+    inputs = np.zeros((8, 3, 2), np.float32)
+    inputs[4, 1, 0] = np.nan
+    weights = jnp.ones((2, 80)), jnp.ones((20, 80)), jnp.ones(80)
+    outputs, _ = run_lstm(jnp.asarray(inputs), *weights, precision=precision, recurrence="cpu")
+    wrong = np.isnan(np.asarray(outputs)).all(axis=2)
+    assert wrong[4].tolist() == [False, True, True]
+    assert wrong.sum() == 2
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+@pytest.mark.parametrize("hidden", [33, 48, 50])
+def test_nothing_is_left_over_from_the_call_before(precision: Precision, hidden: int) -> None:
+    """Memory of the kernel's own is used again without being cleared."""
+    rng = np.random.default_rng(0)
+    inputs, *weights = (
+        jnp.asarray(rng.normal(size=shape), jnp.float32)
+        for shape in ((9, 4, 3), (3, 4 * hidden), (hidden, 4 * hidden), (4 * hidden,))
+    )
+
+    @jax.jit
+    def gradients(*arrays: jax.Array) -> list[jax.Array]:
+        def loss(*arrays: jax.Array) -> jax.Array:
+            return run_lstm(*arrays, precision=precision, recurrence="cpu")[0].sum()
+
+        return list(jax.grad(loss, (0, 1, 2, 3))(*arrays))
+
+    expected = gradients(inputs, *weights)
+    wrong = gradients(inputs * jnp.nan, *weights)
+    assert all(np.isnan(gradient).any() for gradient in wrong)
+    for found, right in zip(gradients(inputs, *weights), expected, strict=True):
+        np.testing.assert_array_equal(found, right)
+
+
+def test_gates_far_out() -> None:
+    """Where exp overflows float32, sigmoid and tanh are 0 and 1."""
+    far = jnp.asarray([-1e30, -1e4, -100, 0, 100, 1e4, 1e30, 1], jnp.float32)[:, None, None]
+    weights = jnp.ones((1, 4)), jnp.zeros((1, 4)), jnp.zeros(4)
+    for recurrence in ("cpu", "scan"):
+        _, after = run_lstm(far, *weights, recurrence=recurrence)
+        expected = [0, 0, 0, 0, 1, 1, 1, 0.5567]
+        np.testing.assert_allclose(after.c[:, 0], expected, atol=1e-4)
+
+
+def test_a_few_rows_are_left_to_the_scan() -> None:
+    assert not pays(jnp.zeros((100, 1, 512)))
+    assert not pays(jnp.zeros((1, 64, 512)))
+    assert pays(jnp.zeros((100, 64, 512)))
+
+
+def test_auto_is_the_kernel_where_it_pays() -> None:
+    arrays = jnp.zeros((16, 30, 5)), jnp.zeros((5, 32)), jnp.zeros((8, 32)), jnp.zeros(32)
+    text = jax.jit(run_lstm).lower(*arrays).as_text()
+    assert ("jaxmusic_lstm_forward_f32" in text) == (jax.default_backend() == "cpu")
