@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -58,7 +59,11 @@ inline void use_large_pages(void* start, size_t bytes) {
 // Memory for one call, kept for the next: what is asked for is the same at every step.
 class Scratch {
  public:
-  explicit Scratch(int64_t floats) : block_(take(std::max<int64_t>(floats, 1) * sizeof(float))) {}
+  explicit Scratch(int64_t floats) : block_(take(std::max<int64_t>(floats, 1) * sizeof(float))) {
+#if defined(JAXMUSIC_POISON)  // for tests: what is read before it is written is not a number
+    std::memset(block_.start, 0xff, block_.bytes);
+#endif
+  }
   ~Scratch() {
     std::lock_guard<std::mutex> lock(mutex());
     blocks().push_back(block_);

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -293,7 +294,11 @@ import test_lstm
 test_lstm.on_eight_devices({recurrence!r})
 """
     ran = subprocess.run(
-        [sys.executable, "-c", program], cwd="tests", capture_output=True, text=True, check=False
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
 
