@@ -85,15 +85,23 @@ class How(NamedTuple):
     recurrence: Recurrence  # not "auto" any more
 
 
+def why_not_cpu() -> str | None:
+    """Why `auto` takes the scan on this CPU, in a few words; None where it doesn't."""
+    return why_unavailable() if jax.default_backend() == "cpu" else None
+
+
 def _chosen(recurrence: Recurrence, layer: Layer) -> Recurrence:
     if recurrence in ("scan", "pallas"):
         return recurrence
+    on_cpu = jax.default_backend() == "cpu"
     # Other types, float64 among them, are for the scan.
     able = all(a.dtype == jnp.float32 for a in (layer.x_TxBxF, *layer.weights, *layer.before))
     if recurrence == "auto":
-        wanted = able and jax.default_backend() == "cpu" and lstm_cpu.pays(layer.x_TxBxF)
+        wanted = on_cpu and able and lstm_cpu.pays(layer.x_TxBxF)
         return "cpu" if wanted and why_unavailable() is None else "scan"
     reason = why_unavailable() if able else "it computes in float32 alone"
+    if not on_cpu:
+        reason = f"the devices here are of the kind {jax.default_backend()}"
     if reason is not None:
         raise UserError(f"--recurrence cpu: {reason}; use auto or scan.")
     return "cpu"

@@ -13,6 +13,7 @@ from jaxmusic.compilation import use_compilation_cache
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
 from jaxmusic.data import cut_windows, open_corpus
+from jaxmusic.lstm import why_not_cpu
 from jaxmusic.memory import keep_freed_memory
 from jaxmusic.metrics import Reporter
 from jaxmusic.parallel import batch_sharding, make_mesh, padded_rows, replicated
@@ -55,6 +56,8 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
         f"{len(windows):,} windows of {config.data.window}, {feed.steps_per_epoch:,} steps an "
         f"epoch, {last_step:,} steps in all; {mesh.size} x {mesh.devices.flat[0].device_kind}"
     )
+    if config.run.recurrence == "auto" and (reason := why_not_cpu()) is not None:
+        console.say(f"Training takes about twice as long as it could: {reason}.")
     enter_run(folder, config, corpus, windows)
 
     # State: new, or as it was left.

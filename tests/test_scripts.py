@@ -1,5 +1,6 @@
 """The command lines: what they write, what they say, how they end."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,13 @@ from jaxmusic.tokens import read_tokens
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 
-def run(cwd: Path, script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(
+    cwd: Path, script: str, *arguments: str | Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, SCRIPTS / script, *map(str, arguments)],
         cwd=cwd, capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, **environment},
     )  # fmt: skip
 
 
@@ -143,3 +147,18 @@ def test_help_explains_every_flag(tmp_path: Path) -> None:
         assert ran.returncode == 0
         for word in words:
             assert word in ran.stdout
+
+
+def test_without_a_compiler_training_says_so_and_goes_on(tmp_path: Path) -> None:
+    write_song(tmp_path / "midi_songs" / "a.mid", 150, seed=1)
+    small = ["quick", "--hidden-size", "8", "--max-steps", "1", "--held-out", "0"]
+    elsewhere = {"CXX": "/no/such/compiler", "JAX_PLATFORMS": "cpu"}
+    ran = run(tmp_path, "train.py", *small, **elsewhere)
+    assert ran.returncode == 0, ran.stderr
+    said = "Training takes about twice as long as it could: it can't be compiled with /no/such"
+    assert said in ran.stdout
+    asked = run(tmp_path, "train.py", *small, "--run-dir", "b", "--recurrence", "cpu", **elsewhere)
+    assert asked.returncode == 1
+    assert "Traceback" not in asked.stderr
+    assert "--recurrence cpu: it can't be compiled with /no/such/compiler" in asked.stderr
+    assert "use auto or scan" in asked.stderr
