@@ -13,7 +13,7 @@ import pytest
 
 from jaxmusic.lstm import run_lstm
 from jaxmusic.lstm_cell import Carry, Precision
-from jaxmusic.lstm_pallas import PallasError
+from jaxmusic.lstm_pallas_kernel import PallasError
 
 CASES = [*product((False, True), repeat=4)]
 
@@ -81,7 +81,7 @@ def test_equals_the_scan(
 
 def test_the_batch_is_cut_into_blocks_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     moved, fixed = arrays(21, 3, 2, 128, True, True)
-    monkeypatch.setattr("jaxmusic.lstm_pallas.VMEM_BYTES", 1 << 20)
+    monkeypatch.setattr("jaxmusic.lstm_pallas_kernel.VMEM_BYTES", 7 << 19)
     assert_equal(*both(moved, fixed, True, "f32"), 1e-5)
 
 
