@@ -133,6 +133,7 @@ def call_kernel(
         jax.ShapeDtypeStruct(tuple(whole[axis] for axis in AXES[name]), dtype)
         for name in call.outputs
     ]
+    in_memory: list[Any] = [*given.values(), *out_shape]
     products = 1 if forward else 3  # the gates; back, the gradients of both sides too
     outputs: list[jax.Array] = pl.pallas_call(
         kernel,
@@ -148,7 +149,7 @@ def call_kernel(
         cost_estimate=pl.CostEstimate(
             flops=products * 2 * time * batch * (features + hidden) * 4 * hidden,
             transcendentals=5 * time * batch * hidden,
-            bytes_accessed=sum(a.size * a.dtype.itemsize for a in (*given.values(), *out_shape)),
+            bytes_accessed=sum(array.size * array.dtype.itemsize for array in in_memory),
         ),
         interpret=interpret,
         name=f"lstm_{call.direction}",

@@ -24,6 +24,8 @@ CASES = [
     (WIDE, False, False, False),
     (WIDE, True, True, True),
 ]
+# LLVM takes more time than the small programs it makes faster.
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def arrays(
@@ -58,15 +60,16 @@ def loss(
     return total + (h * towards).sum() * every, outputs
 
 
+def stepper(how: str) -> Any:
+    """Outputs and gradients, compiled when called."""
+    return quick_jit(
+        jax.value_and_grad(partial(loss, how=how), has_aux=True), static_argnums=(2, 3)
+    )
+
+
 def both(*arguments: Any) -> tuple[Any, Any]:
     """Outputs and gradients by the scan, and by the kernel."""
-    one, other = (
-        jax.jit(jax.value_and_grad(partial(loss, how=how), has_aux=True), static_argnums=(2, 3))(
-            *arguments
-        )
-        for how in ("scan", "pallas")
-    )
-    return one, other
+    return stepper("scan")(*arguments), stepper("pallas")(*arguments)
 
 
 def assert_equal(one: Any, other: Any, relative: float) -> None:
@@ -114,9 +117,11 @@ def test_under_vmap_and_scan_over_steps() -> None:
         return jax.lax.scan(partial(descend, how=how), state, None, length=3)[0]
 
     twins = jax.tree.map(lambda value: jnp.stack([value, 2 * value]), moved)
-    one, other = (jax.jit(partial(three_steps, how=how))(moved) for how in ("scan", "pallas"))
+    one, other = (quick_jit(partial(three_steps, how=how))(moved) for how in ("scan", "pallas"))
     assert_equal(one, other, 1e-5)
-    one, other = (jax.vmap(partial(three_steps, how=how))(twins) for how in ("scan", "pallas"))
+    one, other = (
+        quick_jit(jax.vmap(partial(three_steps, how=how)))(twins) for how in ("scan", "pallas")
+    )
     assert_equal(one, other, 1e-5)
 
 
@@ -140,16 +145,14 @@ def on_eight_devices() -> None:
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     moved, fixed = arrays(16, 5, 3, 4, True, True)
-    one, _ = both(moved, fixed, True, "f32")
+    one = stepper("scan")(moved, fixed, True, "f32")
     fixed = jax.device_put(fixed, rows)
     over_rows = {"inputs", "carry"}
     moved = {k: jax.device_put(v, rows if k in over_rows else whole) for k, v in moved.items()}
     with jax.set_mesh(mesh):
-        step = jax.jit(
-            jax.value_and_grad(lambda m: loss(m, fixed, True, "f32", "pallas"), has_aux=True)
-        )
-        assert "all-gather" not in str(step.lower(moved).compile().as_text())
-        assert_equal(one, step(moved), 1e-5)
+        step = stepper("pallas").lower(moved, fixed, True, "f32").compile()
+        assert "all-gather" not in str(step.as_text())
+        assert_equal(one, step(moved, fixed), 1e-5)
 
 
 def test_eight_devices_equal_one() -> None:

@@ -173,12 +173,14 @@ def all_facts(full: bool) -> dict[str, Any]:
         print(name, fact, file=sys.stderr, flush=True)
 
     classic = PRESETS["classic"].model
-    model, window = (classic, 100) if full else (replace(classic, layers=2, hidden_size=256), 20)
+    # Smaller than this, XLA keeps all in VMEM, and there is no memory to compare.
+    model = classic if full else replace(classic, layers=2)
     precisions = ("f32", "bf16") if full else ("bf16",)
     for precision, recurrence in product(precisions, ("autodiff", "scan", "pallas")):
-        program = Program(recurrence, precision, "v5e:2x4", 8, window, model)
+        program = Program(recurrence, precision, "v5e:2x4", 8, 100, model)
         found(f"{recurrence} {precision}", step_facts(program))
     # The estimate counts a loop's body once: so the time is that of a step without loops.
+    model = classic if full else replace(classic, layers=2, hidden_size=256)
     scan = lax.scan
     lax.scan = partial(scan, unroll=True)
     for precision, recurrence in product(precisions, ("autodiff", "scan", "pallas")):
@@ -225,7 +227,7 @@ def test_temporary_memory(facts: dict[str, Any], recurrence: str, share: float) 
     assert facts[f"{recurrence} bf16"]["temporary_MiB"] <= limit
 
 
-@pytest.mark.parametrize(("recurrence", "ratio"), [("scan", 1.1), ("pallas", 1.5)])
+@pytest.mark.parametrize(("recurrence", "ratio"), [("scan", 1.0), ("pallas", 1.5)])
 def test_estimated_time(facts: dict[str, Any], recurrence: str, ratio: float) -> None:
     """The kernel tells the compiler its operations: they are in its estimate."""
     assert facts["autodiff bf16, 8 steps"] >= ratio * facts[f"{recurrence} bf16, 8 steps"]
