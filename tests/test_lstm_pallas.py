@@ -13,9 +13,19 @@ import pytest
 
 from jaxmusic.lstm import run_lstm
 from jaxmusic.lstm_cell import Carry, Precision
-from jaxmusic.lstm_pallas import PallasError
+from jaxmusic.lstm_pallas_kernel import PallasError
 
-CASES = [*product((False, True), repeat=4)]
+ONE, ODD, WIDE = (1, 1, 1, 1), (5, 7, 3, 4), (13, 3, 2, 130)  # batch, time, features, hidden
+# Sizes; with masks; with steps that pad; whether every h counts, or the last carry alone.
+CASES = [
+    *((ODD, *flags) for flags in product((False, True), repeat=3)),
+    (ONE, True, False, True),
+    (ONE, False, True, False),
+    (WIDE, False, False, False),
+    (WIDE, True, True, True),
+]
+# LLVM takes more time than the small programs it makes faster.
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def arrays(
@@ -50,15 +60,16 @@ def loss(
     return total + (h * towards).sum() * every, outputs
 
 
+def stepper(how: str) -> Any:
+    """Outputs and gradients, compiled when called."""
+    return quick_jit(
+        jax.value_and_grad(partial(loss, how=how), has_aux=True), static_argnums=(2, 3)
+    )
+
+
 def both(*arguments: Any) -> tuple[Any, Any]:
     """Outputs and gradients by the scan, and by the kernel."""
-    one, other = (
-        jax.jit(jax.value_and_grad(partial(loss, how=how), has_aux=True), static_argnums=(2, 3))(
-            *arguments
-        )
-        for how in ("scan", "pallas")
-    )
-    return one, other
+    return stepper("scan")(*arguments), stepper("pallas")(*arguments)
 
 
 def assert_equal(one: Any, other: Any, relative: float) -> None:
@@ -68,20 +79,24 @@ def assert_equal(one: Any, other: Any, relative: float) -> None:
         np.testing.assert_allclose(value / scale, expected / scale, atol=relative, rtol=0)
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (5, 7, 3, 4), (13, 3, 2, 130)])
-@pytest.mark.parametrize(("masked", "padded", "every", "rounded"), CASES)
+@pytest.mark.parametrize(("sizes", "masked", "padded", "every"), CASES)
 def test_equals_the_scan(
-    sizes: tuple[int, int, int, int], masked: bool, padded: bool, every: bool, rounded: bool
+    sizes: tuple[int, int, int, int], masked: bool, padded: bool, every: bool
 ) -> None:
     moved, fixed = arrays(*sizes, masked, padded)
-    one, other = both(moved, fixed, every, "bf16" if rounded else "f32")
+    assert_equal(*both(moved, fixed, every, "f32"), 1e-5)
+
+
+@pytest.mark.parametrize(("sizes", "flag"), [(ONE, True), (ODD, False), (ODD, True), (WIDE, True)])
+def test_equals_the_scan_in_bf16(sizes: tuple[int, int, int, int], flag: bool) -> None:
+    moved, fixed = arrays(*sizes, flag, flag)
     # A sum that differs in its last bit may round to another bfloat16.
-    assert_equal(one, other, 1e-4 if rounded else 1e-5)
+    assert_equal(*both(moved, fixed, flag, "bf16"), 1e-5)
 
 
 def test_the_batch_is_cut_into_blocks_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     moved, fixed = arrays(21, 3, 2, 128, True, True)
-    monkeypatch.setattr("jaxmusic.lstm_pallas.VMEM_BYTES", 1 << 20)
+    monkeypatch.setattr("jaxmusic.lstm_pallas_kernel.VMEM_BYTES", 7 << 19)
     assert_equal(*both(moved, fixed, True, "f32"), 1e-5)
 
 
@@ -102,9 +117,11 @@ def test_under_vmap_and_scan_over_steps() -> None:
         return jax.lax.scan(partial(descend, how=how), state, None, length=3)[0]
 
     twins = jax.tree.map(lambda value: jnp.stack([value, 2 * value]), moved)
-    one, other = (jax.jit(partial(three_steps, how=how))(moved) for how in ("scan", "pallas"))
+    one, other = (quick_jit(partial(three_steps, how=how))(moved) for how in ("scan", "pallas"))
     assert_equal(one, other, 1e-5)
-    one, other = (jax.vmap(partial(three_steps, how=how))(twins) for how in ("scan", "pallas"))
+    one, other = (
+        quick_jit(jax.vmap(partial(three_steps, how=how)))(twins) for how in ("scan", "pallas")
+    )
     assert_equal(one, other, 1e-5)
 
 
@@ -128,16 +145,14 @@ def on_eight_devices() -> None:
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     moved, fixed = arrays(16, 5, 3, 4, True, True)
-    one, _ = both(moved, fixed, True, "f32")
+    one = stepper("scan")(moved, fixed, True, "f32")
     fixed = jax.device_put(fixed, rows)
     over_rows = {"inputs", "carry"}
     moved = {k: jax.device_put(v, rows if k in over_rows else whole) for k, v in moved.items()}
     with jax.set_mesh(mesh):
-        step = jax.jit(
-            jax.value_and_grad(lambda m: loss(m, fixed, True, "f32", "pallas"), has_aux=True)
-        )
-        assert "all-gather" not in str(step.lower(moved).compile().as_text())
-        assert_equal(one, step(moved), 1e-5)
+        step = stepper("pallas").lower(moved, fixed, True, "f32").compile()
+        assert "all-gather" not in str(step.as_text())
+        assert_equal(one, step(moved, fixed), 1e-5)
 
 
 def test_eight_devices_equal_one() -> None:

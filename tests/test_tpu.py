@@ -1,6 +1,9 @@
 """What the compiler for TPUs makes of a training step: no TPU needed, but libtpu (Linux x86-64).
 
-Its estimates are a model's: they compare two programs, they are no measurement.
+Its estimates are a model's: they compare two programs, they are no measurement. The tests look at
+smaller networks, in bfloat16; the preset `classic`, in both precisions, takes ten minutes:
+
+    python tests/test_tpu.py --full
 """
 
 import json
@@ -11,7 +14,8 @@ import sys
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +26,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxmusic import lstm
-from jaxmusic.config import PRESETS
+from jaxmusic.config import PRESETS, ModelConfig
 from jaxmusic.lstm_cell import Carry, Layer, dot
 from jaxmusic.state import abstract_state, model_structure, new_optimizer
 from jaxmusic.step import train_step
@@ -48,11 +52,11 @@ def plain_scan(how: lstm.How, layer: Layer) -> tuple[jax.Array, Carry]:
         if layer.masks is None:
             z = z_Bx4H + dot(carry.h, layer.weights.recurrent_kernel, how.precision)
         else:
-            products = [
+            by_gate = [
                 dot(carry.h * layer.masks[:, gate], kernels[gate], how.precision)
                 for gate in range(4)
             ]
-            z = z_Bx4H + jnp.concatenate(products, axis=1)
+            z = z_Bx4H + jnp.concatenate(by_gate, axis=1)
         i, f, g, o = jnp.split(z, 4, axis=1)
         c = jax.nn.sigmoid(f) * carry.c + jax.nn.sigmoid(i) * jnp.tanh(g)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
@@ -62,16 +66,26 @@ def plain_scan(how: lstm.How, layer: Layer) -> tuple[jax.Array, Carry]:
     return h_TxBxH, after
 
 
-def compiled_step(topology: str, devices: int, recurrence: str, precision: str, window: int) -> Any:
-    """The training step of `classic` at 128 windows a chip, compiled for some chips.
+class Program(NamedTuple):
+    """A training step at 128 windows a chip."""
 
-    `recurrence` is that of the flag, or `autodiff`: the plain scan.
-    """
+    recurrence: str  # that of the flag, or `autodiff`: the plain scan
+    precision: str
+    topology: str
+    devices: int
+    window: int
+    model: ModelConfig
+
+
+def compiled_step(program: Program) -> Any:
+    """As `classic` trains, compiled for some chips."""
+    recurrence, precision, topology, devices, window, model = program
     description = topologies.get_topology_desc(platform="tpu", topology_name=topology)
     mesh = Mesh(np.array(description.devices[:devices]), ("batch",))
     classic = PRESETS["classic"]
     config = replace(
         classic,
+        model=model,
         train=replace(classic.train, precision=precision),  # type: ignore[arg-type]
         run=replace(classic.run, recurrence="scan" if recurrence == "autodiff" else recurrence),  # type: ignore[arg-type]
     )
@@ -129,42 +143,52 @@ def layer_compiles(topology: str, precision: str) -> int:
     return text.count('custom_call_target="tpu_custom_call"')
 
 
-def step_facts(*arguments: Any) -> dict[str, float]:
+def step_facts(program: Program) -> dict[str, float]:
     """What the tests look at, of a compiled step."""
-    compiled = compiled_step(*arguments)
+    compiled = compiled_step(program)
     text = compiled.as_text()
     entry = text[text.index("\nENTRY") :]
     reduces = re.findall(r"= (.*?) all-reduce(?:-start)?\(", text)
+    hidden = program.model.hidden_size
+    weights = f"[{hidden},{4 * hidden}]", f"[{hidden},{hidden}]"
     return {
-        "temporary": compiled.memory_analysis().temp_size_in_bytes,
-        "seconds": compiled.cost_analysis()["optimal_seconds"],
+        "temporary_MiB": compiled.memory_analysis().temp_size_in_bytes / 2**20,
+        "estimated_us": compiled.cost_analysis()["optimal_seconds"] * 1e6,
         "other_collectives": len(COLLECTIVE.findall(text)),
         "all_reduces": len(reduces),
         "all_reduces_outside_loops": len(re.findall(r" all-reduce(?:-start)?\(", entry)),
         # Those with a weight matrix among what they sum.
-        "gradient_all_reduces": sum("[512,2048]" in r or "[512,512]" in r for r in reduces),
+        "gradient_all_reduces": sum(any(w in shapes for w in weights) for shapes in reduces),
         "kernels": text.count('custom_call_target="tpu_custom_call"'),
     }
 
 
-def all_facts() -> dict[str, Any]:
-    """Every program is compiled once, in one process."""
-    facts: dict[str, Any] = {
-        recurrence: step_facts("v5e:2x4", 8, recurrence, "bf16", 100)
-        for recurrence in ("autodiff", "scan", "pallas")
-    }
-    # Loops' bodies are counted once: so a step without one.
+def all_facts(full: bool) -> dict[str, Any]:
+    """Every program is compiled once, in one process; each fact is told as it is found."""
+    facts: dict[str, Any] = {}
+
+    def found(name: str, fact: Any) -> None:
+        facts[name] = fact
+        print(name, fact, file=sys.stderr, flush=True)
+
+    classic = PRESETS["classic"].model
+    # Smaller than this, XLA keeps all in VMEM, and there is no memory to compare.
+    model = classic if full else replace(classic, layers=2)
+    precisions = ("f32", "bf16") if full else ("bf16",)
+    for precision, recurrence in product(precisions, ("autodiff", "scan", "pallas")):
+        program = Program(recurrence, precision, "v5e:2x4", 8, 100, model)
+        found(f"{recurrence} {precision}", step_facts(program))
+    # The estimate counts a loop's body once: so the time is that of a step without loops.
+    model = classic if full else replace(classic, layers=2, hidden_size=256)
     scan = lax.scan
     lax.scan = partial(scan, unroll=True)
-    for recurrence in ("autodiff", "scan", "pallas"):
-        short = step_facts("v5p:2x2x1", 1, recurrence, "bf16", 8)
-        facts[f"{recurrence}, 8 steps"] = short["seconds"]
+    for precision, recurrence in product(precisions, ("autodiff", "scan", "pallas")):
+        program = Program(recurrence, precision, "v5p:2x2x1", 1, 8, model)
+        short = step_facts(program)
+        found(f"{recurrence} {precision}, 8 steps", short["estimated_us"])
     lax.scan = scan
-    facts["layers"] = {
-        f"{topology} {precision}": layer_compiles(topology, precision)
-        for topology in ("v5e:2x2", "v5p:2x2x1", "v6e:2x2")
-        for precision in ("f32", "bf16")
-    }
+    for precision, topology in product(precisions, ("v5e:2x2", "v5p:2x2x1", "v6e:2x2")):
+        found(f"layer {precision} {topology}", layer_compiles(topology, precision))
     return facts
 
 
@@ -181,7 +205,7 @@ def facts() -> dict[str, Any]:
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
-    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(ran.stdout)
     return found
 
 
@@ -189,27 +213,32 @@ def facts() -> dict[str, Any]:
 def test_the_gradients_are_summed_once_and_nothing_is_gathered(
     facts: dict[str, Any], recurrence: str
 ) -> None:
-    step = facts[recurrence]
+    step = facts[f"{recurrence} bf16"]
     assert step["other_collectives"] == 0
     assert step["gradient_all_reduces"] == 1
     assert step["all_reduces"] == step["all_reduces_outside_loops"]
-    assert step["kernels"] == (6 if recurrence == "pallas" else 0)
+    assert step["kernels"] == (4 if recurrence == "pallas" else 0)
 
 
-@pytest.mark.parametrize(("recurrence", "share"), [("scan", 0.6), ("pallas", 0.5)])
+@pytest.mark.parametrize(("recurrence", "share"), [("scan", 0.6), ("pallas", 0.25)])
 def test_temporary_memory(facts: dict[str, Any], recurrence: str, share: float) -> None:
-    assert facts[recurrence]["temporary"] <= share * facts["autodiff"]["temporary"]
+    limit = share * facts["autodiff bf16"]["temporary_MiB"]
+    assert facts[f"{recurrence} bf16"]["temporary_MiB"] <= limit
 
 
-@pytest.mark.parametrize(("recurrence", "ratio"), [("scan", 1.1), ("pallas", 1.5)])
+@pytest.mark.parametrize(("recurrence", "ratio"), [("scan", 1.0), ("pallas", 1.5)])
 def test_estimated_time(facts: dict[str, Any], recurrence: str, ratio: float) -> None:
-    assert facts["autodiff, 8 steps"] >= ratio * facts[f"{recurrence}, 8 steps"]
+    """The kernel tells the compiler its operations: they are in its estimate."""
+    assert facts["autodiff bf16, 8 steps"] >= ratio * facts[f"{recurrence} bf16, 8 steps"]
 
 
 def test_the_kernel_compiles_for_three_generations(facts: dict[str, Any]) -> None:
-    assert len(facts["layers"]) == 6
-    assert set(facts["layers"].values()) == {2}, facts["layers"]
+    kernels = [count for name, count in facts.items() if name.startswith("layer")]
+    assert kernels == [2, 2, 2]
 
 
 if __name__ == "__main__":
-    print(json.dumps(all_facts()))
+    if not ENVIRONMENT.items() <= os.environ.items():  # JAX and libtpu read it when they start
+        environment = {**os.environ, **ENVIRONMENT}
+        os.execve(sys.executable, [sys.executable, *sys.argv], environment)
+    print(json.dumps(all_facts(full="--full" in sys.argv), indent=1))
