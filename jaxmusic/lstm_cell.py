@@ -1,7 +1,8 @@
 """What all ways of computing the recurrent layer share: its arrays and its products."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -77,3 +78,22 @@ def zero_carry(batch: int, hidden: int, dtype: DTypeLike = jnp.float32) -> Carry
     """The carry before the first step."""
     zeros = jnp.zeros((batch, hidden), dtype)
     return Carry(h=zeros, c=zeros)
+
+
+def differentiated_once(function: Callable[..., Any], kernel: str) -> Callable[..., Any]:
+    """A kernel's function, which has no derivative of its own: asked for one, it refuses.
+
+    `kernel` is what the error, a NotImplementedError, calls it.
+    """
+
+    @jax.custom_jvp
+    def once(*arrays: jax.Array) -> Any:
+        return function(*arrays)
+
+    @once.defjvp
+    def twice(*_: Any) -> Any:
+        raise NotImplementedError(
+            f"{kernel} has no second derivative: use the recurrence 'scan' (--recurrence scan)."
+        )
+
+    return once

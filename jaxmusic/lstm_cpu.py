@@ -15,7 +15,7 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
-from jaxmusic.lstm_cell import Carry, Layer, Precision, Weights
+from jaxmusic.lstm_cell import Carry, Layer, Precision, Weights, differentiated_once
 
 # For fewer, packing the weights costs more than it saves.
 FEWEST_ROWS = 8
@@ -158,19 +158,8 @@ class Function(NamedTuple):
             results = lax.map(one, [a for b, a in zip(are, arrays, strict=True) if b])
             return results, tuple(True for _ in results)
 
-        @jax.custom_jvp
-        def function(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-            results: tuple[jax.Array, ...] = batched(*arrays)
-            return results
-
-        @function.defjvp
-        def refuse(*_: Any) -> Any:
-            raise NotImplementedError(
-                "The CPU kernel of the LSTM has no second derivative: "
-                "use the recurrence 'scan' (--recurrence scan)."
-            )
-
-        results: tuple[jax.Array, ...] = function(*arrays)
+        once = differentiated_once(batched, "The CPU kernel of the LSTM")
+        results: tuple[jax.Array, ...] = once(*arrays)
         return results
 
     def on_one_device(self, *arrays: jax.Array) -> tuple[jax.Array, ...]:

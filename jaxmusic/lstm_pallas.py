@@ -19,7 +19,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from jaxmusic import lstm_scan
-from jaxmusic.lstm_cell import Carry, Layer, Precision, Weights
+from jaxmusic.lstm_cell import Carry, Layer, Precision, Weights, differentiated_once
 from jaxmusic.lstm_pallas_kernel import (
     AXES,
     LANES,
@@ -45,7 +45,7 @@ def forward(
     """
     del keep
     arrays = _given(layer)
-    call = _differentiated_once(Call("forward", precision, tuple(arrays)))
+    call = _kernel(Call("forward", precision, tuple(arrays)))
     h_TxBxH, c_TxBxH, *after = call(*arrays.values())
     return h_TxBxH, Carry(*after), c_TxBxH
 
@@ -65,7 +65,7 @@ def backward(
     arrays = _given(
         layer, h=h_TxBxH, c=c_TxBxH, dh=dh_TxBxH, dh_after=d_after.h, dc_after=d_after.c
     )
-    call = _differentiated_once(Call("backward", precision, tuple(arrays)))
+    call = _kernel(Call("backward", precision, tuple(arrays)))
     dx_TxBxF, *of_blocks, dh_before, dc_before = call(*arrays.values())
     # Over devices these sums are all-reduces, which the compiler joins with those of other layers.
     d_weights = Weights(*(blocks.sum(0) for blocks in of_blocks))
@@ -86,21 +86,8 @@ def _given(layer: Layer, **more: jax.Array | None) -> dict[str, jax.Array]:
 
 
 @cache
-def _differentiated_once(call: Call) -> Callable[..., Any]:
-    """The kernel as a function of arrays, with no derivative of its own."""
-
-    @jax.custom_jvp
-    def once(*arrays: jax.Array) -> Any:
-        return _vectorized(call)(*arrays)
-
-    @once.defjvp
-    def twice(primals: Any, tangents: Any) -> Any:
-        raise NotImplementedError(
-            "The Pallas kernel of --recurrence pallas has no second derivative: "
-            "use --recurrence scan."
-        )
-
-    return once
+def _kernel(call: Call) -> Callable[..., Any]:
+    return differentiated_once(_vectorized(call), "The Pallas kernel of the LSTM")
 
 
 def _vectorized(call: Call) -> Callable[..., Any]:
