@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.options import MultiprocessingOptions
 
 from jaxmusic.errors import UserError
 
@@ -54,9 +55,12 @@ class Checkpoints:
     ) -> None:
         self.folder = folder.resolve()  # Orbax refuses relative paths, but only at the first save
         self.tell = tell
+        if not read_only:
+            self.folder.mkdir(parents=True, exist_ok=True)  # Orbax would for all processes only
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
+                create=False,
                 # `best_fn` alone would drop the newest checkpoint when it isn't the best.
                 preservation_policy=AnyPreservationPolicy(
                     [LatestN(2), BestN(get_metric_fn=_score, reverse=True, n=1)]
@@ -66,6 +70,10 @@ class Checkpoints:
                 # Of saves that were cut off; a reader must not touch one that is under way.
                 cleanup_tmp_directories=not read_only,
                 read_only=read_only,
+                # Of several processes one alone reads and writes: the others aren't waited for.
+                multiprocessing_options=MultiprocessingOptions(
+                    primary_host=jax.process_index(), active_processes={jax.process_index()}
+                ),
             ),
         )
 

@@ -19,6 +19,8 @@ FORMAT = 1  # of config.json
 class ConfigError(UserError):
     """A setting is out of its range or doesn't fit the others; the message names the flag."""
 
+    exit_code = 2
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -92,8 +94,20 @@ class RunConfig:
     checkpoint_minutes: float = 5.0
     # Steps from one row of metrics.jsonl to the next.
     log_steps: int = 10
-    # Devices to train on (default: all of this process).
+    # Devices to train on, of each process (default: all).
     devices: int | None = None
+    # Where process 0 listens, HOST:PORT, the same for all processes. Not needed on Cloud TPU, GKE
+    # and SLURM, nor for one process.
+    coordinator: str | None = None
+    # Processes that train together (1: this one alone, whatever the cluster says).
+    num_processes: int | None = None
+    # Which of the processes this one is, from 0.
+    process_id: int | None = None
+    # A corpus of up to so many MiB lies on every device; a larger one is read as it is needed.
+    device_corpus_mib: float = 1024.0
+    # Steps in one dispatch, for a corpus on the devices (default: as many as take about a tenth
+    # of a second, up to 64).
+    steps_per_dispatch: int | None = None
     # How the LSTM layers are computed: by XLA (scan), by a kernel in C++ (cpu), by one for TPUs
     # (pallas), or by what is known to be right and fast here (auto: cpu on CPUs, else scan).
     recurrence: Literal["auto", "scan", "cpu", "pallas"] = "auto"
@@ -128,6 +142,8 @@ class Config:
             "epochs": self.train.epochs, "batch_size": self.train.batch_size,
             "max_steps": self.train.max_steps, "devices": self.run.devices,
             "workers": self.run.workers, "log_steps": self.run.log_steps,
+            "num_processes": self.run.num_processes,
+            "steps_per_dispatch": self.run.steps_per_dispatch,
         }  # fmt: skip
         for name, count in at_least_one.items():
             if count is not None and count < 1:
@@ -147,6 +163,10 @@ class Config:
         for name, value in above_zero.items():
             if not 0 < value < float("inf"):
                 raise ConfigError(f"{flag(name)} is {value}, but must be above 0.")
+        if not self.run.device_corpus_mib >= 0:
+            raise ConfigError(
+                f"--device-corpus-mib is {self.run.device_corpus_mib}, but must be 0 or more."
+            )
         if not 0 <= self.train.seed < 2**32:
             raise ConfigError(f"--seed is {self.train.seed}, but must be from 0 to 2**32 - 1.")
 

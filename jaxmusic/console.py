@@ -19,7 +19,9 @@ PLAIN_SECONDS = 10.0  # from one line of progress to the next, where there is no
 class Console:
     """Lines for a person, and under them, on a terminal, a bar; else a plain line now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, silent: bool = False) -> None:
+        """`silent`: say nothing at all, as the processes but the first do."""
+        self._silent = silent
         self._rich = RichConsole()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -27,6 +29,8 @@ class Console:
 
     def say(self, line: str) -> None:
         """Print a line (above the bar)."""
+        if self._silent:
+            return
         if self._rich.is_terminal:
             self._rich.print(line, markup=False, highlight=False)
         else:
@@ -43,7 +47,7 @@ class Console:
     def __enter__(self) -> Self:
         """Start a bar of its own for what follows."""
         self._told_at = time.monotonic()
-        if self._rich.is_terminal:
+        if self._rich.is_terminal and not self._silent:
             self._progress = Progress(
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),

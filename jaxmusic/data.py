@@ -4,9 +4,10 @@ import numpy as np
 
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
-from jaxmusic.corpus import Corpus, summary
+from jaxmusic.corpus import Corpus, read_about, summary
 from jaxmusic.errors import UserError
 from jaxmusic.preparing import default_corpus_dir, prepare
+from jaxmusic.processes import Processes
 from jaxmusic.windows import Windows, held_out_songs, stretches
 
 
@@ -14,11 +15,24 @@ class DataError(UserError):
     """No windows can be cut as the settings ask."""
 
 
-def open_corpus(config: Config, console: Console) -> Corpus:
+def open_corpus(config: Config, processes: Processes, console: Console) -> Corpus:
     """The corpus that the settings name, prepared first where they name a folder of MIDI.
+
+    Process 0 prepares it while the others wait; one that doesn't see the result on its own disk
+    prepares it there.
 
     Raises ConfigError for a corpus of another scheme, CorpusError for one that can't be used.
     """
+    corpus = _prepared(config, console) if processes.first else None
+    digest = processes.tell(lambda: corpus.digest if corpus is not None else None)
+    if corpus is None:
+        corpus = _found(config, digest) or _prepared(config, console)
+    for line in summary(corpus):
+        console.say(line)
+    return corpus
+
+
+def _prepared(config: Config, console: Console) -> Corpus:
     if config.data.corpus is not None:
         corpus = Corpus.open(config.data.corpus)
         if corpus.vocabulary.scheme != config.data.scheme:
@@ -26,18 +40,22 @@ def open_corpus(config: Config, console: Console) -> Corpus:
                 f"--corpus {corpus.path} is of the scheme {corpus.vocabulary.scheme}, not of "
                 f"--scheme {config.data.scheme}: prepare one, or give that scheme."
             )
-    else:
-        with console:
-            corpus = prepare(
-                config.data.midi_dir,
-                default_corpus_dir(config.data.midi_dir, config.data.scheme),
-                scheme=config.data.scheme,
-                workers=config.run.workers,
-                progress=lambda done, total: console.show(done, total, "MIDI files read"),
-            )
-    for line in summary(corpus):
-        console.say(line)
-    return corpus
+        return corpus
+    with console:
+        return prepare(
+            config.data.midi_dir,
+            default_corpus_dir(config.data.midi_dir, config.data.scheme),
+            scheme=config.data.scheme,
+            workers=config.run.workers,
+            progress=lambda done, total: console.show(done, total, "MIDI files read"),
+        )
+
+
+def _found(config: Config, digest: str) -> Corpus | None:
+    """What process 0 has prepared, where this one sees it."""
+    folder = default_corpus_dir(config.data.midi_dir, config.data.scheme)
+    about = None if config.data.corpus is not None else read_about(folder)
+    return Corpus.open(folder) if about is not None and about["digest"] == digest else None
 
 
 def cut_windows(config: Config, corpus: Corpus, console: Console) -> tuple[Windows, Windows | None]:

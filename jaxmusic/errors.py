@@ -6,3 +6,5 @@ class UserError(Exception):
 
     It names the file or flag, the value and what to do. Scripts print it without a traceback.
     """
+
+    exit_code = 1  # of a script that ends with it

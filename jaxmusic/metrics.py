@@ -4,12 +4,16 @@ import json
 import math
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import jax
+import numpy as np
 
 from jaxmusic.atomic import write_atomic
+from jaxmusic.config import Config
 from jaxmusic.console import Console, duration
 from jaxmusic.errors import UserError
 
@@ -29,26 +33,39 @@ class Meter:
     def __init__(self) -> None:
         self._windows = 0.0
         self._seconds = 0.0
+        self._waited = 0.0
+        self._waiting = 0.0  # since the last count
         self._since: float | None = None
 
     def pause(self) -> None:
         """What follows until the next `count` is no training."""
         self._since = None
 
+    def wait(self, seconds: float) -> None:
+        """The devices had nothing to do for so long, for want of data."""
+        self._waiting += seconds
+
     def count(self, windows: int) -> None:
-        """A step of so many windows has ended; after a pause, it only starts the clock."""
+        """Steps of so many windows have ended; after a pause, that only starts the clock."""
         now = time.monotonic()
         if self._since is not None:
             seconds = now - self._since
             fade = max(0.0, 1 - seconds / self.FADE_SECONDS)
             self._windows = self._windows * fade + windows
             self._seconds = self._seconds * fade + seconds
+            self._waited = self._waited * fade + self._waiting
+        self._waiting = 0.0
         self._since = now
 
     @property
     def windows_per_second(self) -> float | None:
-        """None until two steps have ended."""
+        """None until two dispatches have ended."""
         return self._windows / self._seconds if self._seconds > 0 else None
+
+    @property
+    def data_wait(self) -> float | None:
+        """Share of the time in which the devices waited for data, at most."""
+        return self._waited / self._seconds if self._seconds > 0 else None
 
 
 class MetricsFile:
@@ -57,8 +74,12 @@ class MetricsFile:
     A run that goes on from a checkpoint first drops the rows after it, which will come again.
     """
 
-    def __init__(self, path: Path, *, from_step: int) -> None:
+    def __init__(self, path: Path | None, *, from_step: int) -> None:
+        """Without a path nothing is written."""
         rows: list[bytes] = []
+        self._file: TextIO | None = None
+        if path is None:
+            return
         if path.exists():
             for line in path.read_bytes().splitlines(keepends=True):
                 try:
@@ -71,46 +92,58 @@ class MetricsFile:
 
     def write(self, row: dict[str, Any]) -> None:
         """Append a row, which is on its way to the disk when this returns."""
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 class Reporter:
     """Tells of a training: each step once it has ended, each epoch, on file and on the console.
 
-    Steps are told one behind the one that computes: the device never waits for a line.
+    Dispatches are told one behind the one that computes: the devices never wait for a line.
     """
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         console: Console,
-        *,
+        config: Config,
         from_step: int,
         last_step: int,
+        *,
         steps_per_epoch: int,
-        batch_size: int,
-        log_steps: int,
     ) -> None:
+        """Without a path no file is written."""
         self.console = console
         self.last_step = last_step
         self.steps_per_epoch = steps_per_epoch
-        self.batch_size = batch_size
-        self.log_steps = log_steps
+        self.batch_size = config.train.batch_size
+        self.log_steps = config.run.log_steps
         self.meter = Meter()
         self._file = MetricsFile(path, from_step=from_step)
-        self._under_way: deque[tuple[int, jax.Array]] = deque()
+        self._under_way: deque[tuple[int, int, jax.Array]] = deque()
 
-    def step(self, step: int, loss: jax.Array) -> None:
-        """A step was dispatched: wait for the one before it, and tell of that.
+    @contextmanager
+    def fetching(self) -> Iterator[None]:
+        """Inside, data is made ready for the devices; when they are idle then, they wait for it."""
+        idle_before = self._idle()
+        began = time.monotonic()
+        yield
+        if idle_before or self._idle():  # in the second case for less than all of that time
+            self.meter.wait(time.monotonic() - began)
 
-        Raises LossError when that one's loss is NaN or infinite.
+    def steps(self, step: int, count: int, losses: jax.Array) -> None:
+        """`count` steps, the last one of the number `step`, were dispatched.
+
+        Waits for the dispatch before, and tells of that. Raises LossError when a loss of that one
+        is NaN or infinite.
         """
-        self._under_way.append((step, loss))
+        self._under_way.append((step, count, losses))
         if len(self._under_way) > 1:
             self._tell()
 
@@ -120,8 +153,8 @@ class Reporter:
             self._tell()
         self.meter.pause()
 
-    def epoch(self, step: int, loss: float, held_out_loss: float | None) -> None:
-        """An epoch ended with this step."""
+    def epoch(self, step: int, loss: float, held_out_loss: float | None) -> float:
+        """An epoch ended with this step; the loss that the best is chosen by."""
         epoch = step // self.steps_per_epoch
         row = {"step": step, "epoch": epoch, "epoch_loss": loss}
         line = f"epoch {epoch}: loss {loss:.4f}"
@@ -130,27 +163,34 @@ class Reporter:
             line += f", held out {held_out_loss:.4f}"
         self._file.write(row)
         self.console.say(line)
+        return loss if held_out_loss is None else held_out_loss
+
+    def _idle(self) -> bool:
+        if not self._under_way:
+            return True
+        ready: bool = self._under_way[-1][2].is_ready()  # type: ignore[attr-defined]
+        return ready
 
     def _tell(self) -> None:
-        step, device_loss = self._under_way.popleft()
-        epoch = (step - 1) // self.steps_per_epoch + 1
-        loss = float(device_loss)
-        if not math.isfinite(loss):
-            raise LossError(
-                f"The loss is {loss} in epoch {epoch}, step {step:,}. The checkpoints before it "
-                "are kept; start another run with a smaller --learning-rate."
-            )
-        self.meter.count(self.batch_size)
+        last, count, device_losses = self._under_way.popleft()
+        losses = np.asarray(device_losses)[:count]
+        self.meter.count(count * self.batch_size)
         speed = self.meter.windows_per_second
-        if step % self.log_steps == 0:
-            self._file.write(
-                {"step": step, "epoch": epoch, "loss": loss, "windows_per_second": speed}
-            )
+        for step, loss in enumerate(losses.tolist(), last - count + 1):
+            epoch = (step - 1) // self.steps_per_epoch + 1
+            if not math.isfinite(loss):
+                raise LossError(
+                    f"The loss is {loss} in epoch {epoch}, step {step:,}. The checkpoints before "
+                    "it are kept; start another run with a smaller --learning-rate."
+                )
+            if step % self.log_steps == 0:
+                row = {"step": step, "epoch": epoch, "loss": loss, "windows_per_second": speed}
+                self._file.write(row | {"data_wait": self.meter.data_wait})
         text = f"epoch {epoch}, loss {loss:.4f}"
         if speed is not None:
-            left = (self.last_step - step) * self.batch_size / speed
+            left = (self.last_step - last) * self.batch_size / speed
             text += f", {speed:,.0f} windows/s, {duration(left)} left"
-        self.console.show(step, self.last_step, text)
+        self.console.show(last, self.last_step, text)
 
     def __enter__(self) -> Self:
         return self

@@ -1,29 +1,51 @@
 """Devices: the mesh over them, and how arrays lie on it."""
 
+from typing import Any
+
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxmusic.config import ConfigError
+from jaxmusic.feed import Share
+
+PyTree = Any
+
+AXIS = "batch"  # the one axis of our meshes
 
 
 def make_mesh(devices: int | None = None) -> Mesh:
-    """A mesh with the one axis `batch` over this process's devices, or the first few of them.
+    """A mesh with the one axis `batch` over all processes' devices, or the first few of each.
 
-    Raises ConfigError when there are fewer than asked for.
+    The devices of a process follow each other: so do its rows of a batch.
+
+    Raises ConfigError when a process has fewer than asked for.
     """
-    available = jax.local_devices()
-    if devices is not None and devices > len(available):
+    available = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    by_process = [
+        [device for device in available if device.process_index == process]
+        for process in range(jax.process_count())
+    ]
+    fewest = min(map(len, by_process))
+    if devices is not None and devices > fewest:
         kind = available[0].device_kind
         raise ConfigError(
-            f"--devices {devices}: there are {len(available)} here ({kind}); give that or fewer."
+            f"--devices {devices}: there are {fewest} here ({kind}); give that or fewer."
         )
-    return Mesh(np.array(available[:devices]), ("batch",))
+    chosen = [device for of_process in by_process for device in of_process[: devices or fewest]]
+    return Mesh(np.array(chosen), (AXIS,))
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Each device has its own rows of the first axis."""
-    return NamedSharding(mesh, PartitionSpec("batch"))
+def batch_share(batch_size: int, mesh: Mesh) -> Share:
+    """This process's rows of a batch, whose size is raised to a multiple of the devices."""
+    rows = -(-batch_size // mesh.size) * mesh.size
+    here = rows // jax.process_count()
+    return Share(rows, jax.process_index() * here, (jax.process_index() + 1) * here)
+
+
+def rows_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """Each device has its own rows, which are counted by the axis of that number."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -31,6 +53,18 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def padded_rows(batch_size: int, mesh: Mesh) -> int:
-    """The batch size, raised to a multiple of the devices."""
-    return -(-batch_size // mesh.size) * mesh.size
+def put_rows(local: PyTree, mesh: Mesh, axis: int = 0) -> PyTree:
+    """Arrays over all devices, of which each process gives its own rows."""
+    sharding = rows_sharding(mesh, axis)
+    return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), local)
+
+
+def put_everywhere(whole: PyTree, mesh: Mesh) -> PyTree:
+    """Arrays of which each device has all; every process gives the same."""
+    sharding = replicated(mesh)
+    return jax.tree.map(
+        lambda array: jax.make_array_from_callback(
+            np.shape(array), sharding, lambda _: np.asarray(array)
+        ),
+        whole,
+    )

@@ -135,9 +135,7 @@ def enter_run(folder: RunFolder, config: Config, corpus: Corpus, windows: Window
                 f"{about['path']}): give that one, or another --run-dir."
             )
     else:
-        count = min(PRIMES, len(windows))
-        chosen = shuffled(np.arange(count), len(windows), seed=config.train.seed, epoch=2**32)
-        np.save(folder.primes, windows.gather(chosen)[0])
+        np.save(folder.primes, chosen_primes(config, windows))
         corpus.vocabulary.save(folder.vocabulary)
         about = {
             "path": str(corpus.path.resolve()),
@@ -147,6 +145,13 @@ def enter_run(folder: RunFolder, config: Config, corpus: Corpus, windows: Window
         }
         write_atomic(folder.corpus, json.dumps(about, indent=2) + "\n")
     save_config(config, folder.config)  # last: it makes the folder a run
+
+
+def chosen_primes(config: Config, windows: Windows) -> np.ndarray:
+    """Windows of the corpus for generating to start from, (windows, window) ids."""
+    count = min(PRIMES, len(windows))
+    chosen = shuffled(np.arange(count), len(windows), seed=config.train.seed, epoch=2**32)
+    return windows.gather(windows.places(chosen))[0]
 
 
 def open_run(run_dir: str | os.PathLike[str], which: Literal["best", "latest"] = "best") -> Run:

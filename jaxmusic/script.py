@@ -3,11 +3,10 @@
 import sys
 from collections.abc import Callable
 
-from jaxmusic.config import ConfigError
 from jaxmusic.errors import UserError
 from jaxmusic.signals import Stopped
 
-DONE, FAILED, WRONG_USAGE = 0, 1, 2
+DONE, FAILED = 0, 1
 INTERRUPTED = 130  # as shells number a program that Ctrl-C ended
 
 
@@ -23,12 +22,9 @@ def run_script(main: Callable[[], None]) -> int:
         return stopped.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except ConfigError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return WRONG_USAGE
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
-        return FAILED
+        return error.exit_code
     except OSError as error:  # a full disk, a vanished folder: the system's words name the file
         print(f"Error: {error}", file=sys.stderr)
         return FAILED

@@ -20,21 +20,41 @@ class Stopped(Exception):  # noqa: N818 (not an error: all is saved)
 
 
 class StopSignals:
-    """While it is entered, a first SIGTERM or SIGINT only sets `number`; a second one kills."""
+    """While it is entered, a first SIGTERM or SIGINT is only noted; a second Ctrl-C kills.
 
-    def __init__(self) -> None:
-        self.number: int | None = None
+    Of several processes one is enough to stop them all, after the same step: JAX's own handler
+    of SIGTERM (which a handler of ours would disable) tells the others.
+    """
+
+    def __init__(self, *, several_processes: bool = False) -> None:
+        self._several = several_processes
+        self._number: int | None = None  # of the signal that this process got
+        self._looks = 0
         self._before: dict[signal.Signals, Any] = {}
 
+    def look(self) -> int | None:
+        """The signal that asks to stop, or None; all processes are to look equally often."""
+        if not self._several:
+            return self._number
+        from jax.experimental.multihost_utils import reached_preemption_sync_point  # noqa: PLC0415
+
+        self._looks += 1
+        if not reached_preemption_sync_point(self._looks):
+            return None
+        return self._number or signal.SIGTERM
+
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
+        self._number = number
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)
+        if self._several:
+            signal.raise_signal(signal.SIGTERM)
 
     def __enter__(self) -> Self:
         # Python lets no other thread set handlers; there the caller has to stop us its own way.
         if threading.current_thread() is threading.main_thread():
-            for each in (signal.SIGTERM, signal.SIGINT):
+            caught = (signal.SIGINT,) if self._several else (signal.SIGTERM, signal.SIGINT)
+            for each in caught:
                 self._before[each] = signal.signal(each, self._note)
         return self
 

@@ -1,13 +1,17 @@
 """One step of training, and one of evaluation: pure functions of state and batch."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax import lax
 
+from jaxmusic.feed import Batch
 from jaxmusic.model import MusicLSTM
 from jaxmusic.state import PyTree, TrainState
-from jaxmusic.windows import Batch
+from jaxmusic.windows import Objective, cut_rows
 
 DROPOUT_STREAM = 1  # keeps dropout's random numbers apart from those of the initial weights
 
@@ -62,6 +66,62 @@ def train_step(
         window_sum=going_on * state.window_sum + windows,
     )
     return after, loss
+
+
+class CorpusBatches(NamedTuple):
+    """Batches of several steps, as places in a corpus that lies on the devices."""
+
+    tokens: jax.Array  # (tokens,) the whole stream
+    starts: jax.Array  # (steps, batch) int32: where the windows start
+    weights: jax.Array  # (steps, batch) float32, as a Batch's
+
+
+def batch_at(
+    batches: Batch | CorpusBatches, number: jax.Array, *, window: int, objective: Objective
+) -> Batch:
+    """One of several batches: of arrays with an axis of steps before the others', or of places."""
+    if isinstance(batches, Batch):
+        return Batch(*(array[number] for array in batches))
+    places = batches.starts[number][:, None] + jnp.arange(window + 1, dtype=jnp.int32)
+    rows = batches.tokens.at[places].get(mode="promise_in_bounds")
+    return Batch(*cut_rows(rows, objective), batches.weights[number])  # type: ignore[arg-type]
+
+
+def train_steps(
+    state: TrainState,
+    batches: Batch | CorpusBatches,
+    count: jax.Array,
+    *,
+    structure: nnx.GraphDef[MusicLSTM],
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    steps_per_epoch: int,
+    window: int,
+    objective: Objective,
+) -> tuple[TrainState, jax.Array]:
+    """The state after the first `count` of several batches, and the loss of each, (steps,).
+
+    A loop whose body is the step: how many steps a dispatch has changes no bit of the result.
+    """
+
+    def step(
+        number: jax.Array, so_far: tuple[TrainState, jax.Array]
+    ) -> tuple[TrainState, jax.Array]:
+        state, losses = so_far
+        batch = batch_at(batches, number, window=window, objective=objective)
+        state, loss = train_step(
+            state,
+            batch,
+            structure=structure,
+            optimizer=optimizer,
+            seed=seed,
+            steps_per_epoch=steps_per_epoch,
+        )
+        return state, losses.at[number].set(loss)
+
+    losses = jnp.zeros(batches.weights.shape[0], jnp.float32)
+    after: tuple[TrainState, jax.Array] = lax.fori_loop(0, count, step, (state, losses))
+    return after
 
 
 def eval_step(

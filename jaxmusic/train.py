@@ -1,53 +1,67 @@
 """Training: from settings to a trained run, and from a stopped run onwards."""
 
+import dataclasses
 import time
 from collections.abc import Callable
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxmusic.checkpoint import Checkpoints
 from jaxmusic.compilation import use_compilation_cache
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
+from jaxmusic.corpus import Corpus
 from jaxmusic.data import cut_windows, open_corpus
+from jaxmusic.feed import Feed, Share, batches_in_order
 from jaxmusic.lstm import why_not_cpu
 from jaxmusic.memory import keep_freed_memory
 from jaxmusic.metrics import Reporter
-from jaxmusic.parallel import batch_sharding, make_mesh, padded_rows, replicated
-from jaxmusic.run import Run, RunFolder, enter_run, open_run
+from jaxmusic.pace import Pace
+from jaxmusic.parallel import batch_share, make_mesh, put_everywhere, put_rows
+from jaxmusic.processes import Processes, join_processes
+from jaxmusic.program import evaluation_program, training_program
+from jaxmusic.run import Run, RunFolder, chosen_primes, enter_run, open_run
 from jaxmusic.signals import Stopped, StopSignals
-from jaxmusic.state import TrainState, abstract_state, model_structure, new_optimizer, new_state
-from jaxmusic.step import eval_step, train_step
-from jaxmusic.windows import Batch, Feed, Windows, batches_in_order
+from jaxmusic.state import TrainState, abstract_state, new_state
+from jaxmusic.supply import make_supply
+from jaxmusic.windows import Windows
 
 
 def fit(config: Config, *, console: Console | None = None) -> Run:
     """Train as the settings say, or go on with the run that `config.run.run_dir` holds.
 
-    Returns the run at its best checkpoint. Raises Stopped (all saved) after SIGTERM or SIGINT,
-    and UserError, in its kinds, for what the user has to mend.
+    Of several processes each has the same run returned; the first one alone reads and writes
+    its folder. Returns the run at its best checkpoint. Raises Stopped (all saved) after SIGTERM
+    or SIGINT, and UserError, in its kinds, for what the user has to mend.
     """
     config.check()
     if config.run.run_dir is None:
         raise ConfigError("--run-dir is not given: name a folder for the run.")
-    console = console or Console()
-    folder = RunFolder(Path(config.run.run_dir))
+    keep_freed_memory()  # before JAX starts its threads
+    processes = join_processes(config.run)
+    with processes.together():
+        return _fit(config, processes, console or Console(silent=not processes.first))
+
+
+def _fit(config: Config, processes: Processes, console: Console) -> Run:
+    folder = RunFolder(Path(str(config.run.run_dir)))
     if config.run.compilation_cache:
         use_compilation_cache()
-    keep_freed_memory()  # before JAX starts its threads
 
     # Mesh.
     mesh = make_mesh(config.run.devices)
-    put = partial(jax.device_put, device=batch_sharding(mesh))
 
     # Data.
-    corpus = open_corpus(config, console)
+    corpus = open_corpus(config, processes, console)
+    processes.agree(_common(config, corpus, mesh))
     windows, held_out = cut_windows(config, corpus, console)
-    rows = padded_rows(config.train.batch_size, mesh)
-    feed = Feed(windows, config.train.batch_size, rows=rows, seed=config.train.seed)
+    share = batch_share(config.train.batch_size, mesh)
+    feed = Feed(windows, config.train.batch_size, share=share, seed=config.train.seed)
     last_step = config.train.epochs * feed.steps_per_epoch
     if config.train.max_steps is not None:
         last_step = min(last_step, config.train.max_steps)
@@ -55,88 +69,141 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
     console.say(
         f"{len(windows):,} windows of {config.data.window}, {feed.steps_per_epoch:,} steps an "
         f"epoch, {last_step:,} steps in all; {mesh.size} x {mesh.devices.flat[0].device_kind}"
+        + (f" of {processes.count} processes" if processes.count > 1 else "")
     )
     if config.run.recurrence == "auto" and (reason := why_not_cpu()) is not None:
         console.say(f"Training takes about twice as long as it could: {reason}.")
-    enter_run(folder, config, corpus, windows)
+    if processes.first:
+        enter_run(folder, config, corpus, windows)
 
-    # State: new, or as it was left.
-    checkpoints = Checkpoints(folder.checkpoints, tell=console.say)
-    restored = checkpoints.restore_latest(abstract_state(config, vocabulary_size)._asdict())
-    state = TrainState(**restored.state) if restored else new_state(config, vocabulary_size)
-    state = jax.device_put(state, replicated(mesh))
-    step = restored.step if restored else 0
-    if restored:
+    # State: new, or as it was left. Process 0 reads and writes it.
+    checkpoints = Checkpoints(folder.checkpoints, tell=console.say) if processes.first else None
+    step, state = _starting_state(config, vocabulary_size, checkpoints, processes, mesh)
+    if step:
         console.say(f"Going on with {folder.path} after step {step:,}.")
 
     # Programs (compiled when first called).
-    structure = model_structure(config, vocabulary_size)
-    do_step = jax.jit(
-        partial(
-            train_step,
-            structure=structure,
-            optimizer=new_optimizer(config.train),
-            seed=config.train.seed,
-            steps_per_epoch=feed.steps_per_epoch,
-        ),
-        donate_argnums=0,
-        out_shardings=replicated(mesh),
-    )
-    do_eval = jax.jit(partial(eval_step, structure=structure))
+    do_steps = training_program(config, vocabulary_size, mesh, steps_per_epoch=feed.steps_per_epoch)
+    do_eval = evaluation_program(config, vocabulary_size, mesh)
+    supply = make_supply(feed, mesh, config.run, step=step, last_step=last_step)
+    metrics = folder.metrics if processes.first else None
     reporter = Reporter(
-        folder.metrics,
-        console,
-        from_step=step,
-        last_step=last_step,
-        steps_per_epoch=feed.steps_per_epoch,
-        batch_size=config.train.batch_size,
-        log_steps=config.run.log_steps,
+        metrics, console, config, step, last_step, steps_per_epoch=feed.steps_per_epoch
     )
 
     # Loop. (A kernel has to be told the mesh: the compiler can't divide it.)
     save_seconds = 60 * config.run.checkpoint_minutes
     save_at = time.monotonic() + save_seconds
+    pace = Pace(step, supply.most_steps, config.run.steps_per_dispatch)
     stopped_by: int | None = None
-    with StopSignals() as stop, console, reporter, checkpoints, jax.set_mesh(mesh):
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopSignals(several_processes=processes.count > 1))
+        stack.enter_context(console)
+        stack.enter_context(reporter)
+        if checkpoints is not None:
+            stack.enter_context(checkpoints)
+        stack.callback(supply.close)
+        stack.enter_context(jax.set_mesh(mesh))
         console.show(step, last_step, "compiling")
         while step < last_step and stopped_by is None:
-            state, loss = do_step(state, put(feed.batch(step)))
-            step += 1
-            reporter.step(step, loss)
-            epoch_ends = step % feed.steps_per_epoch == 0
-            # Looked at once a step: a signal that comes later is for the next step, which saves.
-            stopped_by = stop.number
+            epoch_end = (step // feed.steps_per_epoch + 1) * feed.steps_per_epoch
+            count = min(pace.steps, epoch_end - step, last_step - step)
+            with reporter.fetching():
+                batches = supply.take(step, count)
+            state, losses = do_steps(state, batches, np.int32(count))
+            step += count
+            reporter.steps(step, count, losses)
+            # Looked at once a dispatch: a signal that comes later is for the next one, which saves.
+            stopped_by = stop.look()
+            if pace.learns_after(step):
+                reporter.drain()
+                speed = processes.tell(lambda: reporter.meter.windows_per_second)
+                pace.learn(speed, config.train.batch_size)
             pausing = step == last_step or stopped_by is not None or time.monotonic() >= save_at
-            if epoch_ends or pausing:
+            if step == epoch_end or pausing:
                 reporter.drain()
                 score = None
-                if epoch_ends:
-                    score = epoch_loss = float(state.loss_sum) / float(state.window_sum)
+                if step == epoch_end:
                     held_out_loss = None
                     if held_out is not None:
-                        score = held_out_loss = _mean_loss(do_eval, state, held_out, rows, put)
-                    reporter.epoch(step, epoch_loss, held_out_loss)
-                checkpoints.save(step, state._asdict(), score=score)
+                        held_out_loss = _mean_loss(do_eval, state, held_out, share, mesh)
+                    loss = float(state.loss_sum) / float(state.window_sum)
+                    score = reporter.epoch(step, loss, held_out_loss)
+                if checkpoints is not None:
+                    checkpoints.save(step, state._asdict(), score=score)
                 save_at = time.monotonic() + save_seconds
 
     # Finish.
     if stopped_by is not None and step < last_step:
         console.say(f"Stopped and saved after step {step:,}: the same command goes on from there.")
         raise Stopped(stopped_by)
-    return open_run(folder.path)
+    return _best(folder, config, processes, corpus, windows)
+
+
+def _starting_state(
+    config: Config,
+    vocabulary_size: int,
+    checkpoints: Checkpoints | None,
+    processes: Processes,
+    mesh: Mesh,
+) -> tuple[int, TrainState]:
+    """Steps done, and the state after them on all devices, as process 0 has it."""
+    step, state = 0, new_state(config, vocabulary_size)
+    if checkpoints is not None:
+        restored = checkpoints.restore_latest(abstract_state(config, vocabulary_size)._asdict())
+        if restored is not None:
+            step, state = restored.step, TrainState(**restored.state)
+    step = processes.tell(lambda: step)
+    placed: TrainState = put_everywhere(processes.share(state), mesh)
+    return step, placed
 
 
 def _mean_loss(
-    do_eval: Callable[..., jax.Array],
-    state: TrainState,
-    windows: Windows,
-    rows: int,
-    put: Callable[[Batch], Batch],
+    do_eval: Callable[..., jax.Array], state: TrainState, windows: Windows, share: Share, mesh: Mesh
 ) -> float:
     """The loss in evaluation mode, the mean over all the windows."""
     # The sums stay on the device until all batches are dispatched.
     sums = [
-        do_eval(state.params, state.batch_stats, put(batch))
-        for batch in batches_in_order(windows, rows)
+        do_eval(state.params, state.batch_stats, put_rows(batch, mesh))
+        for batch in batches_in_order(windows, share)
     ]
     return float(np.sum(jax.device_get(sums), dtype=np.float64)) / len(windows)
+
+
+# What processes may have otherwise than each other, beside where things lie.
+PRIVATE = {"process_id", "midi_dir", "corpus", "run_dir", "workers", "compilation_cache"}
+
+
+def _common(config: Config, corpus: Corpus, mesh: Mesh) -> dict[str, Any]:
+    """What all processes of a training must have alike."""
+    settings = {
+        name: value
+        for part in dataclasses.asdict(config).values()
+        for name, value in part.items()
+        if name not in PRIVATE
+    }
+    return settings | {
+        "the digest of the corpus": corpus.digest,
+        "JAX's version": jax.__version__,
+        "the number of devices": len(mesh.local_devices),
+    }
+
+
+def _best(
+    folder: RunFolder, config: Config, processes: Processes, corpus: Corpus, windows: Windows
+) -> Run:
+    """The run at its best checkpoint, which process 0 reads and gives to the others."""
+    if processes.count == 1:
+        return open_run(folder.path)
+    if processes.first:
+        run = open_run(folder.path)
+    else:
+        abstract = abstract_state(config, len(corpus.vocabulary))
+        empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
+        run = Run(
+            folder.path, config, corpus.vocabulary, 0, empty.params, empty.batch_stats,
+            chosen_primes(config, windows),
+        )  # fmt: skip
+    step = processes.tell(lambda: run.step)
+    params, batch_stats = processes.share((run.params, run.batch_stats))
+    return dataclasses.replace(run, step=step, params=params, batch_stats=batch_stats)

@@ -1,25 +1,14 @@
-"""Windows as views of the token stream, the split by song, and the feed of batches."""
+"""Windows as views of the token stream, and the split by song."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from jaxmusic.errors import UserError
-from jaxmusic.order import shuffled
 
-# Positions of the order that are computed at once: enough to make one call cheap an index
-# (about 40 ns), small beside everything else in memory.
-ORDER_CHUNK = 1 << 14
-
-
-class Batch(NamedTuple):
-    """What one step sees. Rows past the end of an epoch repeat its first row with weight 0."""
-
-    inputs: np.ndarray  # (batch, window) token ids
-    targets: np.ndarray  # (batch,) ids for the objective `last`, (batch, window) for `every`
-    weights: np.ndarray  # (batch,) float32: 1 for a window, 0 for filling
+Objective = Literal["last", "every"]
 
 
 class Windows:
@@ -37,8 +26,9 @@ class Windows:
         window: int,
         *,
         stride: int = 1,
-        objective: Literal["last", "every"] = "last",
+        objective: Objective = "last",
     ) -> None:
+        self.tokens = tokens
         self.window = window
         self.stride = stride
         self.objective = objective
@@ -67,67 +57,22 @@ class Windows:
         """Window `index` as views: inputs (window,), and the target: () or (window,)."""
         if not 0 <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
-        inputs, targets = self._cut(self.rows[self.places(np.array(index))])
+        inputs, targets = cut_rows(self.rows[self.places(np.array(index))], self.objective)
         return inputs, targets
 
-    def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Windows (batch,) copied into a batch: inputs (batch, window) and their targets."""
-        return self._cut(self.rows[self.places(indices)])
-
-    def _cut(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        targets = rows[..., -1] if self.objective == "last" else rows[..., 1:]
-        return rows[..., :-1], targets
+    def gather(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The windows that start at `places` (batch,), copied: inputs (batch, window), targets."""
+        return cut_rows(self.rows[places], self.objective)
 
 
-class Feed:
-    """The batches of a training: what step number `step` sees is a function of (seed, step)."""
+def cut_rows(rows: Any, objective: Objective) -> tuple[Any, Any]:
+    """Inputs and targets of rows (..., window + 1): views, of arrays of NumPy or JAX.
 
-    def __init__(
-        self, windows: Windows, batch_size: int, *, seed: int, rows: int | None = None
-    ) -> None:
-        """`rows` are those of a batch, `batch_size` or more: devices share them evenly."""
-        self.windows = windows
-        self.batch_size = batch_size
-        self.rows = rows or batch_size
-        self.seed = seed
-        self.steps_per_epoch = -(-len(windows) // batch_size)
-        self._chunk: tuple[int, int] | None = None  # (epoch, number) of the order at hand
-        self._order = np.empty(0, np.int64)
-
-    def batch(self, step: int) -> Batch:
-        """The batch of a step, counted over all epochs from 0."""
-        epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
-        first = step_of_epoch * self.batch_size
-        positions = np.arange(first, min(first + self.batch_size, len(self.windows)))
-        return _filled(self.windows, self._indices(epoch, positions), self.rows)
-
-    def _indices(self, epoch: int, positions: np.ndarray) -> np.ndarray:
-        parts = []
-        for number in range(positions[0] // ORDER_CHUNK, positions[-1] // ORDER_CHUNK + 1):
-            start = number * ORDER_CHUNK
-            if self._chunk != (epoch, number):
-                chunk = np.arange(start, min(start + ORDER_CHUNK, len(self.windows)))
-                self._order = shuffled(chunk, len(self.windows), seed=self.seed, epoch=epoch)
-                self._chunk = (epoch, number)
-            here = positions[positions // ORDER_CHUNK == number]
-            parts.append(self._order[here - start])
-        return np.concatenate(parts)
-
-
-def batches_in_order(windows: Windows, batch_size: int) -> Iterator[Batch]:
-    """All windows once, from the first to the last: for evaluation."""
-    for first in range(0, len(windows), batch_size):
-        indices = np.arange(first, min(first + batch_size, len(windows)))
-        yield _filled(windows, indices, batch_size)
-
-
-def _filled(windows: Windows, indices: np.ndarray, batch_size: int) -> Batch:
-    """The windows as a batch of full size, so that one compiled step serves all."""
-    weights = np.zeros(batch_size, np.float32)
-    weights[: len(indices)] = 1
-    filling = np.full(batch_size - len(indices), indices[0])
-    inputs, targets = windows.gather(np.concatenate([indices, filling]))
-    return Batch(inputs, targets, weights)
+    For `last` the target is the one token after the inputs, (...,); for `every` it is the next
+    one at each position, (..., window).
+    """
+    targets = rows[..., -1] if objective == "last" else rows[..., 1:]
+    return rows[..., :-1], targets
 
 
 def held_out_songs(names: Sequence[str], share: float, *, seed: int) -> np.ndarray:

@@ -32,9 +32,13 @@ def main() -> None:
         run = dataclasses.replace(config.run, run_dir=f"runs/{preset}")
         config = dataclasses.replace(config, run=run)
 
+    import jax  # noqa: PLC0415
+
     from jaxmusic.train import fit  # noqa: PLC0415
 
     best = fit(config)
+    if jax.process_index() > 0:
+        return  # the first of several processes speaks
     print(
         f"Done: {best.path}, best after step {best.step:,}. New music:\n"
         f"  python scripts/generate.py {best.path}"

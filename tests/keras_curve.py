@@ -19,10 +19,11 @@ from keras.src.backend.common import dtypes
 from keras_oracle import KerasOracle
 
 from jaxmusic.config import Config, ModelConfig
+from jaxmusic.feed import Feed
 from jaxmusic.state import PyTree, TrainState, model_structure, new_optimizer, new_state
 from jaxmusic.step import train_step
 from jaxmusic.tokens import Vocabulary, read_tokens
-from jaxmusic.windows import Feed, Windows
+from jaxmusic.windows import Windows
 
 STEPS = 50
 FLOAT = jnp.result_type(float).name

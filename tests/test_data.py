@@ -11,9 +11,10 @@ from midi_files import write_song
 from jaxmusic.config import PRESETS, Config, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.console import Console
 from jaxmusic.data import cut_windows, open_corpus
+from jaxmusic.feed import Feed
 from jaxmusic.preparing import prepare
+from jaxmusic.processes import Processes
 from jaxmusic.train import fit
-from jaxmusic.windows import Feed
 
 needs_seed_songs = pytest.mark.skipif(
     "JAXMUSIC_SEED_SONGS" not in os.environ,
@@ -78,9 +79,9 @@ def test_a_folder_is_prepared_once(
     monkeypatch.chdir(tmp_path)
     write_song(tmp_path / "songs" / "a.mid", 30)
     config = Config(data=DataConfig(midi_dir="songs"), run=RunConfig(workers=1))
-    first = open_corpus(config, Console())
+    first = open_corpus(config, Processes(), Console())
     stamp = (first.path / "tokens.npy").stat().st_mtime_ns
     assert "1 files: 1 used, 0 empty, 0 skipped" in capsys.readouterr().out
-    again = open_corpus(config, Console())
+    again = open_corpus(config, Processes(), Console())
     assert again.path == first.path
     assert (again.path / "tokens.npy").stat().st_mtime_ns == stamp

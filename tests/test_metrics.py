@@ -6,6 +6,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
+from jaxmusic.config import Config, RunConfig, TrainConfig
 from jaxmusic.console import Console, duration
 from jaxmusic.metrics import LossError, Meter, MetricsFile, Reporter
 
@@ -58,17 +59,21 @@ def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_names_its_step(tmp_path: Path) -> None:
-    reporter = Reporter(
-        tmp_path / "metrics.jsonl", Console(), from_step=0, last_step=100, steps_per_epoch=10,
-        batch_size=4, log_steps=1,
-    )  # fmt: skip
+    config = Config(train=TrainConfig(batch_size=4), run=RunConfig(log_steps=1))
+    path = tmp_path / "metrics.jsonl"
+    reporter = Reporter(path, Console(), config, 0, 100, steps_per_epoch=10)
     with reporter:
-        reporter.step(14, jnp.float32(1.5))
-        reporter.step(15, jnp.float32("nan"))
-        with pytest.raises(LossError, match="The loss is nan in epoch 2, step 15"):
+        reporter.steps(14, 1, jnp.array([1.5]))
+        # Two steps in one dispatch, which has room for three.
+        reporter.steps(16, 2, jnp.array([1.25, float("nan"), float("inf")]))
+        with pytest.raises(LossError, match="The loss is nan in epoch 2, step 16"):
             reporter.drain()
-    (row,) = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert (row["step"], row["epoch"], row["loss"]) == (14, 2, 1.5)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    told = [(row["step"], row["epoch"], row["loss"]) for row in rows]
+    assert told == [(14, 2, 1.5), (15, 2, 1.25)]
+        (14, 2, 1.5),
+        (15, 2, 1.25),
+    ]
 
 
 def test_durations_read_as_people_say_them() -> None:

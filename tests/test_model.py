@@ -16,6 +16,7 @@ from flax import nnx
 from keras_oracle import KerasOracle
 
 from jaxmusic.config import PRESETS, Config, ModelConfig, TrainConfig
+from jaxmusic.feed import Batch
 from jaxmusic.model import MusicLSTM
 from jaxmusic.state import (
     PyTree,
@@ -26,7 +27,6 @@ from jaxmusic.state import (
     new_state,
 )
 from jaxmusic.step import train_step, window_losses
-from jaxmusic.windows import Batch
 
 VOCABULARY, WINDOW, BATCH = 37, 12, 24
 SMALL = {"hidden_size": 24, "dense_size": 16, "embedding_size": 8}

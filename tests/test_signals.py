@@ -13,9 +13,9 @@ from jaxmusic.signals import Stopped, StopSignals
 def test_the_first_signal_is_only_noted(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with StopSignals() as stop:
-        assert stop.number is None
+        assert stop.look() is None
         os.kill(os.getpid(), number)
-        assert stop.number == number
+        assert stop.look() == number
         assert signal.getsignal(number) is signal.SIG_DFL  # the next one ends the process
     assert signal.getsignal(number) is before
 
@@ -30,7 +30,7 @@ def test_other_threads_leave_the_signals_alone() -> None:
 
     def enter() -> None:
         with StopSignals() as stop:
-            seen.append(stop.number)
+            seen.append(stop.look())
 
     thread = threading.Thread(target=enter)
     thread.start()

@@ -27,10 +27,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxmusic import lstm
 from jaxmusic.config import PRESETS, ModelConfig
+from jaxmusic.feed import Batch
 from jaxmusic.lstm_cell import Carry, Layer, dot
 from jaxmusic.state import abstract_state, model_structure, new_optimizer
 from jaxmusic.step import train_step
-from jaxmusic.windows import Batch
 
 COLLECTIVE = re.compile(r" (all-gather|all-to-all|reduce-scatter|collective-permute)(-start)?\(")
 # libtpu looks for a TPU and for other processes that use one; told here that there are none.

@@ -1,16 +1,10 @@
-"""Windows, the split by song, the feed."""
+"""Windows, and the split by song."""
 
 import numpy as np
 import pytest
 
 from jaxmusic.errors import UserError
-from jaxmusic.windows import (
-    Feed,
-    Windows,
-    batches_in_order,
-    held_out_songs,
-    stretches,
-)
+from jaxmusic.windows import Windows, held_out_songs, stretches
 
 STREAM = np.arange(1000, dtype=np.uint16)
 
@@ -46,7 +40,7 @@ def test_windows_lie_inside_their_stretches(window: int, stride: int) -> None:
     ]
     assert len(windows) == len(expected)
     np.testing.assert_array_equal(windows.places(np.arange(len(windows))), expected)
-    inputs, targets = windows.gather(np.arange(len(windows)))
+    inputs, targets = windows.gather(windows.places(np.arange(len(windows))))
     np.testing.assert_array_equal(inputs[:, 0], expected)
     np.testing.assert_array_equal(targets, np.array(expected) + window)
 
@@ -79,37 +73,3 @@ def test_held_out_songs_depend_on_names_and_seed_alone() -> None:
 def test_holding_out_every_song_is_refused() -> None:
     with pytest.raises(UserError, match="--held-out 0.5 keeps 1 of 1 songs out"):
         held_out_songs(["only"], 0.5, seed=0)
-
-
-def test_an_epoch_of_the_feed_has_each_window_once() -> None:
-    windows = Windows(STREAM, [(0, 1000)], 100)
-    feed = Feed(windows, 64, seed=2, rows=66)
-    assert feed.steps_per_epoch == 15
-    for epoch in (0, 1):
-        batches = [feed.batch(epoch * 15 + step) for step in range(15)]
-        seen = np.concatenate([batch.inputs[batch.weights > 0, 0] for batch in batches])
-        np.testing.assert_array_equal(np.sort(seen), np.arange(900))
-    # 900 windows are 14 batches of 64 and one of 4; every batch has 66 rows.
-    assert [int(batch.weights.sum()) for batch in batches] == [64] * 14 + [4]
-    assert {batch.inputs.shape for batch in batches} == {(66, 100)}
-    last = batches[-1]
-    assert (last.weights == [1] * 4 + [0] * 62).all()
-    np.testing.assert_array_equal(last.targets, last.inputs[:, -1] + 1)
-
-
-def test_a_batch_is_a_function_of_seed_and_step() -> None:
-    windows = Windows(np.arange(40_000, dtype=np.uint16), [(0, 40_000)], 20)
-    there = Feed(windows, 100, seed=5)
-    steps = [0, 163, 164, 399, 400, 1000]  # the order's chunks end inside some of them
-    forwards = [there.batch(step).inputs for step in steps]
-    backwards = [Feed(windows, 100, seed=5).batch(step).inputs for step in steps[::-1]][::-1]
-    for left, right in zip(forwards, backwards, strict=True):
-        np.testing.assert_array_equal(left, right)
-    assert (Feed(windows, 100, seed=6).batch(0).inputs != forwards[0]).any()
-
-
-def test_evaluation_takes_the_windows_in_order() -> None:
-    windows = Windows(STREAM, [(0, 100)], 10)
-    batches = list(batches_in_order(windows, 32))
-    seen = np.concatenate([batch.inputs[batch.weights > 0, 0] for batch in batches])
-    np.testing.assert_array_equal(seen, np.arange(90))

@@ -14,11 +14,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from benchmarking.products import xla_product_rate
 from benchmarking.weights import load_weights, save_weights
 from benchmarking.workload import Workload
+from jaxmusic.feed import Batch
 from jaxmusic.memory import keep_freed_memory
 from jaxmusic.parallel import batch_sharding, make_mesh, padded_rows, replicated
 from jaxmusic.state import TrainState, model_structure, new_optimizer, new_state
 from jaxmusic.step import train_step
-from jaxmusic.windows import Batch
 
 
 class Peer:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmusic.lstm_cell import dot
-from jaxmusic.parallel import batch_sharding, make_mesh, replicated
+from jaxmusic.parallel import make_mesh, replicated, rows_sharding
 
 
 def xla_product_rate(precision: Literal["f32", "bf16"], size: int, repeats: int) -> float:
@@ -18,7 +18,7 @@ def xla_product_rate(precision: Literal["f32", "bf16"], size: int, repeats: int)
     """
     mesh = make_mesh()
     dtype = jnp.float32 if precision == "f32" else jnp.bfloat16
-    lhs = jax.device_put(jnp.ones((mesh.size * size, size), dtype), batch_sharding(mesh))
+    lhs = jax.device_put(jnp.ones((mesh.size * size, size), dtype), rows_sharding(mesh))
     rhs = jax.device_put(jnp.ones((size, size), dtype), replicated(mesh))
     multiply = jax.jit(lambda lhs, rhs: dot(lhs, rhs, precision))
     seconds = best_seconds(lambda: jax.block_until_ready(multiply(lhs, rhs)), repeats)

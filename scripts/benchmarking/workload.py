@@ -8,7 +8,8 @@ import numpy as np
 
 from jaxmusic.config import Config, ConfigError, DataConfig, ModelConfig, TrainConfig
 from jaxmusic.corpus import Corpus
-from jaxmusic.windows import Batch, Feed, Windows
+from jaxmusic.feed import Batch, Feed, Share
+from jaxmusic.windows import Windows
 
 SYNTHETIC_TOKENS = 57_177  # 57,077 windows of 100: the size of the notebooks' own set
 
@@ -52,7 +53,7 @@ class Workload:
         return dataclasses.replace(self, model=model)
 
     def feed(self, rows: int | None = None) -> Feed:
-        """The batches; the same ones in every process. `rows` as Feed takes them."""
+        """The batches; the same ones in every process. `rows` of each (default: its size)."""
         if self.corpus is not None:
             tokens = Corpus.open(self.corpus).tokens
         else:
@@ -63,7 +64,8 @@ class Workload:
             raise ConfigError(
                 f"--batch-size {self.train.batch_size}: the tokens give {len(windows)} windows."
             )
-        return Feed(windows, self.train.batch_size, rows=rows, seed=self.train.seed)
+        share = None if rows is None else Share.all(rows)
+        return Feed(windows, self.train.batch_size, seed=self.train.seed, share=share)
 
     def full_batches(self, feed: Feed, step: int, count: int) -> list[Batch]:
         """`count` batches without filling, from a step on, skipping each epoch's smaller last."""

@@ -1,0 +1,144 @@
+"""Words between the processes of one training: over TCP, a line of JSON each.
+
+JAX's own service notices a process that is gone by its missing heartbeats, after a minute or more,
+and then aborts with a stack trace. A connection that the system closes is noticed at once, and a
+process that fails can still say why.
+"""
+
+import json
+import queue
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, Self
+
+CONNECT_SECONDS = 60.0
+Lost = Callable[[str, int], None]  # (what happened, exit code): ends this process
+
+
+class Channel:
+    """Joins process 0 with each other process.
+
+    `lost` is called, in a thread of the channel's own, when another process is gone without a
+    good-bye (exit code 1), or has said that it failed (its exit code).
+    """
+
+    def __init__(self, index: int, count: int, peers: dict[int, socket.socket], lost: Lost) -> None:
+        self.index = index
+        self.count = count
+        self._peers = peers  # of process 0: all others; of the others: process 0
+        self._lost = lost
+        self._leaving = False
+        self._heard: dict[int, queue.Queue[Any]] = {peer: queue.Queue() for peer in peers}
+        for peer in peers:
+            threading.Thread(target=self._listen, args=(peer,), daemon=True).start()
+
+    @classmethod
+    def serve(cls, listener: socket.socket, secret: str, count: int, lost: Lost) -> Self:
+        """Process 0's end, once all the others have called; `listener` is closed.
+
+        Raises TimeoutError when one doesn't call.
+        """
+        peers: dict[int, socket.socket] = {}
+        listener.settimeout(CONNECT_SECONDS)
+        with listener:
+            while len(peers) < count - 1:
+                connection, _ = listener.accept()
+                connection.settimeout(CONNECT_SECONDS)
+                caller, _, told = _first_line(connection).partition(" ")
+                if not secrets.compare_digest(told.encode(), secret.encode()):
+                    connection.close()  # not one of ours
+                    continue
+                peers[int(caller)] = _kept_open(connection)
+        return cls(0, count, peers, lost)
+
+    @classmethod
+    def call(
+        cls, address: tuple[str, int], secret: str, index: int, count: int, lost: Lost
+    ) -> Self:
+        """The end of another process.
+
+        Raises OSError when process 0 can't be reached.
+        """
+        connection = socket.create_connection(address, timeout=CONNECT_SECONDS)
+        connection.sendall(f"{index} {secret}\n".encode())
+        return cls(index, count, {0: _kept_open(connection)}, lost)
+
+    def gather(self, value: Any) -> list[Any]:
+        """What each process gave, by its index; waits until all have (values as JSON has them)."""
+        if self.index == 0:
+            everyone = [value, *(self._heard[peer].get() for peer in range(1, self.count))]
+            self._tell({"value": everyone})
+            return everyone
+        self._tell({"value": value})
+        gathered: list[Any] = self._heard[0].get()
+        return gathered
+
+    def fail(self, reason: str, exit_code: int) -> None:
+        """Tell all others that this process ends, and why."""
+        self._leaving = True
+        self._tell({"failed": reason, "by": self.index, "exit_code": exit_code})
+
+    def close(self) -> None:
+        """Say good-bye: this process ends, and all is well."""
+        self._leaving = True
+        self._tell({"bye": True})
+
+    def _tell(self, message: dict[str, Any], but: int | None = None) -> None:
+        line = json.dumps(message).encode() + b"\n"
+        for peer, connection in self._peers.items():
+            if peer != but:
+                try:
+                    connection.sendall(line)
+                except OSError:
+                    continue  # it is gone: the thread that listens to it says so
+
+    def _listen(self, peer: int) -> None:
+        try:
+            with self._peers[peer].makefile("rb") as lines:
+                for line in lines:
+                    message = json.loads(line)
+                    if "bye" in message:
+                        return
+                    if "failed" in message:
+                        if self.index == 0:
+                            self._tell(message, but=peer)
+                        who = f"Process {message['by']} of {self.count}"
+                        self._end(f"{who} failed: {message['failed']}", message["exit_code"])
+                        return
+                    self._heard[peer].put(message["value"])
+        except (OSError, ValueError):
+            pass  # cut off in the middle of a line: the same as below
+        reason = f"Process {peer} of {self.count} is gone"
+        if self.index == 0 and not self._leaving:
+            self._tell({"failed": reason, "by": peer, "exit_code": 1}, but=peer)
+        self._end(reason, 1)
+
+    def _end(self, reason: str, exit_code: int) -> None:
+        if not self._leaving:
+            self._leaving = True
+            self._lost(reason, exit_code)
+
+
+def _first_line(connection: socket.socket) -> str:
+    heard = b""
+    while not heard.endswith(b"\n") and len(heard) < 200:
+        try:
+            byte = connection.recv(1)
+        except OSError:
+            break
+        if not byte:
+            break
+        heard += byte
+    return heard.decode("ascii", "replace").strip()
+
+
+def _kept_open(connection: socket.socket) -> socket.socket:
+    connection.settimeout(None)
+    # So that a host that lost its power is noticed too.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):  # Linux
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+    return connection

@@ -1,0 +1,140 @@
+"""The batches of a training, and those of evaluation: which windows each step sees.
+
+What a step sees is a function of (seed, step) alone, and a process of several makes only its
+own rows of it.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxmusic.order import shuffled
+from jaxmusic.windows import Windows
+
+# Positions of the order that are computed at once: enough to make one call cheap an index
+# (about 40 ns), small beside everything else in memory.
+ORDER_CHUNK = 1 << 14
+READERS = 4  # threads that copy windows out of a corpus, each waiting for its own part of the disk
+
+
+class Batch(NamedTuple):
+    """What one step sees. Rows past the end of an epoch repeat the batch's first, with weight 0."""
+
+    inputs: np.ndarray  # (batch, window) token ids
+    targets: np.ndarray  # (batch,) ids for the objective `last`, (batch, window) for `every`
+    weights: np.ndarray  # (batch,) float32: 1 for a window, 0 for filling
+
+
+class Places(NamedTuple):
+    """Where a batch's windows start in the token stream."""
+
+    starts: np.ndarray  # (batch,) int64
+    weights: np.ndarray  # (batch,) float32, as a batch's
+
+
+class Share(NamedTuple):
+    """The rows of each batch that are this process's: from `start` to below `stop` of `rows`."""
+
+    rows: int
+    start: int
+    stop: int
+
+    @classmethod
+    def all(cls, rows: int) -> "Share":
+        """Those of a process by itself."""
+        return cls(rows, 0, rows)
+
+
+class Feed:
+    """The batches of a training, by the number of their step."""
+
+    def __init__(
+        self, windows: Windows, batch_size: int, *, seed: int, share: Share | None = None
+    ) -> None:
+        """The share's `rows` are `batch_size` (the default) or more: devices have equally many."""
+        self.windows = windows
+        self.batch_size = batch_size
+        self.share = share or Share.all(batch_size)
+        self.seed = seed
+        self.steps_per_epoch = -(-len(windows) // batch_size)
+        self._chunk = lru_cache(maxsize=2)(self._computed_chunk)
+
+    def places(self, step: int) -> Places:
+        """Where the windows of a step start, for steps counted over all epochs from 0."""
+        epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
+        first = step_of_epoch * self.batch_size
+        size = min(self.batch_size, len(self.windows) - first)
+        rows, weights = _rows(self.share, size)
+        return Places(self.windows.places(self._order(epoch, first + rows)), weights)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted over all epochs from 0."""
+        return read_batch(self.windows, self.places(step))
+
+    def _order(self, epoch: int, positions: np.ndarray) -> np.ndarray:
+        indices = np.empty(len(positions), np.int64)
+        numbers = positions // ORDER_CHUNK
+        for number in np.unique(numbers):
+            here = numbers == number
+            chunk = self._chunk(epoch, int(number))
+            indices[here] = chunk[positions[here] - number * ORDER_CHUNK]
+        return indices
+
+    def _computed_chunk(self, epoch: int, number: int) -> np.ndarray:
+        start = number * ORDER_CHUNK
+        positions = np.arange(start, min(start + ORDER_CHUNK, len(self.windows)))
+        return shuffled(positions, len(self.windows), seed=self.seed, epoch=epoch)
+
+
+class ReadAhead:
+    """The batches of steps that follow each other, read before they are asked for.
+
+    A window of a large corpus is a page of the disk. Threads read the batches to come (NumPy
+    copies without the interpreter's lock), so that the disk works while the devices do.
+    """
+
+    def __init__(self, feed: Feed, step: int, last_step: int) -> None:
+        self._feed = feed
+        self._next = step  # to be handed to a reader
+        self._last = last_step
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="read-ahead")
+        self._coming: deque[Future[Batch]] = deque()
+
+    def batch(self) -> Batch:
+        """The batch of the next step."""
+        while len(self._coming) <= READERS and (self._next < self._last or not self._coming):
+            places = self._feed.places(self._next)
+            self._coming.append(self._pool.submit(read_batch, self._feed.windows, places))
+            self._next += 1
+        return self._coming.popleft().result()
+
+    def close(self) -> None:
+        """Read no more."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def read_batch(windows: Windows, places: Places) -> Batch:
+    """The batch whose windows lie there."""
+    return Batch(*windows.gather(places.starts), places.weights)
+
+
+def batches_in_order(windows: Windows, share: Share) -> Iterator[Batch]:
+    """All windows once, from the first to the last: for evaluation."""
+    for first in range(0, len(windows), share.rows):
+        size = min(share.rows, len(windows) - first)
+        rows, weights = _rows(share, size)
+        yield read_batch(windows, Places(windows.places(first + rows), weights))
+
+
+def _rows(share: Share, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A process's rows of a batch of `size` windows, and their weights.
+
+    The batch has its full number of rows, so that one compiled step serves all.
+    """
+    rows = np.arange(share.start, share.stop)
+    present = rows < size
+    return np.where(present, rows, 0), present.astype(np.float32)
