@@ -78,7 +78,8 @@ class Channel:
     def fail(self, reason: str, exit_code: int) -> None:
         """Tell all others that this process ends, and why."""
         self._leaving = True
-        self._tell({"failed": reason, "by": self.index, "exit_code": exit_code})
+        told = f"Process {self.index} of {self.count} failed: {reason}"
+        self._tell({"lost": told, "exit_code": exit_code})
 
     def close(self) -> None:
         """Say good-bye: this process ends, and all is well."""
@@ -101,23 +102,19 @@ class Channel:
                     message = json.loads(line)
                     if "bye" in message:
                         return
-                    if "failed" in message:
-                        if self.index == 0:
-                            self._tell(message, but=peer)
-                        who = f"Process {message['by']} of {self.count}"
-                        self._end(f"{who} failed: {message['failed']}", message["exit_code"])
+                    if "lost" in message:
+                        self._end(message["lost"], message["exit_code"], peer)
                         return
                     self._heard[peer].put(message["value"])
         except (OSError, ValueError):
             pass  # cut off in the middle of a line: the same as below
-        reason = f"Process {peer} of {self.count} is gone"
-        if self.index == 0 and not self._leaving:
-            self._tell({"failed": reason, "by": peer, "exit_code": 1}, but=peer)
-        self._end(reason, 1)
+        self._end(f"Process {peer} of {self.count} is gone", 1, peer)
 
-    def _end(self, reason: str, exit_code: int) -> None:
+    def _end(self, reason: str, exit_code: int, peer: int) -> None:
         if not self._leaving:
             self._leaving = True
+            if self.index == 0:
+                self._tell({"lost": reason, "exit_code": exit_code}, but=peer)
             self._lost(reason, exit_code)
 
 

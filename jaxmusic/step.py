@@ -101,7 +101,7 @@ def train_steps(
 ) -> tuple[TrainState, jax.Array]:
     """The state after the first `count` of several batches, and the loss of each, (steps,).
 
-    A loop whose body is the step: how many steps a dispatch has changes no bit of the result.
+    A loop whose body is the step: how many of the batches are used changes no bit of the result.
     """
 
     def step(

@@ -14,7 +14,9 @@ from jaxmusic.feed import Batch, Feed, ReadAhead
 from jaxmusic.parallel import put_everywhere, put_rows
 from jaxmusic.step import CorpusBatches
 
-MOST_STEPS = 64  # in a dispatch
+# Room for steps in a dispatch. It is the same however many of them are used: a program with room
+# for another number of steps is another program, and rounds otherwise.
+MOST_STEPS = 64
 
 
 class Supply(Protocol):
@@ -39,7 +41,7 @@ def make_supply(feed: Feed, mesh: Mesh, run: RunConfig, *, step: int, last_step:
     tokens = feed.windows.tokens
     # Places are counted in int32 there.
     if tokens.nbytes <= run.device_corpus_mib * 2**20 and len(tokens) < 2**31:
-        return FromDevices(feed, mesh, most_steps=run.steps_per_dispatch or MOST_STEPS)
+        return FromDevices(feed, mesh, most_steps=max(run.steps_per_dispatch or 1, MOST_STEPS))
     return FromHost(feed, mesh, step=step, last_step=last_step)
 
 

@@ -3,9 +3,9 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus
 from jaxmusic.data import cut_windows, open_corpus
-from jaxmusic.feed import Feed, Share, batches_in_order
+from jaxmusic.feed import Feed, batches_in_order
 from jaxmusic.lstm import why_not_cpu
 from jaxmusic.memory import keep_freed_memory
 from jaxmusic.metrics import Reporter
@@ -30,6 +30,21 @@ from jaxmusic.signals import Stopped, StopSignals
 from jaxmusic.state import TrainState, abstract_state, new_state
 from jaxmusic.supply import make_supply
 from jaxmusic.windows import Windows
+
+
+class Training(NamedTuple):
+    """What is settled before the first step."""
+
+    config: Config
+    processes: Processes
+    console: Console
+    folder: RunFolder
+    mesh: Mesh
+    corpus: Corpus
+    windows: Windows
+    held_out: Windows | None
+    feed: Feed
+    last_step: int
 
 
 def fit(config: Config, *, console: Console | None = None) -> Run:
@@ -45,14 +60,20 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
     keep_freed_memory()  # before JAX starts its threads
     processes = join_processes(config.run)
     with processes.together():
-        return _fit(config, processes, console or Console(silent=not processes.first))
+        if config.run.compilation_cache:
+            use_compilation_cache()
+        training = _settle(config, processes, console or Console(silent=not processes.first))
+        step, stopped_by = _loop(training)
+        if stopped_by is not None and step < training.last_step:
+            training.console.say(
+                f"Stopped and saved after step {step:,}: the same command goes on from there."
+            )
+            raise Stopped(stopped_by)
+        return _best(training)
 
 
-def _fit(config: Config, processes: Processes, console: Console) -> Run:
-    folder = RunFolder(Path(str(config.run.run_dir)))
-    if config.run.compilation_cache:
-        use_compilation_cache()
-
+def _settle(config: Config, processes: Processes, console: Console) -> Training:
+    """Everything that can be checked before anything is compiled."""
     # Mesh.
     mesh = make_mesh(config.run.devices)
 
@@ -65,7 +86,6 @@ def _fit(config: Config, processes: Processes, console: Console) -> Run:
     last_step = config.train.epochs * feed.steps_per_epoch
     if config.train.max_steps is not None:
         last_step = min(last_step, config.train.max_steps)
-    vocabulary_size = len(corpus.vocabulary)
     console.say(
         f"{len(windows):,} windows of {config.data.window}, {feed.steps_per_epoch:,} steps an "
         f"epoch, {last_step:,} steps in all; {mesh.size} x {mesh.devices.flat[0].device_kind}"
@@ -73,19 +93,33 @@ def _fit(config: Config, processes: Processes, console: Console) -> Run:
     )
     if config.run.recurrence == "auto" and (reason := why_not_cpu()) is not None:
         console.say(f"Training takes about twice as long as it could: {reason}.")
+
+    # The run's folder.
+    folder = RunFolder(Path(str(config.run.run_dir)))
     if processes.first:
         enter_run(folder, config, corpus, windows)
+    return Training(
+        config, processes, console, folder, mesh, corpus, windows, held_out, feed, last_step
+    )
+
+
+def _loop(training: Training) -> tuple[int, int | None]:
+    """Train to the last step, or until asked to stop: steps done, and the signal that asked."""
+    config, processes, console, folder, mesh, *_ = training
+    feed, last_step = training.feed, training.last_step
 
     # State: new, or as it was left. Process 0 reads and writes it.
     checkpoints = Checkpoints(folder.checkpoints, tell=console.say) if processes.first else None
-    step, state = _starting_state(config, vocabulary_size, checkpoints, processes, mesh)
+    step, state = _starting_state(training, checkpoints)
     if step:
         console.say(f"Going on with {folder.path} after step {step:,}.")
 
     # Programs (compiled when first called).
+    vocabulary_size = len(training.corpus.vocabulary)
     do_steps = training_program(config, vocabulary_size, mesh, steps_per_epoch=feed.steps_per_epoch)
     do_eval = evaluation_program(config, vocabulary_size, mesh)
     supply = make_supply(feed, mesh, config.run, step=step, last_step=last_step)
+    pace = Pace(step, supply.most_steps, config.run.steps_per_dispatch)
     metrics = folder.metrics if processes.first else None
     reporter = Reporter(
         metrics, console, config, step, last_step, steps_per_epoch=feed.steps_per_epoch
@@ -94,14 +128,12 @@ def _fit(config: Config, processes: Processes, console: Console) -> Run:
     # Loop. (A kernel has to be told the mesh: the compiler can't divide it.)
     save_seconds = 60 * config.run.checkpoint_minutes
     save_at = time.monotonic() + save_seconds
-    pace = Pace(step, supply.most_steps, config.run.steps_per_dispatch)
     stopped_by: int | None = None
     with ExitStack() as stack:
         stop = stack.enter_context(StopSignals(several_processes=processes.count > 1))
         stack.enter_context(console)
         stack.enter_context(reporter)
-        if checkpoints is not None:
-            stack.enter_context(checkpoints)
+        stack.enter_context(checkpoints or nullcontext())
         stack.callback(supply.close)
         stack.enter_context(jax.set_mesh(mesh))
         console.show(step, last_step, "compiling")
@@ -124,50 +156,39 @@ def _fit(config: Config, processes: Processes, console: Console) -> Run:
                 reporter.drain()
                 score = None
                 if step == epoch_end:
-                    held_out_loss = None
-                    if held_out is not None:
-                        held_out_loss = _mean_loss(do_eval, state, held_out, share, mesh)
                     loss = float(state.loss_sum) / float(state.window_sum)
-                    score = reporter.epoch(step, loss, held_out_loss)
+                    score = reporter.epoch(step, loss, _held_out_loss(training, do_eval, state))
                 if checkpoints is not None:
                     checkpoints.save(step, state._asdict(), score=score)
                 save_at = time.monotonic() + save_seconds
-
-    # Finish.
-    if stopped_by is not None and step < last_step:
-        console.say(f"Stopped and saved after step {step:,}: the same command goes on from there.")
-        raise Stopped(stopped_by)
-    return _best(folder, config, processes, corpus, windows)
+    return step, stopped_by
 
 
-def _starting_state(
-    config: Config,
-    vocabulary_size: int,
-    checkpoints: Checkpoints | None,
-    processes: Processes,
-    mesh: Mesh,
-) -> tuple[int, TrainState]:
+def _starting_state(training: Training, checkpoints: Checkpoints | None) -> tuple[int, TrainState]:
     """Steps done, and the state after them on all devices, as process 0 has it."""
+    config, vocabulary_size = training.config, len(training.corpus.vocabulary)
     step, state = 0, new_state(config, vocabulary_size)
     if checkpoints is not None:
         restored = checkpoints.restore_latest(abstract_state(config, vocabulary_size)._asdict())
         if restored is not None:
             step, state = restored.step, TrainState(**restored.state)
-    step = processes.tell(lambda: step)
-    placed: TrainState = put_everywhere(processes.share(state), mesh)
+    step = training.processes.tell(lambda: step)
+    placed: TrainState = put_everywhere(training.processes.share(state), training.mesh)
     return step, placed
 
 
-def _mean_loss(
-    do_eval: Callable[..., jax.Array], state: TrainState, windows: Windows, share: Share, mesh: Mesh
-) -> float:
-    """The loss in evaluation mode, the mean over all the windows."""
+def _held_out_loss(
+    training: Training, do_eval: Callable[..., jax.Array], state: TrainState
+) -> float | None:
+    """The loss in evaluation mode, the mean over the windows held out; None: there are none."""
+    if training.held_out is None:
+        return None
     # The sums stay on the device until all batches are dispatched.
     sums = [
-        do_eval(state.params, state.batch_stats, put_rows(batch, mesh))
-        for batch in batches_in_order(windows, share)
+        do_eval(state.params, state.batch_stats, put_rows(batch, training.mesh))
+        for batch in batches_in_order(training.held_out, training.feed.share)
     ]
-    return float(np.sum(jax.device_get(sums), dtype=np.float64)) / len(windows)
+    return float(np.sum(jax.device_get(sums), dtype=np.float64)) / len(training.held_out)
 
 
 # What processes may have otherwise than each other, beside where things lie.
@@ -189,20 +210,18 @@ def _common(config: Config, corpus: Corpus, mesh: Mesh) -> dict[str, Any]:
     }
 
 
-def _best(
-    folder: RunFolder, config: Config, processes: Processes, corpus: Corpus, windows: Windows
-) -> Run:
+def _best(training: Training) -> Run:
     """The run at its best checkpoint, which process 0 reads and gives to the others."""
-    if processes.count == 1:
-        return open_run(folder.path)
+    config, processes, corpus = training.config, training.processes, training.corpus
     if processes.first:
-        run = open_run(folder.path)
+        run = open_run(training.folder.path)
     else:
         abstract = abstract_state(config, len(corpus.vocabulary))
         empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
+        primes = chosen_primes(config, training.windows)
         run = Run(
-            folder.path, config, corpus.vocabulary, 0, empty.params, empty.batch_stats,
-            chosen_primes(config, windows),
+            training.folder.path, config, corpus.vocabulary, 0, empty.params, empty.batch_stats,
+            primes,
         )  # fmt: skip
     step = processes.tell(lambda: run.step)
     params, batch_stats = processes.share((run.params, run.batch_stats))

@@ -71,9 +71,6 @@ def test_a_loss_that_is_no_number_names_its_step(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     told = [(row["step"], row["epoch"], row["loss"]) for row in rows]
     assert told == [(14, 2, 1.5), (15, 2, 1.25)]
-        (14, 2, 1.5),
-        (15, 2, 1.25),
-    ]
 
 
 def test_durations_read_as_people_say_them() -> None:

@@ -1,11 +1,12 @@
-"""The mesh."""
+"""The mesh, and what lies on it."""
 
 import jax
 import numpy as np
 import pytest
 
 from jaxmusic.config import ConfigError
-from jaxmusic.parallel import batch_sharding, make_mesh, padded_rows, replicated
+from jaxmusic.feed import Share
+from jaxmusic.parallel import batch_share, make_mesh, put_everywhere, put_rows
 
 
 def test_a_mesh_of_this_machine() -> None:
@@ -18,9 +19,14 @@ def test_a_mesh_of_this_machine() -> None:
 
 def test_arrays_lie_as_asked() -> None:
     mesh = make_mesh(1)
-    rows = jax.device_put(np.zeros((4, 2)), batch_sharding(mesh))
+    rows = put_rows({"a": np.ones((4, 2))}, mesh)["a"]
     assert rows.sharding.shard_shape(rows.shape) == (4, 2)
-    assert jax.device_put(np.zeros(3), replicated(mesh)).is_fully_replicated
+    steps = put_rows(np.arange(6).reshape(2, 3), mesh, axis=1)
+    assert steps.sharding.spec == jax.sharding.PartitionSpec(None, "batch")
+    np.testing.assert_array_equal(steps, np.arange(6).reshape(2, 3))
+    whole = put_everywhere((np.arange(3), np.float32(2)), mesh)
+    assert all(array.is_fully_replicated for array in whole)
+    np.testing.assert_array_equal(whole[0], np.arange(3))
 
 
 @pytest.mark.parametrize(
@@ -28,4 +34,4 @@ def test_arrays_lie_as_asked() -> None:
 )
 def test_batches_are_filled_up_to_the_devices(devices: int, batch: int, rows: int) -> None:
     mesh = jax.sharding.Mesh(np.array([jax.devices()[0]] * devices), ("batch",))
-    assert padded_rows(batch, mesh) == rows
+    assert batch_share(batch, mesh) == Share(rows, 0, rows)

@@ -1,28 +1,28 @@
 """jaxmusic's own training step, driven as the training loop drives it."""
 
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarking.products import xla_product_rate
 from benchmarking.weights import load_weights, save_weights
 from benchmarking.workload import Workload
-from jaxmusic.feed import Batch
+from jaxmusic.config import RunConfig
 from jaxmusic.memory import keep_freed_memory
-from jaxmusic.parallel import batch_sharding, make_mesh, padded_rows, replicated
-from jaxmusic.state import TrainState, model_structure, new_optimizer, new_state
-from jaxmusic.step import train_step
+from jaxmusic.parallel import batch_share, make_mesh, put_everywhere
+from jaxmusic.program import training_program
+from jaxmusic.state import TrainState, new_state
+from jaxmusic.supply import Supply, make_supply
+
+ENDLESS = 2**40  # steps: what is read ahead never comes to an end
 
 
 class Peer:
-    """The step compiled with the shardings and the donation of `fit`."""
+    """The program of `fit`, and its batches."""
 
     def __init__(self, workload: Workload, weights: Path) -> None:
         keep_freed_memory()  # as `fit` does
@@ -32,46 +32,50 @@ class Peer:
             save_weights(new_state(workload.config, workload.vocabulary_size).params, weights)
         self.weights = load_weights(weights)
         self.mesh = make_mesh()
-        self.feed = workload.feed(padded_rows(workload.train.batch_size, self.mesh))
+        self.feed = workload.feed(batch_share(workload.train.batch_size, self.mesh).rows)
+        self.supply = self._supply(workload.fed_from)
         self.state = self._new_state(workload)
         self.step = 0
         self.loss: Any = None  # of the last dispatch
         self.waiting = 0.0  # seconds in which the device may have stood idle for want of a batch
         self.running = 0.0
         self.compile_seconds: float | None = None
-        sharding = batch_sharding(self.mesh)
-        if workload.steps_per_dispatch > 1:
-            sharding = NamedSharding(self.mesh, PartitionSpec(None, "batch"))
-        self.put = partial(jax.device_put, device=sharding)
-        self.do_steps = self._program(workload, workload.steps_per_dispatch)
+        self.do_steps = self._program(workload)
+        self.ready: Any = None  # batches to be used again and again, when so asked
 
     def check_losses(self) -> list[float]:
         """Losses of two steps on the first batch, with all dropout off."""
         plain = self.workload.without_dropout()
-        state, do_step = self._new_state(plain), self._program(plain, 1)
-        batch = jax.device_put(self.feed.batch(0), batch_sharding(self.mesh))
+        state, do_steps = self._new_state(plain), self._program(plain)
+        batches = self._supply("devices").take(0, 1)
         losses = []
-        for _ in range(2):
-            state, loss = do_step(state, batch)
-            losses.append(float(loss))
+        with jax.set_mesh(self.mesh):
+            for _ in range(2):
+                state, loss = do_steps(state, batches, np.int32(1))
+                losses.append(float(loss[0]))
         return losses
 
     def run(self, steps: int) -> None:
-        """Train on, waiting for each dispatch only once the next one is under way."""
+        """Train on, waiting for each dispatch only once the next one is under way.
+
+        The smaller last batch of an epoch takes as long as a full one: it is filled up.
+        """
         if self.compile_seconds is None:
             self._compile()
+        count = self.workload.steps_per_dispatch
         start = time.perf_counter()
-        for _ in range(0, steps, self.workload.steps_per_dispatch):
-            idle_before = self._idle()
-            began = time.perf_counter()
-            batch = self.put(self._next_batches())
-            if idle_before or self._idle():  # in the second case less than all of it was waiting
-                self.waiting += time.perf_counter() - began
-            before = self.loss
-            self.state, self.loss = self.do_steps(self.state, batch)
-            if before is not None:
-                jax.block_until_ready(before)
-        jax.block_until_ready((self.state, self.loss))
+        with jax.set_mesh(self.mesh):
+            for _ in range(0, steps, count):
+                idle_before = self._idle()
+                began = time.perf_counter()
+                batches = self._take(count)
+                if idle_before or self._idle():  # in the second case less than all was waiting
+                    self.waiting += time.perf_counter() - began
+                before = self.loss
+                self.state, self.loss = self.do_steps(self.state, batches, np.int32(count))
+                if before is not None:
+                    jax.block_until_ready(before)
+            jax.block_until_ready((self.state, self.loss))
         self.running += time.perf_counter() - start
 
     def report(self) -> dict[str, Any]:
@@ -92,46 +96,46 @@ class Peer:
         return xla_product_rate(self.workload.train.precision, size, repeats)
 
     def _compile(self) -> None:
-        batch, self.step = self.put(self._next_batches()), 0
+        supply = self._supply(self.workload.fed_from)
+        batches = supply.take(0, self.workload.steps_per_dispatch)
+        supply.close()
+        if self.workload.fed_from == "ready":
+            self.ready = batches
         start = time.perf_counter()
-        self.do_steps = self.do_steps.lower(self.state, batch).compile()
+        with jax.set_mesh(self.mesh):
+            lowered = self.do_steps.lower(self.state, batches, np.int32(1))
+            self.do_steps = lowered.compile()
         self.compile_seconds = time.perf_counter() - start
 
     def _idle(self) -> bool:
         return self.loss is None or self.loss.is_ready()
 
-    def _next_batches(self) -> Batch:
-        count = self.workload.steps_per_dispatch
-        batches = self.workload.full_batches(self.feed, self.step, count)
+    def _take(self, count: int) -> Any:
+        if self.ready is not None:
+            return self.ready
+        batches = self.supply.take(self.step, count)
         self.step += count
-        if count == 1:
-            return batches[0]
-        return Batch(*(np.stack(arrays) for arrays in zip(*batches, strict=True)))
+        return batches
+
+    def _supply(self, fed_from: str) -> Supply:
+        run = RunConfig(
+            steps_per_dispatch=self.workload.steps_per_dispatch,
+            device_corpus_mib=0 if fed_from == "host" else 1e9,
+        )
+        return make_supply(self.feed, self.mesh, run, step=0, last_step=ENDLESS)
 
     def _new_state(self, workload: Workload) -> TrainState:
         state = new_state(workload.config, workload.vocabulary_size)
-        params = jax.tree.map(jnp.array, self.weights)
-        state = state._replace(params=params)
-        placed: TrainState = jax.device_put(state, replicated(self.mesh))
+        state = state._replace(params=jax.tree.map(jnp.array, self.weights))
+        placed: TrainState = put_everywhere(state, self.mesh)
         return placed
 
-    def _program(self, workload: Workload, count: int) -> Any:
-        one = partial(
-            train_step,
-            structure=model_structure(workload.config, workload.vocabulary_size),
-            optimizer=new_optimizer(workload.train),
-            seed=workload.train.seed,
+    def _program(self, workload: Workload) -> Any:
+        return training_program(
+            workload.config,
+            workload.vocabulary_size,
+            self.mesh,
             steps_per_epoch=self.feed.steps_per_epoch,
-        )
-
-        def several(state: TrainState, batches: Batch) -> tuple[TrainState, jax.Array]:
-            after: tuple[TrainState, jax.Array] = lax.scan(one, state, batches)
-            return after
-
-        return jax.jit(
-            one if count == 1 else several,
-            donate_argnums=0,
-            out_shardings=replicated(self.mesh),
         )
 
 

@@ -29,7 +29,12 @@ KINDS = {
     ),
     "torch": Kind("benchmarking.peer_torch", ("torch",)),
     "flax": Kind("benchmarking.peer_flax"),
+    # jaxmusic again, with its batches from the host, or the same ones again and again: what the
+    # others cost beyond that is the feed's.
+    "jaxmusic-host": Kind("benchmarking.peer_jaxmusic"),
+    "jaxmusic-ready": Kind("benchmarking.peer_jaxmusic"),
 }
+FED_FROM: dict[str, Literal["host", "ready"]] = {"jaxmusic-host": "host", "jaxmusic-ready": "ready"}
 PARTS = (  # of peer_parts
     "forward and backward", "the same, no dropout", "forward", "forward, no dropout",
     "its recurrent products", "its input products", "optimiser", "drawing masks",
@@ -56,7 +61,8 @@ class TrainFlags:
 
     # Whose network, batch size and precision.
     preset: tyro.conf.Positional[Literal["classic", "classic-64", "quick"]] = "classic"
-    # Who else runs, in turn with jaxmusic: any of keras-jax,keras-tensorflow,torch,flax.
+    # Who else runs, in turn with jaxmusic: any of keras-jax,keras-tensorflow,torch,flax, and of
+    # jaxmusic-host,jaxmusic-ready: itself with batches sent by the host, or costing nothing.
     against: str = ""
     # Windows a step (default: the preset's).
     batch_size: tuple[int, ...] = ()
@@ -193,6 +199,9 @@ def _start(
     workload: Workload, name: str, variant: str, weights: Path, stack: ExitStack
 ) -> Contestant:
     kind = KINDS.get(name, Kind("benchmarking.peer_parts"))
+    if name in FED_FROM:
+        once = 1 if name == "jaxmusic-host" else workload.steps_per_dispatch
+        workload = dataclasses.replace(workload, fed_from=FED_FROM[name], steps_per_dispatch=once)
     if workload.train.precision == "f32":
         # On GPUs and TPUs JAX would round float32 operands; jaxmusic doesn't.
         environment = {**kind.environment, "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
@@ -209,7 +218,7 @@ def _start(
     else:
         extras["part"] = True
     measurement = Measurement(workload.label, name, "step", work, extras=extras)
-    multiple = workload.steps_per_dispatch if name == OURS else 1
+    multiple = workload.steps_per_dispatch if name in {OURS, *FED_FROM} else 1
     return Contestant(process, measurement, multiple)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,7 +23,10 @@ class Workload:
     window: int = 100  # tokens
     vocabulary_size: int = 359  # of synthetic tokens; a corpus brings its own
     corpus: str | None = None  # a prepared corpus's folder; None: synthetic tokens
-    steps_per_dispatch: int = 1  # training steps in one compiled program (jaxmusic only)
+    # jaxmusic's alone: training steps in one dispatch, and where the batches come from (ready:
+    # the same ones again and again, which costs nothing).
+    steps_per_dispatch: int = 1
+    fed_from: Literal["devices", "host", "ready"] = "devices"
 
     @property
     def config(self) -> Config:

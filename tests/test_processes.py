@@ -1,0 +1,223 @@
+"""Several processes that train together, as on several hosts; here all on one."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from midi_files import write_song
+
+from jaxmusic.config import ConfigError, RunConfig
+from jaxmusic.preparing import prepare
+from jaxmusic.processes import ProcessError, Processes, join_processes
+from jaxmusic.run import open_run
+
+TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
+STEPS = 50
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("songs")
+    for number in range(8):
+        write_song(folder / f"{number}.mid", 60, seed=number)
+    return prepare(folder, folder / "corpus", workers=1).path
+
+
+class Job:
+    """A training of so many processes, each with so many devices."""
+
+    def __init__(
+        self, corpus: Path, run_dir: Path, processes: int, devices: int, **flags: Any
+    ) -> None:
+        with socket.create_server(("localhost", 0)) as free:
+            port = free.getsockname()[1]
+        # 26 rows over 4 devices are filled up to 28; the last batch of an epoch has 18.
+        given = {
+            "corpus": corpus, "run-dir": run_dir, "window": 10, "hidden-size": 8,
+            "dense-size": 6, "layers": 2, "batch-size": 26, "log-steps": 1, "held-out": 0.3,
+            **flags,
+        }  # fmt: skip
+        if processes > 1:
+            given |= {"coordinator": f"localhost:{port}", "num-processes": processes}
+        environment = {
+            **os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices),
+        }  # fmt: skip
+        self.run_dir = run_dir
+        self.processes = []
+        for index in range(processes):
+            own = {**given, **({"process-id": index} if processes > 1 else {})}
+            own |= {  # what one process is given otherwise
+                name.partition("@")[0]: value
+                for name, value in flags.items()
+                if name.endswith(f"@{index}")
+            }
+            words = [
+                word
+                for name, value in own.items()
+                if "@" not in name
+                for word in (f"--{name}", str(value))
+            ]
+            self.processes.append(
+                subprocess.Popen(
+                    [sys.executable, str(TRAIN), "classic", *words, "--no-compilation-cache"],
+                    env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                )
+            )  # fmt: skip
+
+    def rows(self) -> list[dict[str, Any]]:
+        path = self.run_dir / "metrics.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def wait_for_rows(self, count: int) -> None:
+        deadline = time.monotonic() + 120
+        while len(self.rows()) < count:
+            assert all(each.poll() is None for each in self.processes), self.end()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def end(self) -> list[tuple[int, str]]:
+        """Exit code and output of each process."""
+        try:
+            outputs = [each.communicate(timeout=120)[0] for each in self.processes]
+        finally:
+            for each in self.processes:
+                each.kill()
+        return [(each.returncode, out) for each, out in zip(self.processes, outputs, strict=True)]
+
+    def succeed(self) -> "Job":
+        ended = self.end()
+        assert [code for code, _ in ended] == [0] * len(ended), ended
+        # The transport has its own lines; of ours, process 0 alone speaks.
+        ours = [re.sub(r"\[Gloo\].*\n", "", output) for _, output in ended]
+        assert "Done" in ours[0]
+        assert not any(ours[1:])
+        return self
+
+
+def arrays(run_dir: Path) -> Any:
+    run = open_run(run_dir, "latest")
+    return run.step, run.params, run.batch_stats
+
+
+def losses(job: Job) -> dict[int, float]:
+    return {row["step"]: row["loss"] for row in job.rows() if "loss" in row}
+
+
+def assert_equal_within_rounding(job: Job, expected: Job) -> None:
+    there, here = losses(expected), losses(job)
+    assert list(here) == list(there) == list(range(1, STEPS + 1))
+    np.testing.assert_allclose(list(here.values()), list(there.values()), rtol=1e-5)
+
+    def close(left: Any, right: Any) -> None:
+        assert np.abs(left - right).max() <= 1e-4 * max(1.0, np.abs(right).max())
+
+    jax.tree.map(close, arrays(job.run_dir), arrays(expected.run_dir))
+    held_out, wanted = (
+        [row["held_out_loss"] for row in each.rows() if "held_out_loss" in row]
+        for each in (job, expected)
+    )
+    np.testing.assert_allclose(held_out, wanted, rtol=1e-5)
+    assert len(held_out) == STEPS // 13
+
+
+@pytest.fixture(scope="module")
+def alone(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """One process with one device."""
+    run_dir = tmp_path_factory.mktemp("runs") / "alone"
+    return Job(corpus, run_dir, 1, 1, **{"max-steps": STEPS}).succeed()
+
+
+def test_two_processes_equal_one(corpus: Path, tmp_path: Path, alone: Job) -> None:
+    """The two read from the host, the one from its device."""
+    flags = {"max-steps": STEPS, "device-corpus-mib": 0}
+    together = Job(corpus, tmp_path / "together", 2, 2, **flags).succeed()
+    assert_equal_within_rounding(together, alone)
+
+
+def test_a_run_goes_on_in_more_or_fewer_processes(corpus: Path, tmp_path: Path, alone: Job) -> None:
+    run_dir = tmp_path / "run"
+    Job(corpus, run_dir, 2, 2, **{"max-steps": 20}).succeed()
+    Job(corpus, run_dir, 1, 4, **{"max-steps": 31}).succeed()
+    last = Job(corpus, run_dir, 2, 2, **{"max-steps": STEPS}).succeed()
+    assert_equal_within_rounding(last, alone)
+
+
+def test_killed_and_stopped_processes_go_on_bit_for_bit(corpus: Path, tmp_path: Path) -> None:
+    """One of them killed takes the other down; one of them asked to stop stops both."""
+    flags = {"checkpoint-minutes": 0.005, "max-steps": 60, "held-out": 0}
+    killed = Job(corpus, tmp_path / "run", 2, 1, **flags)
+    killed.wait_for_rows(12)
+    killed.processes[1].kill()
+    (code, output), _ = killed.end()
+    assert code == 1
+    assert "Error: Process 1 of 2 is gone. All processes of the training stop." in output
+    assert "Traceback" not in output
+
+    stopped = Job(corpus, tmp_path / "run", 2, 1, **flags)
+    stopped.wait_for_rows(len(killed.rows()) + 4)
+    stopped.processes[1].send_signal(signal.SIGTERM)
+    ended = stopped.end()
+    assert [code for code, _ in ended] == [75, 75], ended
+    assert re.search(r"Going on with .* after step \d+", ended[0][1])
+    assert "Stopped and saved after step" in ended[0][1]
+
+    last = Job(corpus, tmp_path / "run", 2, 1, **flags).succeed()
+    whole = Job(corpus, tmp_path / "whole", 2, 1, **flags).succeed()
+    assert losses(last) == losses(whole)
+    jax.tree.map(np.testing.assert_array_equal, arrays(last.run_dir), arrays(whole.run_dir))
+
+
+def test_what_one_process_fails_at_is_told_by_all(corpus: Path, tmp_path: Path) -> None:
+    other = Job(corpus, tmp_path / "a", 2, 1, **{"batch-size@1": 13, "max-steps": 5})
+    for code, output in other.end():
+        assert code == 1
+        assert "Process 1 differs from process 0 in batch_size (13, not 26): start" in output
+    lost = Job(corpus, tmp_path / "b", 2, 1, **{"corpus@1": tmp_path / "nowhere", "max-steps": 5})
+    (first_code, first), (code, output) = lost.end()
+    assert (first_code, code) == (1, 1)
+    assert "Process 1 of 2 failed: " in first and "nowhere is not a corpus" in first
+    assert "Error: " in output and "nowhere is not a corpus" in output
+    assert "Traceback" not in first + output
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ({"coordinator": "host:1"}, "belong together"),
+        ({"num_processes": 2, "process_id": 0}, "belong together"),
+        ({"coordinator": "host", "num_processes": 2, "process_id": 0}, "--coordinator host is not"),
+        ({"coordinator": "h:x", "num_processes": 2, "process_id": 0}, "--coordinator h:x is not"),
+        ({"coordinator": "h:1", "num_processes": 2, "process_id": 2}, "--process-id 2 must be"),
+    ],
+)
+def test_flags_that_do_not_fit(flags: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        join_processes(RunConfig(**flags))
+
+
+def test_a_process_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    for run in (RunConfig(), RunConfig(num_processes=1)):
+        processes = join_processes(run)
+        assert (processes.first, processes.count) == (True, 1)
+        assert processes.gather({"a": 1}) == [{"a": 1}]
+        assert processes.tell(lambda: 5) == 5
+
+
+def test_what_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = Processes()
+    values = [{"a": 1, "b": 2}, {"a": 1, "b": 2}, {"a": 1, "b": 3}]
+    monkeypatch.setattr(processes, "gather", lambda _: values)
+    with pytest.raises(ProcessError, match=r"Process 2 differs from process 0 in b \(3, not 2\)"):
+        processes.agree(values[0])

@@ -1,0 +1,75 @@
+"""The step, and several of them in one dispatch."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from jaxmusic.config import PRESETS, Config, ModelConfig, RunConfig, TrainConfig
+from jaxmusic.feed import Feed
+from jaxmusic.parallel import make_mesh, put_everywhere
+from jaxmusic.preparing import prepare
+from jaxmusic.program import training_program
+from jaxmusic.state import new_state
+from jaxmusic.supply import make_supply
+from jaxmusic.windows import Windows
+
+SONGS = Path(__file__).parent.parent / "midi_songs"
+
+
+def losses_of(
+    config: Config, windows: Windows, vocabulary_size: int, dispatches: list[int], room: int
+) -> tuple[list[float], Any]:
+    """Losses of the steps of some dispatches, with room for so many in each; the state after."""
+    mesh = make_mesh(1)
+    feed = Feed(windows, config.train.batch_size, seed=config.train.seed)
+    program = training_program(config, vocabulary_size, mesh, steps_per_epoch=feed.steps_per_epoch)
+    steps = sum(dispatches)
+    supply = make_supply(feed, mesh, RunConfig(steps_per_dispatch=room), step=0, last_step=steps)
+    state = put_everywhere(new_state(config, vocabulary_size), mesh)
+    losses: list[float] = []
+    for count in dispatches:
+        state, found = program(state, supply.take(len(losses), count), np.int32(count))
+        losses += np.asarray(found)[:count].tolist()
+    return losses, jax.device_get(state)
+
+
+def test_how_steps_are_divided_into_dispatches_changes_no_bit() -> None:
+    tokens = np.random.default_rng(1).integers(0, 20, size=200, dtype=np.uint16)
+    windows = Windows(tokens, [(0, 200)], 10)
+    config = Config(
+        data=replace(Config().data, window=10),
+        model=ModelConfig(hidden_size=24, dense_size=16, layers=2),  # with dropout
+        train=TrainConfig(batch_size=32),
+    )
+    expected = losses_of(config, windows, 20, [1] * 12, 6)
+    for dispatches in ([6, 6], [1, 5, 4, 2]):
+        found = losses_of(config, windows, 20, dispatches, 6)
+        assert found[0] == expected[0]
+        jax.tree.map(np.testing.assert_array_equal, found[1], expected[1])
+
+
+@pytest.mark.parametrize("objective", ["last", "every"])
+def test_bfloat16_learns_as_float32_does(tmp_path: Path, objective: Any) -> None:
+    """300 steps on the bundled songs: the curve, smoothed over 20 steps, within 2 %."""
+    corpus = prepare(SONGS, tmp_path / "corpus", workers=1)
+    config = PRESETS["classic"]
+    config = replace(
+        config,
+        data=replace(config.data, window=20),
+        model=replace(config.model, hidden_size=48, dense_size=32, layers=2, objective=objective),
+        train=replace(config.train, batch_size=64),
+    )
+    windows = Windows(corpus.tokens, [(0, len(corpus.tokens))], 20, objective=objective)
+    curves = []
+    for precision in ("f32", "bf16"):
+        there = replace(config, train=replace(config.train, precision=precision))
+        losses, _ = losses_of(there, windows, len(corpus.vocabulary), [50] * 6, 50)
+        curves.append(np.convolve(losses, np.full(20, 1 / 20), mode="valid"))
+    f32, bf16 = curves
+    assert f32[-1] < f32[0] - 0.5  # it does learn
+    assert np.abs(bf16 / f32 - 1).max() < 0.02
+    assert (bf16 != f32).any()
