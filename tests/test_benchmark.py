@@ -234,8 +234,8 @@ def test_ctrl_c_leaves_what_was_measured(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [
             sys.executable, ROOT / "scripts" / "benchmark.py", "train", "--hidden-size", "8",
-            "--batch-size", "4", "--window", "5", "--rounds", "100000", "--round-seconds", "0.001",
-            "--product-size", "16", "--json", json_file,
+            "--layers", "1", "--batch-size", "4", "--window", "5", "--rounds", "100000",
+            "--round-seconds", "0.001", "--product-size", "16", "--json", json_file,
         ],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

@@ -108,7 +108,7 @@ def test_a_prepared_corpus_trains(tmp_path: Path) -> None:
     assert "260 windows of 100" in ran.stdout
     ran = run(
         tmp_path, "train.py", "--corpus", "corpus", "--run-dir", "here", "--hidden-size", "8",
-        "--max-steps", "1",
+        "--layers", "1", "--max-steps", "1",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert "260 windows of 100, 3 steps an epoch, 1 steps in all" in ran.stdout
@@ -193,7 +193,7 @@ def test_help_explains_every_flag(
 
 def test_without_a_compiler_training_says_so_and_goes_on(tmp_path: Path) -> None:
     write_song(tmp_path / "midi_songs" / "a.mid", 150, seed=1)
-    small = ["quick", "--hidden-size", "8", "--max-steps", "1", "--held-out", "0"]
+    small = ["quick", "--hidden-size", "8", "--layers", "1", "--max-steps", "1", "--held-out", "0"]
     elsewhere = {"CXX": "/no/such/compiler", "JAX_PLATFORMS": "cpu"}
     ran = run(tmp_path, "train.py", *small, **elsewhere)
     assert ran.returncode == 0, ran.stderr

@@ -276,17 +276,18 @@ def test_a_stopped_process_goes_on_bit_for_bit(
 
 def test_eight_devices_equal_one(config: Config, tmp_path: Path) -> None:
     """26 rows on 8 devices: filled up to 32."""
+    config = changed(changed(config, "run", log_steps=1), "train", epochs=4)
+    on_eight = changed(config, "run", run_dir=str(tmp_path / "eight"))
+    fit(changed(config, "run", devices=1))
+    subprocess.run(
+        command(on_eight),
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"},
+        capture_output=True, timeout=300, check=True,
+    )  # fmt: skip
     losses, runs = [], []
-    for devices in (1, 8):
-        run_dir = tmp_path / f"devices-{devices}"
-        there = changed(config, "run", run_dir=str(run_dir), log_steps=1)
-        subprocess.run(
-            command(there, epochs=4),
-            env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "JAX_PLATFORMS": "cpu"},
-            capture_output=True, timeout=300, check=True,
-        )  # fmt: skip
+    for run_dir in (config.run.run_dir, on_eight.run.run_dir):
         losses.append([row["loss"] for row in rows_of(run_dir) if "loss" in row])
-        runs.append(open_run(run_dir, "latest"))
+        runs.append(open_run(str(run_dir), "latest"))
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     assert len(losses[0]) == 4 * STEPS_PER_EPOCH
 
