@@ -48,9 +48,9 @@ def main() -> None:
     tokens = [token for path in songs for token in read_tokens(path)]
     vocabulary = Vocabulary.of(tokens)
     stream = vocabulary.encode(tokens)
-    feed = Feed(Windows(stream, [(0, len(stream))], 100), 32, seed=1)
+    feed = Feed(Windows(stream, [(0, len(stream))], 100), 16, seed=1)
     config = Config(
-        model=ModelConfig(hidden_size=64, dense_size=48, dropout=0, recurrent_dropout=0)
+        model=ModelConfig(hidden_size=32, dense_size=48, dropout=0, recurrent_dropout=0)
     )
     state: TrainState = as_floatx(new_state(config, len(vocabulary)))
     oracle = KerasOracle(config.model, len(vocabulary), 100)

@@ -114,9 +114,17 @@ class KerasOracle:
             tree["embedding"] = {"embedding": of(self.embedding.embeddings)}
         return tree
 
-    def moving_averages(self) -> PyTree:
-        """Batch norm's, as a pytree like our batch_stats."""
+    def variables(self) -> tuple[list[Any], list[Any]]:
+        """Values, as Keras's `stateless_call` takes them: the trainable ones, and the others."""
+        model = self.model
+        of = model.trainable_variables, model.non_trainable_variables
+        return [v.value for v in of[0]], [v.value for v in of[1]]
+
+    def moving_averages(self, per_variable: list[Any]) -> PyTree:
+        """Batch norm's, of values for each variable that isn't trainable: like our batch_stats."""
+        values = {id(v): np.asarray(x) for v, x in zip(
+            self.model.non_trainable_variables, per_variable, strict=True)}  # fmt: skip
         return {
-            name: {"mean": np.asarray(norm.moving_mean), "var": np.asarray(norm.moving_variance)}
+            name: {"mean": values[id(norm.moving_mean)], "var": values[id(norm.moving_variance)]}
             for norm, name in zip(self.norms, ("norm_lstm", "norm_dense"), strict=True)
         }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import runpy
 import signal
 import subprocess
 import sys
@@ -233,8 +234,8 @@ def test_ctrl_c_leaves_what_was_measured(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [
             sys.executable, ROOT / "scripts" / "benchmark.py", "train", "--hidden-size", "8",
-            "--batch-size", "4", "--window", "5", "--rounds", "100000", "--round-seconds", "0.001",
-            "--product-size", "16", "--json", json_file,
+            "--layers", "1", "--batch-size", "4", "--window", "5", "--rounds", "100000",
+            "--round-seconds", "0.001", "--product-size", "16", "--json", json_file,
         ],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -313,12 +314,29 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "code", "words"), MISTAKES)
-def test_a_users_mistake_is_one_clear_sentence(arguments: list[str], code: int, words: str) -> None:
-    ran = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "benchmark.py", *arguments],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    said = " ".join((ran.stdout + ran.stderr).split())
-    assert ran.returncode == code, said
+def test_a_users_mistake_is_one_clear_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    words: str,
+) -> None:
+    """In this process: one of its own takes seconds, and a traceback is an exception here."""
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "scripts" / "benchmark.py"), run_name="__main__")
+    output = capsys.readouterr()
+    said = " ".join((output.out + output.err).split())
+    assert ended.value.code == code, said
     assert words in said
     assert "Traceback" not in said
+
+
+def test_a_mistakes_code_is_the_processes() -> None:
+    ran = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "benchmark.py", "train", "--rounds", "0"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 2, ran.stderr
+    assert "--rounds must be 1 or more" in ran.stderr
+    assert "Traceback" not in ran.stderr

@@ -6,10 +6,11 @@ The plain loop is written twice, in NumPy and in JAX, both in float64.
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,9 +36,12 @@ EACH_SIZE = [
     for size in ((1, 1, 1, 1), (9, 4, 1, 33), (16, 6, 21, 50))
     for mode in ((False, False, False), (True, True, True))
 ]
-ANSWERS = ["sequence", "last", "both"]  # what of the layer's results a loss looks at
-EACH_ANSWER = [(*case, answer) for case in EACH_MODE for answer in ANSWERS]
-EACH_ANSWER += [(*case, "both") for case in EACH_SIZE]
+ANSWERS = ("sequence", "last", "both")  # what of the layer's results a loss looks at
+
+
+ALL_ARRAYS = tuple(range(6))
+# For what others are compared with: LLVM takes more time than the programs it makes faster.
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @pytest.fixture(params=["scan", "cpu"])
@@ -48,69 +52,92 @@ def recurrence(request: pytest.FixtureRequest) -> Recurrence:
     return way
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Case:
-    """Random arrays for one size and mode, float64."""
+    """What a layer is run on, and what a loss multiplies its results with.
 
-    def __init__(self, size: Size, mode: Mode = (True, True, True)) -> None:
-        self.batch, self.time, self.features, self.hidden = size
+    To JAX it is a pytree: cases of the same shapes share a compiled program.
+    """
+
+    arrays: tuple[Any, ...]  # inputs, weights, carry: what gradients are taken by
+    masks: Any
+    present: Any
+    towards: tuple[Any, Any]
+
+    @classmethod
+    def random(cls, size: Size, mode: Mode = (True, True, True)) -> "Case":
+        """Random arrays for one size and mode, in NumPy, float64."""
+        batch, time, features, hidden = size
+        with_masks, with_present, with_carry = mode
         rng = np.random.default_rng(list(size))
 
         def normal(*shape: int) -> np.ndarray:
             return rng.normal(size=shape)
 
-        self.inputs = normal(self.batch, self.time, self.features)
-        self.weights = (
-            normal(self.features, 4 * self.hidden) / self.features**0.5,
-            normal(self.hidden, 4 * self.hidden) / self.hidden**0.5,
-            normal(4 * self.hidden),
+        inputs = normal(batch, time, features)
+        weights = (
+            normal(features, 4 * hidden) / features**0.5,
+            normal(hidden, 4 * hidden) / hidden**0.5,
+            normal(4 * hidden),
         )
-        self.carry = normal(self.batch, self.hidden), normal(self.batch, self.hidden)
-        masks = rng.integers(0, 2, (self.batch, 4, self.hidden)) / 0.7
-        present = rng.integers(0, 2, (self.batch, self.time)) > 0
-        with_masks, with_present, with_carry = mode
-        self.masks = masks if with_masks else None
-        self.present = present if with_present else None
-        if not with_carry:
-            self.carry = np.zeros_like(self.carry[0]), np.zeros_like(self.carry[1])
-        self.towards = normal(self.batch, self.time, self.hidden), normal(self.batch, self.hidden)
+        carry = normal(batch, hidden), normal(batch, hidden)
+        masks = rng.integers(0, 2, (batch, 4, hidden)) / 0.7
+        present = rng.integers(0, 2, (batch, time)) > 0
+        return cls(
+            (inputs, *weights, *(state * with_carry for state in carry)),
+            masks if with_masks else None,
+            present if with_present else None,
+            (normal(batch, time, hidden), normal(batch, hidden)),
+        )
 
     @property
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """What gradients are taken by: inputs, weights, carry."""
-        return self.inputs, *self.weights, *self.carry
+    def spelled_out(self) -> "Case":
+        """The same with masks of ones and with all steps present, where it has neither."""
+        batch, time, hidden = self.towards[0].shape
+        return replace(
+            self,
+            masks=np.ones((batch, 4, hidden)) if self.masks is None else self.masks,
+            present=np.ones((batch, time), bool) if self.present is None else self.present,
+        )
 
     def loss(self, answer: str, layer: Callable[..., Any], *arrays: Any) -> Any:
-        outputs, h, c = layer(*arrays)
+        return self.weighed(answer, *layer(*arrays))
+
+    def weighed(self, answer: str, outputs: Any, h: Any, c: Any) -> Any:
         every, last = self.towards
-        loss = (outputs * jnp.asarray(every, outputs.dtype)).sum() if answer != "last" else 0
+        loss = (outputs * every).sum() if answer != "last" else 0
         if answer != "sequence":
-            loss += (h * h * jnp.asarray(last, h.dtype)).sum() + jnp.sin(c).sum()
+            loss += (h * h * last).sum() + (np if isinstance(c, np.ndarray) else jnp).sin(c).sum()
         return loss
 
-    def run(self, recurrence: Recurrence, precision: Precision, dtype: Any, *arrays: Any) -> Any:
-        inputs, kernel, recurrent, bias, h, c = (jnp.asarray(array, dtype) for array in arrays)
+    def run(self, recurrence: Recurrence, precision: Precision, *arrays: Any) -> Any:
+        inputs, kernel, recurrent, bias, h, c = arrays
         outputs, after = run_lstm(
             inputs,
             kernel,
             recurrent,
             bias,
             carry=Carry(h, c),
-            masks=None if self.masks is None else jnp.asarray(self.masks, dtype),
-            steps_present=None if self.present is None else jnp.asarray(self.present),
+            masks=self.masks,
+            steps_present=self.present,
             precision=precision,
             recurrence=recurrence,
         )
         return outputs, after.h, after.c
 
-    def plain(self, *arrays: Any, numpy: bool = False) -> Any:
-        """A loop over time, in JAX for autodiff or in NumPy."""
-        xp: Any = np if numpy else jnp
+    def plain(self, *arrays: Any) -> Any:
+        """A loop over time, in NumPy or, for autodiff, in JAX."""
+        in_numpy = all(isinstance(array, np.ndarray) for array in arrays)
+        xp: Any = np if in_numpy else jnp
         inputs, kernel, recurrent, bias, h, c = arrays
-        outputs = []
-        for time in range(self.time):
+        hidden, time = h.shape[1], inputs.shape[1]
+
+        def step(carry: Any, time: Any) -> Any:
+            h, c = carry
             gates = []
             for gate in range(4):
-                part = slice(gate * self.hidden, (gate + 1) * self.hidden)
+                part = slice(gate * hidden, (gate + 1) * hidden)
                 masked = h if self.masks is None else h * self.masks[:, gate]
                 gates.append(
                     inputs[:, time] @ kernel[:, part] + masked @ recurrent[:, part] + bias[part]
@@ -121,9 +148,16 @@ class Case:
             if self.present is not None:
                 here = self.present[:, time, None]
                 c_next, h_next = xp.where(here, c_next, c), xp.where(here, h_next, h)
-            h, c = h_next, c_next
-            outputs.append(h)
-        return xp.stack(outputs, axis=1), h, c
+            return (h_next, c_next), h_next
+
+        if in_numpy:
+            every = []
+            for at in range(time):
+                (h, c), output = step((h, c), at)
+                every.append(output)
+            return np.stack(every, axis=1), h, c
+        (h, c), outputs = jax.lax.scan(step, (h, c), jnp.arange(time))
+        return outputs.swapaxes(0, 1), h, c
 
 
 def furthest(ones: Any, others: Any) -> float:
@@ -134,148 +168,200 @@ def furthest(ones: Any, others: Any) -> float:
     )
 
 
+def in_float32(case: Case) -> Case:
+    """The same in JAX's arrays; what is bool stays so."""
+    arrays: Case = jax.tree.map(jnp.asarray, case)
+    return arrays
+
+
+class Found(NamedTuple):
+    """What a layer computes for one case."""
+
+    results: Any  # outputs, h, c
+    gradients: dict[str, Any]  # by answer
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def compute(
+    case: Case, recurrence: Recurrence, precisions: tuple[Precision, ...], answers: tuple[str, ...]
+) -> dict[Precision, Found]:
+    """All that is looked at, in one program: compiling is what takes the time here."""
+    found = {}
+    for precision in precisions:
+        layer = partial(case.run, recurrence, precision)
+        gradients = {
+            answer: jax.grad(partial(case.loss, answer, layer), ALL_ARRAYS)(*case.arrays)
+            for answer in answers
+        }
+        found[precision] = Found(layer(*case.arrays), gradients)
+    return found
+
+
+@cache
+def found_by(
+    recurrence: Recurrence, size: Size, mode: Mode, *, x64: bool = False
+) -> dict[Precision, Found]:
+    """In both precisions, or in float64 alone; of what a loss looks at, one case at other sizes."""
+    answers = ANSWERS if size == SMALL else ("both",)
+    with jax.enable_x64(x64):
+        case = Case.random(size, mode)
+        precisions: tuple[Precision, ...] = ("f32",) if x64 else ("f32", "bf16")
+        found: dict[Precision, Found] = jax.device_get(
+            compute(case, recurrence, precisions, answers)
+        )
+    return found
+
+
+@quick_jit
+def autodiff_of_plain(case: Case) -> dict[str, Any]:
+    results, pull_back = jax.vjp(case.plain, *case.arrays)
+    return {
+        answer: pull_back(jax.grad(lambda results, a=answer: case.weighed(a, *results))(results))
+        for answer in ("sequence", "last")
+    }
+
+
+@cache
+def expected_gradients(size: Size, mode: Mode) -> dict[str, Any]:
+    """Of the plain loop, by autodiff in float64: one program for all modes."""
+    with jax.enable_x64(True):
+        found = jax.device_get(autodiff_of_plain(Case.random(size, mode).spelled_out))
+    both = tuple(map(np.add, found["sequence"], found["last"]))
+    return {**found, "both": both}
+
+
 @pytest.mark.parametrize(("size", "mode"), EACH_MODE + EACH_SIZE)
 def test_equals_the_plain_loop(size: Size, mode: Mode, recurrence: Recurrence) -> None:
-    case = Case(size, mode)
-    expected = case.plain(*case.arrays, numpy=True)
-    results = case.run(recurrence, "f32", jnp.float32, *case.arrays)
-    assert results[0].dtype == jnp.float32
-    assert furthest(results, expected) < 3e-6
-    in_bf16 = case.run(recurrence, "bf16", jnp.float32, *case.arrays)
-    assert furthest(in_bf16, expected) < 3e-2
+    case = Case.random(size, mode)
+    expected = case.plain(*case.arrays)
+    found = found_by(recurrence, size, mode)
+    assert found["f32"].results[0].dtype == np.float32
+    assert furthest(found["f32"].results, expected) < 3e-6
+    assert furthest(found["bf16"].results, expected) < 3e-2
 
 
-@pytest.mark.parametrize(("size", "mode", "answer"), EACH_ANSWER)
-def test_gradients_are_those_of_autodiff_in_float64(size: Size, mode: Mode, answer: str) -> None:
-    case = Case(size, mode)
-    with jax.enable_x64(True):
-        every = tuple(range(6))
-        arrays = tuple(map(jnp.asarray, case.arrays))
-        expected = jax.jit(jax.grad(partial(case.loss, answer, case.plain), every))(*arrays)
-        layer = partial(case.run, "scan", "f32", jnp.float64)
-        found = jax.jit(jax.grad(partial(case.loss, answer, layer), every))(*arrays)
-        assert found[0].dtype == jnp.float64
-        assert furthest(found, expected) < 1e-12
+@pytest.mark.parametrize(("size", "mode"), EACH_MODE + EACH_SIZE)
+def test_gradients_are_those_of_autodiff_in_float64(size: Size, mode: Mode) -> None:
+    expected = expected_gradients(size, mode)
+    found = found_by("scan", size, mode, x64=True)["f32"]
+    for answer, gradients in found.gradients.items():
+        assert gradients[0].dtype == np.float64
+        assert furthest(gradients, expected[answer]) < 1e-12, answer
 
 
-@pytest.mark.parametrize(("size", "mode", "answer"), EACH_ANSWER)
-def test_gradients_in_both_precisions(
-    size: Size, mode: Mode, answer: str, recurrence: Recurrence
-) -> None:
-    """Against those of the scan in float64, which the test above holds to autodiff's."""
-    case = Case(size, mode)
-    every = tuple(range(6))
-    with jax.enable_x64(True):
-        arrays = tuple(map(jnp.asarray, case.arrays))
-        layer = partial(case.run, "scan", "f32", jnp.float64)
-        expected = jax.jit(jax.grad(partial(case.loss, answer, layer), every))(*arrays)
+@pytest.mark.parametrize(("size", "mode"), EACH_MODE + EACH_SIZE)
+def test_gradients_in_both_precisions(size: Size, mode: Mode, recurrence: Recurrence) -> None:
+    expected = expected_gradients(size, mode)
+    found = found_by(recurrence, size, mode)
     bounds: dict[Precision, float] = {"f32": 1e-5, "bf16": 6e-2}
     for precision, bound in bounds.items():
-        layer = partial(case.run, recurrence, precision, jnp.float32)
-        loss = partial(case.loss, answer, layer)
-        arrays = tuple(jnp.asarray(array, jnp.float32) for array in case.arrays)
-        assert furthest(jax.jit(jax.grad(loss, every))(*arrays), expected) < bound
+        for answer, gradients in found[precision].gradients.items():
+            assert furthest(gradients, expected[answer]) < bound, (precision, answer)
 
 
 def test_gradients_pass_finite_differences(recurrence: Recurrence) -> None:
     """Against central differences of the NumPy loop."""
-    case = Case((8, 5, 2, 3))
-    layer = partial(case.run, recurrence, "f32", jnp.float32)
-    gradients = jax.grad(partial(case.loss, "both", layer), tuple(range(6)))(
-        *(jnp.asarray(array, jnp.float32) for array in case.arrays)
-    )
-    plain = partial(case.plain, numpy=True)
+    mode = (True, True, True)
+    case = Case.random(SMALL, mode)
+    gradients = found_by(recurrence, SMALL, mode)["f32"].gradients["both"]
     for number, gradient in enumerate(gradients):
         for place in np.ndindex(case.arrays[number].shape):
             ends = []
             for sign in (1, -1):
                 moved = [array.copy() for array in case.arrays]
                 moved[number][place] += sign * 1e-5
-                outputs, h, c = plain(*moved)
-                every, last = case.towards
-                ends.append((outputs * every).sum() + (h * h * last).sum() + np.sin(c).sum())
+                ends.append(case.loss("both", case.plain, *moved))
             assert float(gradient[place]) == pytest.approx((ends[0] - ends[1]) / 2e-5, abs=5e-4)
 
 
 def test_under_vmap_and_a_scan_over_steps(recurrence: Recurrence) -> None:
-    case = Case((8, 6, 2, 5))
-    gradient = jax.grad(
-        partial(case.loss, "both", partial(case.run, recurrence, "f32", jnp.float32))
-    )
-    rest = [jnp.asarray(array, jnp.float32) for array in case.arrays[1:]]
-    inputs = jnp.stack([jnp.asarray(case.inputs * scale, jnp.float32) for scale in (1, 2, 3)])
-    one_by_one = jnp.stack([gradient(x, *rest) for x in inputs])
-    vectorized = jax.jit(jax.vmap(gradient, in_axes=(0, *[None] * 5)))(inputs, *rest)
-    _, scanned = jax.lax.scan(lambda carry, x: (carry, gradient(x, *rest)), 0, inputs)
+    case = in_float32(Case.random((8, 6, 2, 5)))
+    inputs = jnp.stack([case.arrays[0] * scale for scale in (1, 2, 3)])
+
+    @jax.jit
+    def each_way(case: Case, inputs: jax.Array) -> Any:
+        gradient = jax.grad(partial(case.loss, "both", partial(case.run, recurrence, "f32")))
+        rest = case.arrays[1:]
+        one_by_one = jnp.stack([gradient(x, *rest) for x in inputs])
+        vectorized = jax.vmap(gradient, in_axes=(0, *[None] * 5))(inputs, *rest)
+        _, scanned = jax.lax.scan(lambda carry, x: (carry, gradient(x, *rest)), 0, inputs)
+        return one_by_one, vectorized, scanned
+
+    one_by_one, vectorized, scanned = each_way(case, inputs)
     np.testing.assert_allclose(vectorized, one_by_one, atol=1e-5)
     np.testing.assert_allclose(scanned, one_by_one, atol=1e-5)
 
 
 def test_second_derivatives_are_right_or_refused(recurrence: Recurrence) -> None:
-    case = Case((8, 4, 2, 3))
-
-    def slope(layer: Callable[..., Any], dtype: Any) -> Any:
-        arrays = [jnp.asarray(array, dtype) for array in case.arrays]
-        along = jnp.ones_like(arrays[2])
+    def slope(case: Case, layer: Callable[..., Any]) -> Any:
+        gradient = jax.grad(partial(case.loss, "both", layer), 2)
 
         def first(recurrent: jax.Array) -> jax.Array:
-            gradient = jax.grad(partial(case.loss, "both", layer), 2)
-            total: jax.Array = (gradient(*arrays[:2], recurrent, *arrays[3:]) * along).sum()
+            total: jax.Array = gradient(*case.arrays[:2], recurrent, *case.arrays[3:]).sum()
             return total
 
-        return jax.jit(jax.grad(first))(arrays[2])
+        return jax.grad(first)(case.arrays[2])
 
-    with jax.enable_x64(True):
-        expected = slope(case.plain, jnp.float64)
-        if recurrence == "scan":
-            found = slope(partial(case.run, recurrence, "f32", jnp.float64), jnp.float64)
+    case = Case.random((8, 4, 2, 3))
+    if recurrence == "scan":
+        with jax.enable_x64(True):
+            expected = quick_jit(lambda case: slope(case, case.plain))(case)
+            found = jax.jit(lambda case: slope(case, partial(case.run, "scan", "f32")))(case)
             assert furthest([found], [expected]) < 1e-10
-    if recurrence != "scan":
+    else:
         with pytest.raises(NotImplementedError, match="--recurrence scan"):
-            slope(partial(case.run, recurrence, "f32", jnp.float32), jnp.float32)
+            jax.jit(lambda case: slope(case, partial(case.run, recurrence, "f32")))(case)
 
 
 def test_forward_derivatives_are_refused(recurrence: Recurrence) -> None:
-    case = Case((8, 4, 2, 3))
-    arrays = [jnp.asarray(array, jnp.float32) for array in case.arrays]
-    layer = partial(case.run, recurrence, "f32", jnp.float32)
+    case = in_float32(Case.random((8, 4, 2, 3)))
+    inputs, *rest = case.arrays
+    layer = partial(case.run, recurrence, "f32")
     with pytest.raises(TypeError, match="forward-mode"):
-        jax.jvp(lambda x: layer(x, *arrays[1:])[0], (arrays[0],), (arrays[0],))
+        jax.jvp(lambda x: layer(x, *rest)[0], (inputs,), (inputs,))
 
 
 def test_no_gradient_flows_to_masks() -> None:
-    case = Case((4, 3, 2, 5))
-    arrays = [jnp.asarray(array, jnp.float32) for array in case.arrays]
+    case = in_float32(Case.random((4, 3, 2, 5)))
 
     def loss(masks: jax.Array) -> jax.Array:
-        return run_lstm(*arrays[:4], masks=masks)[0].sum()
+        return run_lstm(*case.arrays[:4], masks=masks)[0].sum()
 
-    assert not jax.grad(loss)(jnp.asarray(case.masks, jnp.float32)).any()
+    assert not jax.jit(jax.grad(loss))(case.masks).any()
 
 
 def on_eight_devices(recurrence: Recurrence) -> None:
     """Gradients over 8 devices equal those on one; their sum is one all-reduce."""
-    case = Case((16, 6, 21, 50))
-    arrays = [jnp.asarray(array, jnp.float32) for array in case.arrays]
+    case = in_float32(Case.random((16, 6, 21, 50)))
 
-    def gradients(inputs: jax.Array, masks: jax.Array, *rest: jax.Array) -> Any:
+    @jax.jit
+    def gradients(case: Case) -> Any:
+        inputs, *weights = case.arrays[:4]
+
         def loss(inputs: jax.Array, *weights: jax.Array) -> jax.Array:
             h, after = run_lstm(
-                inputs, *weights, carry=Carry(*rest[3:]), masks=masks, recurrence=recurrence
+                inputs,
+                *weights,
+                carry=Carry(*case.arrays[4:]),
+                masks=case.masks,
+                recurrence=recurrence,
             )
             return (h * h).sum() + after.c.sum()
 
-        return jax.grad(loss, (0, 1, 2, 3))(inputs, *rest[:3])
+        return jax.grad(loss, (0, 1, 2, 3))(inputs, *weights)
 
-    masks = jnp.asarray(case.masks, jnp.float32)
-    expected = gradients(arrays[0], masks, *arrays[1:])
+    expected = gradients(case)
     mesh = Mesh(np.array(jax.devices()), ("batch",))
+    assert mesh.size == 8
     rows, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("batch",), ()))
-    placed = [jax.device_put(a, rows) for a in (arrays[0], masks)]
-    placed += [jax.device_put(a, whole) for a in arrays[1:4]]
-    placed += [jax.device_put(a, rows) for a in arrays[4:]]
-    compiled = jax.jit(gradients).lower(*placed).compile()
-    found = compiled(*placed)
+    inputs, *weights, h, c = case.arrays
+    placed = Case(
+        (*jax.device_put((inputs,), rows), *jax.device_put(weights, whole),
+         *jax.device_put((h, c), rows)),
+        jax.device_put(case.masks, rows), None, case.towards,
+    )  # fmt: skip
+    compiled = gradients.lower(placed).compile()
+    found = compiled(placed)
     assert found[0].sharding.is_equivalent_to(rows, 3)
     assert furthest(map(np.asarray, found), expected) < 1e-5
     text = str(compiled.as_text())
@@ -286,12 +372,14 @@ def on_eight_devices(recurrence: Recurrence) -> None:
         assert text.count(" all-reduce(") == 1
 
 
-def test_on_eight_devices(recurrence: Recurrence) -> None:
+def test_on_eight_devices() -> None:
+    recurrences = ["scan", "cpu"] if why_unavailable() is None else ["scan"]
     program = f"""
 import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 import test_lstm
-test_lstm.on_eight_devices({recurrence!r})
+for recurrence in {recurrences!r}:
+    test_lstm.on_eight_devices(recurrence)
 """
     ran = subprocess.run(
         [sys.executable, "-c", program],
@@ -304,12 +392,12 @@ test_lstm.on_eight_devices({recurrence!r})
 
 
 def test_auto_takes_what_can_compute_the_types() -> None:
-    case = Case((16, 20, 2, 3))
     with jax.enable_x64(True):
-        outputs, _, _ = case.run("auto", "f32", jnp.float64, *case.arrays)
-        assert outputs.dtype == jnp.float64
+        case = jax.tree.map(jnp.asarray, Case.random((16, 20, 2, 3)))
+        shapes = jax.eval_shape(partial(case.run, "auto", "f32"), *case.arrays)
+        assert {shape.dtype for shape in shapes} == {np.dtype(np.float64)}
         with pytest.raises(UserError, match=r"--recurrence cpu: .*; use auto or scan\."):
-            case.run("cpu", "f32", jnp.float64, *case.arrays)
+            case.run("cpu", "f32", *case.arrays)
 
 
 def test_bf16_rounds_the_operands_and_sums_in_float32() -> None:

@@ -67,16 +67,10 @@ def test_what_is_not_a_number_stays_so(precision: Precision) -> None:
 def test_nothing_is_read_that_was_not_written(tmp_path: Path) -> None:
     """The kernel built so that its own memory is full of what is not a number."""
     program = """
-import jax, test_lstm
-import jax.numpy as jnp
-from functools import partial
+import jax, numpy, test_lstm
 for size, mode in test_lstm.EACH_MODE + test_lstm.EACH_SIZE:
-    case = test_lstm.Case(size, mode)
-    arrays = [jnp.asarray(array, jnp.float32) for array in case.arrays]
-    for precision in ("f32", "bf16"):
-        layer = partial(case.run, "cpu", precision, jnp.float32)
-        gradients = jax.jit(jax.grad(partial(case.loss, "both", layer), tuple(range(6))))(*arrays)
-        assert all(jnp.isfinite(array).all() for array in gradients), (size, mode, precision)
+    found = test_lstm.found_by("cpu", size, mode)
+    assert all(numpy.isfinite(a).all() for a in jax.tree.leaves(found)), (size, mode)
 """
     cxx = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")))
     ran = subprocess.run(

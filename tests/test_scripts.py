@@ -1,6 +1,7 @@
 """The command lines: what they write, what they say, how they end."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,26 @@ from midi_files import write_song
 from jaxmusic.tokens import read_tokens
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+
+def run_here(
+    cwd: Path,
+    script: str,
+    *arguments: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> tuple[int, str]:
+    """Exit code and words of a script that this process runs: a process of its own takes seconds.
+
+    What would be a traceback there is an exception here.
+    """
+    monkeypatch.chdir(cwd)
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+    said = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, " ".join((said.out + said.err).split())
 
 
 def run(
@@ -87,7 +108,7 @@ def test_a_prepared_corpus_trains(tmp_path: Path) -> None:
     assert "260 windows of 100" in ran.stdout
     ran = run(
         tmp_path, "train.py", "--corpus", "corpus", "--run-dir", "here", "--hidden-size", "8",
-        "--max-steps", "1",
+        "--layers", "1", "--max-steps", "1",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert "260 windows of 100, 3 steps an epoch, 1 steps in all" in ran.stdout
@@ -122,7 +143,14 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("script", "arguments", "code", "words"), MISTAKES)
 def test_a_users_mistake_is_one_clear_sentence(
-    trained: Path, tmp_path: Path, script: str, arguments: list[str], code: int, words: str
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    script: str,
+    arguments: list[str],
+    code: int,
+    words: str,
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad").mkdir()
@@ -130,28 +158,42 @@ def test_a_users_mistake_is_one_clear_sentence(
     write_song(tmp_path / "short" / "a.mid", 50)
     write_song(tmp_path / "long" / "a.mid", 150)
     given = [str(trained / "runs" / "quick") if word == "RUN" else word for word in arguments]
-    ran = run(tmp_path, script, *given)
-    said = " ".join((ran.stdout + ran.stderr).split())
-    assert ran.returncode == code, said
+    returned, said = run_here(tmp_path, script, *given, monkeypatch=monkeypatch, capsys=capsys)
+    assert returned == code, said
     assert words in said
     assert "Traceback" not in said
 
 
-def test_help_explains_every_flag(tmp_path: Path) -> None:
+def test_a_mistakes_code_is_the_processes(tmp_path: Path) -> None:
+    for script, arguments, code in (
+        ("train.py", ["--epochs", "0"], 2),
+        ("prepare.py", ["nowhere", "--corpus", "c"], 1),
+        ("generate.py", ["nowhere"], 1),
+    ):
+        ran = run(tmp_path, script, *arguments)
+        assert ran.returncode == code
+        assert ran.stderr.count("\n") == 1
+        assert ran.stderr.startswith("Error: ")
+        assert ran.stdout == ""
+
+
+def test_help_explains_every_flag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for script, words in {
         "train.py": ["--midi-dir", "--hidden-size", "--epochs", "--precision", "--held-out"],
         "prepare.py": ["--corpus", "--scheme", "--workers"],
         "generate.py": ["--out", "--length", "--greedy", "--temperature", "--top-k", "--prime"],
     }.items():
-        ran = run(tmp_path, script, "--help")
-        assert ran.returncode == 0
+        code, said = run_here(tmp_path, script, "--help", monkeypatch=monkeypatch, capsys=capsys)
+        assert code == 0
         for word in words:
-            assert word in ran.stdout
+            assert word in said
 
 
 def test_without_a_compiler_training_says_so_and_goes_on(tmp_path: Path) -> None:
     write_song(tmp_path / "midi_songs" / "a.mid", 150, seed=1)
-    small = ["quick", "--hidden-size", "8", "--max-steps", "1", "--held-out", "0"]
+    small = ["quick", "--hidden-size", "8", "--layers", "1", "--max-steps", "1", "--held-out", "0"]
     elsewhere = {"CXX": "/no/such/compiler", "JAX_PLATFORMS": "cpu"}
     ran = run(tmp_path, "train.py", *small, **elsewhere)
     assert ran.returncode == 0, ran.stderr
