@@ -38,8 +38,12 @@ class Meter:
         self._since: float | None = None
 
     def pause(self) -> None:
-        """What follows until the next `count` is no training."""
+        """What follows until `resume` or the next `count` is no training."""
         self._since = None
+
+    def resume(self) -> None:
+        """Training goes on from now."""
+        self._since = time.monotonic()
 
     def wait(self, seconds: float) -> None:
         """The devices had nothing to do for so long, for want of data."""
@@ -127,10 +131,13 @@ class Reporter:
         self.meter = Meter()
         self._file = MetricsFile(path, from_step=from_step)
         self._under_way: deque[tuple[int, int, jax.Array]] = deque()
+        self._compiled = False  # the first dispatch waits for that, and isn't counted
 
     @contextmanager
     def fetching(self) -> Iterator[None]:
         """Inside, data is made ready for the devices; when they are idle then, they wait for it."""
+        if self._compiled and not self._under_way:
+            self.meter.resume()
         idle_before = self._idle()
         began = time.monotonic()
         yield
@@ -174,6 +181,7 @@ class Reporter:
     def _tell(self) -> None:
         last, count, device_losses = self._under_way.popleft()
         losses = np.asarray(device_losses)[:count]
+        self._compiled = True
         self.meter.count(count * self.batch_size)
         speed = self.meter.windows_per_second
         for step, loss in enumerate(losses.tolist(), last - count + 1):
