@@ -11,6 +11,7 @@ from jax import lax
 from jaxmusic.feed import Batch
 from jaxmusic.model import MusicLSTM
 from jaxmusic.state import PyTree, TrainState
+from jaxmusic.tokenmap import map_rows
 from jaxmusic.windows import Objective, cut_rows
 
 DROPOUT_STREAM = 1  # keeps dropout's random numbers apart from those of the initial weights
@@ -74,6 +75,8 @@ class CorpusBatches(NamedTuple):
     tokens: jax.Array  # (tokens,) the whole stream
     starts: jax.Array  # (steps, batch) int32: where the windows start
     weights: jax.Array  # (steps, batch) float32, as a Batch's
+    shifts: jax.Array | None = None  # (steps, batch) int32: which row of the table
+    table: jax.Array | None = None  # of a TokenMap; None: the corpus's ids are the run's
 
 
 def batch_at(
@@ -84,6 +87,8 @@ def batch_at(
         return Batch(*(array[number] for array in batches))
     places = batches.starts[number][:, None] + jnp.arange(window + 1, dtype=jnp.int32)
     rows = batches.tokens.at[places].get(mode="promise_in_bounds")
+    if batches.table is not None and batches.shifts is not None:
+        rows = map_rows(rows, batches.table, batches.shifts[number])
     return Batch(*cut_rows(rows, objective), batches.weights[number])  # type: ignore[arg-type]
 
 

@@ -16,7 +16,7 @@ from jaxmusic.compilation import use_compilation_cache
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus
-from jaxmusic.data import cut_windows, open_corpus
+from jaxmusic.data import cut_windows, map_tokens, open_corpus
 from jaxmusic.feed import Feed, batches_in_order
 from jaxmusic.lstm import why_not_cpu
 from jaxmusic.memory import keep_freed_memory
@@ -29,6 +29,7 @@ from jaxmusic.run import Run, RunFolder, chosen_primes, enter_run, open_run
 from jaxmusic.signals import Stopped, StopSignals
 from jaxmusic.state import TrainState, abstract_state, new_state
 from jaxmusic.supply import make_supply
+from jaxmusic.tokenmap import TokenMap
 from jaxmusic.windows import Windows
 
 
@@ -40,7 +41,7 @@ class Training(NamedTuple):
     console: Console
     folder: RunFolder
     mesh: Mesh
-    corpus: Corpus
+    token_map: TokenMap
     windows: Windows
     held_out: Windows | None
     feed: Feed
@@ -81,8 +82,15 @@ def _settle(config: Config, processes: Processes, console: Console) -> Training:
     corpus = open_corpus(config, processes, console)
     processes.agree(_common(config, corpus, mesh))
     windows, held_out = cut_windows(config, corpus, console)
+    token_map = map_tokens(config, corpus, console)
     share = batch_share(config.train.batch_size, mesh)
-    feed = Feed(windows, config.train.batch_size, share=share, seed=config.train.seed)
+    feed = Feed(
+        windows,
+        config.train.batch_size,
+        share=share,
+        seed=config.train.seed,
+        token_map=token_map,
+    )
     last_step = config.train.epochs * feed.steps_per_epoch
     if config.train.max_steps is not None:
         last_step = min(last_step, config.train.max_steps)
@@ -97,9 +105,9 @@ def _settle(config: Config, processes: Processes, console: Console) -> Training:
     # The run's folder.
     folder = RunFolder(Path(str(config.run.run_dir)))
     if processes.first:
-        enter_run(folder, config, corpus, windows)
+        enter_run(folder, config, corpus, token_map, windows)
     return Training(
-        config, processes, console, folder, mesh, corpus, windows, held_out, feed, last_step
+        config, processes, console, folder, mesh, token_map, windows, held_out, feed, last_step
     )
 
 
@@ -115,7 +123,7 @@ def _loop(training: Training) -> tuple[int, int | None]:
         console.say(f"Going on with {folder.path} after step {step:,}.")
 
     # Programs (compiled when first called).
-    vocabulary_size = len(training.corpus.vocabulary)
+    vocabulary_size = len(training.token_map.vocabulary)
     do_steps = training_program(config, vocabulary_size, mesh, steps_per_epoch=feed.steps_per_epoch)
     do_eval = evaluation_program(config, vocabulary_size, mesh)
     supply = make_supply(feed, mesh, config.run, step=step, last_step=last_step)
@@ -166,7 +174,7 @@ def _loop(training: Training) -> tuple[int, int | None]:
 
 def _starting_state(training: Training, checkpoints: Checkpoints | None) -> tuple[int, TrainState]:
     """Steps done, and the state after them on all devices, as process 0 has it."""
-    config, vocabulary_size = training.config, len(training.corpus.vocabulary)
+    config, vocabulary_size = training.config, len(training.token_map.vocabulary)
     step, state = 0, new_state(config, vocabulary_size)
     if checkpoints is not None:
         restored = checkpoints.restore_latest(abstract_state(config, vocabulary_size)._asdict())
@@ -186,7 +194,7 @@ def _held_out_loss(
     # The sums stay on the device until all batches are dispatched.
     sums = [
         do_eval(state.params, state.batch_stats, put_rows(batch, training.mesh))
-        for batch in batches_in_order(training.held_out, training.feed.share)
+        for batch in batches_in_order(training.held_out, training.feed.share, training.token_map)
     ]
     return float(np.sum(jax.device_get(sums), dtype=np.float64)) / len(training.held_out)
 
@@ -212,15 +220,15 @@ def _common(config: Config, corpus: Corpus, mesh: Mesh) -> dict[str, Any]:
 
 def _best(training: Training) -> Run:
     """The run at its best checkpoint, which process 0 reads and gives to the others."""
-    config, processes, corpus = training.config, training.processes, training.corpus
+    config, processes, token_map = training.config, training.processes, training.token_map
     if processes.first:
         run = open_run(training.folder.path)
     else:
-        abstract = abstract_state(config, len(corpus.vocabulary))
+        abstract = abstract_state(config, len(token_map.vocabulary))
         empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
-        primes = chosen_primes(config, training.windows)
+        primes = chosen_primes(config, token_map, training.windows)
         run = Run(
-            training.folder.path, config, corpus.vocabulary, 0, empty.params, empty.batch_stats,
+            training.folder.path, config, token_map.vocabulary, 0, empty.params, empty.batch_stats,
             primes,
         )  # fmt: skip
     step = processes.tell(lambda: run.step)
