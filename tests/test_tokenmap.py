@@ -14,7 +14,7 @@ from jaxmusic.config import Config, ConfigError, DataConfig, ModelConfig, RunCon
 from jaxmusic.corpus import Corpus
 from jaxmusic.feed import Feed, Share, batches_in_order
 from jaxmusic.parallel import make_mesh
-from jaxmusic.pitches import transposed
+from jaxmusic.pitches import chord_name, class_set, transposed
 from jaxmusic.preparing import prepare
 from jaxmusic.run import open_run
 from jaxmusic.sampling import SamplingConfig, generate
@@ -52,7 +52,8 @@ def test_tokens_of_transposed_files(tmp_path: Path, shift: int) -> None:
 
 
 def test_transposing_goes_there_and_back() -> None:
-    for token in ("C4", "B-4", "F#2", "0.4.7", "9.0.4.7", "3"):
+    sets = [chord_name(class_set(classes)) for classes in ([0, 4, 7], [9, 0, 4, 7], [1, 2, 3])]
+    for token in ("C4", "B-4", "F#2", "3", *sets):
         for shift in SHIFTS:
             there = transposed(token, shift)
             assert there is not None
