@@ -78,8 +78,11 @@ class MetricsFile:
     A run that goes on from a checkpoint first drops the rows after it, which will come again.
     """
 
-    def __init__(self, path: Path | None, *, from_step: int) -> None:
-        """Without a path nothing is written."""
+    def __init__(self, path: Path | None, *, from_step: int, epoch_to_come: bool = False) -> None:
+        """Without a path nothing is written.
+
+        `epoch_to_come`: the row of the epoch that ends with `from_step` is still to be written.
+        """
         rows: list[bytes] = []
         self._file: TextIO | None = None
         if path is None:
@@ -87,7 +90,9 @@ class MetricsFile:
         if path.exists():
             for line in path.read_bytes().splitlines(keepends=True):
                 try:
-                    if json.loads(line)["step"] <= from_step and line.endswith(b"\n"):
+                    row = json.loads(line)
+                    again = epoch_to_come and row["step"] == from_step and "epoch_loss" in row
+                    if row["step"] <= from_step and not again and line.endswith(b"\n"):
                         rows.append(line)
                 except (ValueError, KeyError, TypeError):
                     continue  # a row that was cut off when the run was killed
@@ -121,15 +126,16 @@ class Reporter:
         last_step: int,
         *,
         steps_per_epoch: int,
+        epoch_to_come: bool = False,
     ) -> None:
-        """Without a path no file is written."""
+        """Without a path no file is written; `epoch_to_come` as in MetricsFile."""
         self.console = console
         self.last_step = last_step
         self.steps_per_epoch = steps_per_epoch
         self.batch_size = config.train.batch_size
         self.log_steps = config.run.log_steps
         self.meter = Meter()
-        self._file = MetricsFile(path, from_step=from_step)
+        self._file = MetricsFile(path, from_step=from_step, epoch_to_come=epoch_to_come)
         self._under_way: deque[tuple[int, int, jax.Array]] = deque()
         self._compiled = False  # the first dispatch waits for that, and isn't counted
 

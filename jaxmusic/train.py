@@ -65,7 +65,7 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
             use_compilation_cache()
         training = _settle(config, processes, console or Console(silent=not processes.first))
         step, stopped_by = _loop(training)
-        if stopped_by is not None and step < training.last_step:
+        if stopped_by is not None:
             training.console.say(
                 f"Stopped and saved after step {step:,}: the same command goes on from there."
             )
@@ -112,13 +112,15 @@ def _settle(config: Config, processes: Processes, console: Console) -> Training:
 
 
 def _loop(training: Training) -> tuple[int, int | None]:
-    """Train to the last step, or until asked to stop: steps done, and the signal that asked."""
+    """Train until all is done, or asked to stop: steps done, and the signal that stopped it."""
     config, processes, console, folder, mesh, *_ = training
     feed, last_step = training.feed, training.last_step
 
     # State: new, or as it was left. Process 0 reads and writes it.
     checkpoints = Checkpoints(folder.checkpoints, tell=console.say) if processes.first else None
-    step, state = _starting_state(training, checkpoints)
+    step, state, score = _starting_state(training, checkpoints)
+    # Stopped while it was evaluating: that comes first.
+    epoch_to_come = step > 0 and step % feed.steps_per_epoch == 0 and score is None
     if step:
         console.say(f"Going on with {folder.path} after step {step:,}.")
 
@@ -130,7 +132,13 @@ def _loop(training: Training) -> tuple[int, int | None]:
     pace = Pace(step, supply.most_steps, config.run.steps_per_dispatch)
     metrics = folder.metrics if processes.first else None
     reporter = Reporter(
-        metrics, console, config, step, last_step, steps_per_epoch=feed.steps_per_epoch
+        metrics,
+        console,
+        config,
+        step,
+        last_step,
+        steps_per_epoch=feed.steps_per_epoch,
+        epoch_to_come=epoch_to_come,
     )
 
     # Loop. (A kernel has to be told the mesh: the compiler can't divide it.)
@@ -145,58 +153,74 @@ def _loop(training: Training) -> tuple[int, int | None]:
         stack.callback(supply.close)
         stack.enter_context(jax.set_mesh(mesh))
         console.show(step, last_step, "compiling")
-        while step < last_step and stopped_by is None:
-            epoch_end = (step // feed.steps_per_epoch + 1) * feed.steps_per_epoch
-            count = min(pace.steps, epoch_end - step, last_step - step)
-            with reporter.fetching():
-                batches = supply.take(step, count)
-            state, losses = do_steps(state, batches, np.int32(count))
-            step += count
-            reporter.steps(step, count, losses)
-            # Looked at once a dispatch: a signal that comes later is for the next one, which saves.
-            stopped_by = stop.look()
-            if pace.learns_after(step):
-                reporter.drain()
-                speed = processes.tell(lambda: reporter.meter.windows_per_second)
-                pace.learn(speed, config.train.batch_size)
+        while stopped_by is None and (step < last_step or epoch_to_come):
+            if not epoch_to_come:
+                epoch_end = (step // feed.steps_per_epoch + 1) * feed.steps_per_epoch
+                count = min(pace.steps, epoch_end - step, last_step - step)
+                with reporter.fetching():
+                    batches = supply.take(step, count)
+                state, losses = do_steps(state, batches, np.int32(count))
+                step += count
+                reporter.steps(step, count, losses)
+                # Looked at once a dispatch: a signal that comes later is for the next one.
+                stopped_by = stop.look()
+                if pace.learns_after(step):
+                    reporter.drain()
+                    speed = processes.tell(lambda: reporter.meter.windows_per_second)
+                    pace.learn(speed, config.train.batch_size)
+                epoch_to_come = step == epoch_end
             pausing = step == last_step or stopped_by is not None or time.monotonic() >= save_at
-            if step == epoch_end or pausing:
+            if epoch_to_come or pausing:
                 reporter.drain()
                 score = None
-                if step == epoch_end:
-                    loss = float(state.loss_sum) / float(state.window_sum)
-                    score = reporter.epoch(step, loss, _held_out_loss(training, do_eval, state))
+                if epoch_to_come:
+                    score = _epoch_ends(training, step, state, do_eval, reporter, stop)
+                    epoch_to_come = False
+                    stopped_by = stop.look()
                 if checkpoints is not None:
                     checkpoints.save(step, state._asdict(), score=score)
                 save_at = time.monotonic() + save_seconds
-    return step, stopped_by
+    done = step >= last_step and not (step % feed.steps_per_epoch == 0 and score is None)
+    return step, None if done else stopped_by
 
 
-def _starting_state(training: Training, checkpoints: Checkpoints | None) -> tuple[int, TrainState]:
-    """Steps done, and the state after them on all devices, as process 0 has it."""
+def _starting_state(
+    training: Training, checkpoints: Checkpoints | None
+) -> tuple[int, TrainState, float | None]:
+    """Steps done, the state after them on all devices, and its score, as process 0 has them."""
     config, vocabulary_size = training.config, len(training.token_map.vocabulary)
-    step, state = 0, new_state(config, vocabulary_size)
+    step, state, score = 0, new_state(config, vocabulary_size), None
     if checkpoints is not None:
         restored = checkpoints.restore_latest(abstract_state(config, vocabulary_size)._asdict())
         if restored is not None:
-            step, state = restored.step, TrainState(**restored.state)
-    step = training.processes.tell(lambda: step)
+            step, state, score = restored.step, TrainState(**restored.state), restored.score
+    step, score = training.processes.tell(lambda: [step, score])
     placed: TrainState = put_everywhere(training.processes.share(state), training.mesh)
-    return step, placed
+    return step, placed, score
 
 
-def _held_out_loss(
-    training: Training, do_eval: Callable[..., jax.Array], state: TrainState
+def _epoch_ends(
+    training: Training,
+    step: int,
+    state: TrainState,
+    do_eval: Callable[..., jax.Array],
+    reporter: Reporter,
+    stop: StopSignals,
 ) -> float | None:
-    """The loss in evaluation mode, the mean over the windows held out; None: there are none."""
-    if training.held_out is None:
-        return None
-    # The sums stay on the device until all batches are dispatched.
-    sums = [
-        do_eval(state.params, state.batch_stats, put_rows(batch, training.mesh))
-        for batch in batches_in_order(training.held_out, training.feed.share, training.token_map)
-    ]
-    return float(np.sum(jax.device_get(sums), dtype=np.float64)) / len(training.held_out)
+    """Tell the epoch's losses: the one that the best is chosen by; None: stopped before that."""
+    held_out_loss = None
+    if training.held_out is not None:
+        sums: list[jax.Array] = []
+        batches = batches_in_order(training.held_out, training.feed.share, training.token_map)
+        for batch in batches:
+            sums.append(do_eval(state.params, state.batch_stats, put_rows(batch, training.mesh)))
+            jax.block_until_ready(sums[-2:-1])  # one ahead, so that a signal is soon seen
+            if stop.look() is not None:
+                return None
+        total = np.sum(jax.device_get(sums), dtype=np.float64)
+        held_out_loss = float(total) / len(training.held_out)
+    loss = float(state.loss_sum) / float(state.window_sum)
+    return reporter.epoch(step, loss, held_out_loss)
 
 
 # What processes may have otherwise than each other, beside where things lie.

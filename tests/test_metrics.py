@@ -80,6 +80,14 @@ def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     assert rows == [{"step": 2, "loss": 1.0}, {"step": 4, "loss": 1.0}, {"step": 6, "loss": 2.0}]
 
 
+def test_an_epochs_row_is_not_written_twice(tmp_path: Path) -> None:
+    """The run was killed between the row and the checkpoint that has its score."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 4, "loss": 1.0}\n{"step": 4, "epoch_loss": 1.5}\n')
+    MetricsFile(path, from_step=4, epoch_to_come=True).close()
+    assert path.read_text() == '{"step": 4, "loss": 1.0}\n'
+
+
 def test_a_loss_that_is_no_number_names_its_step(tmp_path: Path) -> None:
     config = Config(train=TrainConfig(batch_size=4), run=RunConfig(log_steps=1))
     path = tmp_path / "metrics.jsonl"
