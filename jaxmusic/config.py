@@ -120,6 +120,8 @@ class RunConfig:
     checkpoint_minutes: float = 5.0
     # Steps from one row of metrics.jsonl to the next.
     log_steps: int = 10
+    # Go on over up to so many steps whose loss or gradient is no number; they change nothing.
+    skip_bad_steps: int = 0
     # Devices to train on, of each process (default: all).
     devices: int | None = None
     # Where process 0 listens, HOST:PORT, the same for all processes. Not needed on Cloud TPU, GKE
@@ -191,6 +193,10 @@ class Config:
         for name, value in above_zero.items():
             if not 0 < value < float("inf"):
                 raise ConfigError(f"{flag(name)} is {value}, but must be above 0.")
+        if self.run.skip_bad_steps < 0:
+            raise ConfigError(
+                f"--skip-bad-steps is {self.run.skip_bad_steps}, but must be 0 or more."
+            )
         if not self.run.device_corpus_mib >= 0:
             raise ConfigError(
                 f"--device-corpus-mib is {self.run.device_corpus_mib}, but must be 0 or more."

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -84,6 +84,7 @@ class MetricsFile:
         `epoch_to_come`: the row of the epoch that ends with `from_step` is still to be written.
         """
         rows: list[bytes] = []
+        self.bad_steps = 0  # in the rows that stay
         self._file: TextIO | None = None
         if path is None:
             return
@@ -94,6 +95,7 @@ class MetricsFile:
                     again = epoch_to_come and row["step"] == from_step and "epoch_loss" in row
                     if row["step"] <= from_step and not again and line.endswith(b"\n"):
                         rows.append(line)
+                        self.bad_steps += "skipped" in row
                 except (ValueError, KeyError, TypeError):
                     continue  # a row that was cut off when the run was killed
         write_atomic(path, b"".join(rows))
@@ -127,8 +129,14 @@ class Reporter:
         *,
         steps_per_epoch: int,
         epoch_to_come: bool = False,
+        place_of: Callable[[int], str] = lambda step: "",
     ) -> None:
-        """Without a path no file is written; `epoch_to_come` as in MetricsFile."""
+        """Without a path no file is written; `epoch_to_come` as in MetricsFile.
+
+        `place_of` a step is where its windows come from, for the one who looks for a fault.
+        """
+        self.place_of = place_of
+        self.most_bad_steps = config.run.skip_bad_steps
         self.console = console
         self.last_step = last_step
         self.steps_per_epoch = steps_per_epoch
@@ -136,6 +144,7 @@ class Reporter:
         self.log_steps = config.run.log_steps
         self.meter = Meter()
         self._file = MetricsFile(path, from_step=from_step, epoch_to_come=epoch_to_come)
+        self._bad_steps = self._file.bad_steps
         self._under_way: deque[tuple[int, int, jax.Array]] = deque()
         self._compiled = False  # the first dispatch waits for that, and isn't counted
 
@@ -193,10 +202,8 @@ class Reporter:
         for step, loss in enumerate(losses.tolist(), last - count + 1):
             epoch = (step - 1) // self.steps_per_epoch + 1
             if not math.isfinite(loss):
-                raise LossError(
-                    f"The loss is {loss} in epoch {epoch}, step {step:,}. The checkpoints before "
-                    "it are kept; start another run with a smaller --learning-rate."
-                )
+                self._tell_bad(step, epoch)
+                continue
             if step % self.log_steps == 0:
                 row = {"step": step, "epoch": epoch, "loss": loss, "windows_per_second": speed}
                 self._file.write(row | {"data_wait": self.meter.data_wait})
@@ -205,6 +212,19 @@ class Reporter:
             left = (self.last_step - last) * self.batch_size / speed
             text += f", {speed:,.0f} windows/s, {duration(left)} left"
         self.console.show(last, self.last_step, text)
+
+    def _tell_bad(self, step: int, epoch: int) -> None:
+        bad = f"The loss or its gradient is no number in epoch {epoch}, step {step:,}"
+        place = self.place_of(step)
+        if self._bad_steps == self.most_bad_steps:
+            raise LossError(
+                f"{bad}{place}. The checkpoints before it are kept; start another run with a "
+                "smaller --learning-rate, or go on over such steps with --skip-bad-steps "
+                f"{max(10, 2 * self._bad_steps)}."
+            )
+        self._bad_steps += 1
+        self._file.write({"step": step, "epoch": epoch, "skipped": True})
+        self.console.say(f"{bad}{place}: skipped ({self._bad_steps} of {self.most_bad_steps}).")
 
     def __enter__(self) -> Self:
         return self

@@ -1,9 +1,11 @@
 """Training: from settings to a trained run, and from a stopped run onwards."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +34,8 @@ from jaxmusic.supply import make_supply
 from jaxmusic.tokenmap import TokenMap
 from jaxmusic.windows import Windows
 
+PLACES_TOLD = 5  # windows of a step that went wrong
+
 
 class Training(NamedTuple):
     """What is settled before the first step."""
@@ -41,6 +45,7 @@ class Training(NamedTuple):
     console: Console
     folder: RunFolder
     mesh: Mesh
+    corpus: Corpus
     token_map: TokenMap
     windows: Windows
     held_out: Windows | None
@@ -107,7 +112,17 @@ def _settle(config: Config, processes: Processes, console: Console) -> Training:
     if processes.first:
         enter_run(folder, config, corpus, token_map, windows)
     return Training(
-        config, processes, console, folder, mesh, token_map, windows, held_out, feed, last_step
+        config,
+        processes,
+        console,
+        folder,
+        mesh,
+        corpus,
+        token_map,
+        windows,
+        held_out,
+        feed,
+        last_step,
     )
 
 
@@ -139,6 +154,7 @@ def _loop(training: Training) -> tuple[int, int | None]:
         last_step,
         steps_per_epoch=feed.steps_per_epoch,
         epoch_to_come=epoch_to_come,
+        place_of=partial(_place_of, training),
     )
 
     # Loop. (A kernel has to be told the mesh: the compiler can't divide it.)
@@ -219,8 +235,23 @@ def _epoch_ends(
                 return None
         total = np.sum(jax.device_get(sums), dtype=np.float64)
         held_out_loss = float(total) / len(training.held_out)
-    loss = float(state.loss_sum) / float(state.window_sum)
+    counted = float(state.window_sum)  # 0: every step was skipped
+    loss = float(state.loss_sum) / counted if counted else math.nan
     return reporter.epoch(step, loss, held_out_loss)
+
+
+def _place_of(training: Training, step: int) -> str:
+    """Where in the songs the windows of a step begin (of this process's rows, the first few)."""
+    places = training.feed.places(step - 1)
+    starts = places.starts[places.weights > 0]
+    corpus = training.corpus
+    songs = np.searchsorted(corpus.offsets, starts[:PLACES_TOLD], side="right") - 1
+    told = [
+        f"{corpus.songs[song]} (token {start - corpus.offsets[song]})"
+        for song, start in zip(songs, starts, strict=False)
+    ]
+    more = f" and {len(starts) - len(told)} more" if len(starts) > len(told) else ""
+    return f", on windows from {', '.join(told)}{more}"
 
 
 # What processes may have otherwise than each other, beside where things lie.

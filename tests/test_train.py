@@ -171,11 +171,27 @@ def test_songs_shorter_than_a_window_are_told(config: Config) -> None:
 
 
 def test_a_loss_that_is_no_number_stops_and_is_not_saved(config: Config) -> None:
-    with pytest.raises(LossError, match=r"The loss is (nan|inf) in epoch \d+, step \d+"):
+    words = (
+        r"no number in epoch 1, step 1, on windows from \d\.mid \(token \d+\), .* and 21 more\. "
+        r"The checkpoints"
+    )
+    with pytest.raises(LossError, match=words):
         fit(changed(config, "train", learning_rate=1e38))
-    if (Path(str(config.run.run_dir)) / "checkpoints").exists():
-        for step in (Path(str(config.run.run_dir)) / "checkpoints").iterdir():
-            assert int(step.name) < 5
+    assert not list((Path(str(config.run.run_dir)) / "checkpoints").iterdir())
+
+
+def test_bad_steps_are_gone_over_as_often_as_allowed(config: Config) -> None:
+    """With a learning rate so high every step is bad; also those before a stop are counted."""
+    config = changed(config, "train", learning_rate=1e38)
+    with pytest.raises(LossError, match=r"step 4, .*--skip-bad-steps 10\."):
+        fit(changed(config, "run", skip_bad_steps=3))
+    fit(changed(changed(config, "run", skip_bad_steps=20), "train", max_steps=12))
+    rows = rows_of(config.run.run_dir)
+    assert [row["step"] for row in rows if "skipped" in row] == list(range(1, 13))
+    with pytest.raises(LossError, match="step 15, "):
+        fit(changed(config, "run", skip_bad_steps=14))
+    run = open_run(str(config.run.run_dir), "latest")
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.params))
 
 
 def test_more_devices_than_there_are_is_refused(config: Config) -> None:
