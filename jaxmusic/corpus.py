@@ -1,7 +1,10 @@
 """A prepared corpus: memory-mapped tokens of all songs, the vocabulary, the ledger of files."""
 
+import hashlib
 import json
 import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +33,7 @@ class LedgerRow:
     tokens: int
     status: Literal["used", "empty", "skipped"]
     reason: str = ""  # why it was skipped
+    mtime_ns: int = 0  # when it was changed last; 0: read it again to see whether it is the same
 
 
 @dataclass(frozen=True)
@@ -77,30 +81,29 @@ class Corpus:
     @cached_property
     def ledger(self) -> list[LedgerRow]:
         """A row for each input file, in the order of the stream."""
-        return _read_ledger(self.path)
+        return list(read_ledger(self.path))
 
     @property
     def songs(self) -> list[str]:
         """Paths of the files used, in the order of the stream."""
-        return [row.path for row in self.ledger if row.status == "used"]
+        return [row.path for row in read_ledger(self.path) if row.status == "used"]
 
 
 def summary(corpus: Corpus) -> list[str]:
     """What a person is told of a corpus: a line each."""
-    by_status = {
-        status: [row for row in corpus.ledger if row.status == status]
-        for status in ("used", "empty", "skipped")
-    }
-    unused = [
-        *(f"  empty: {row.path} has no notes that count" for row in by_status["empty"]),
-        *(f"  skipped: {row.path}: {row.reason}" for row in by_status["skipped"]),
-    ]
-    if len(unused) > UNUSED_TOLD:
-        more = f"  and {len(unused) - UNUSED_TOLD:,} more: see {corpus.path / 'ledger.jsonl'}"
-        unused = [*unused[:UNUSED_TOLD], more]
+    counts = Counter[str]()
+    told: dict[str, list[str]] = {"empty": [], "skipped": []}
+    for row in read_ledger(corpus.path):  # memory holds no more rows than are told
+        counts[row.status] += 1
+        if row.status != "used" and len(told[row.status]) < UNUSED_TOLD:
+            why = row.reason if row.status == "skipped" else "it has no notes that count"
+            told[row.status].append(f"  {row.status}: {row.path}: {why}")
+    unused = [*told["empty"], *told["skipped"]][:UNUSED_TOLD]
+    if (more := counts["empty"] + counts["skipped"] - len(unused)) > 0:
+        unused.append(f"  and {more:,} more: see {corpus.path / 'ledger.jsonl'}")
     return [
-        f"{len(corpus.ledger):,} files: {len(by_status['used']):,} used, "
-        f"{len(by_status['empty']):,} empty, {len(by_status['skipped']):,} skipped",
+        f"{counts.total():,} files: {counts['used']:,} used, {counts['empty']:,} empty, "
+        f"{counts['skipped']:,} skipped",
         *unused,
         f"{len(corpus.tokens):,} tokens, {len(corpus.vocabulary):,} distinct "
         f"({corpus.vocabulary.scheme} scheme), in {corpus.path}",
@@ -118,9 +121,48 @@ def read_about(folder: Path) -> dict[str, Any] | None:
     return about
 
 
-def _read_ledger(folder: Path) -> list[LedgerRow]:
+def read_ledger(folder: Path) -> Iterator[LedgerRow]:
+    """The rows of a corpus's ledger, one at a time. Raises CorpusError when it is damaged."""
     try:
         with (folder / "ledger.jsonl").open(encoding="utf-8") as ledger:
-            return [LedgerRow(**json.loads(line)) for line in ledger]
+            for line in ledger:
+                yield LedgerRow(**json.loads(line))
     except (OSError, ValueError, TypeError) as error:
         raise CorpusError(f"The corpus {folder} is damaged: ledger.jsonl: {error}") from error
+
+
+def find_damage(folder: Path) -> str:
+    """What is wrong with a corpus, as one sentence; empty if all is as it was written.
+
+    Reads all of it.
+    """
+    try:
+        Corpus.open(folder)
+        about = read_about(folder)
+        assert about is not None
+        digests = {name: file_digest(folder / name) for name in about["digests"]}
+        ledger = file_digest(folder / "ledger.jsonl")
+    except CorpusError as error:
+        return str(error)
+    except (OSError, LookupError, TypeError, AttributeError) as error:
+        return f"The corpus {folder} is damaged: {error}."
+    # Corpora of earlier versions have no digest of the ledger.
+    found = {**digests, "ledger.jsonl": ledger}
+    told = {**about["digests"], "ledger.jsonl": about.get("ledger", ledger)}
+    for name, digest in found.items():
+        if digest != told[name]:
+            return f"The corpus {folder} is damaged: {name} is not what was written there."
+    if digest_of(digests) != about["digest"]:
+        return f"The corpus {folder} is damaged: corpus.json is not what was written there."
+    return ""
+
+
+def file_digest(path: Path) -> str:
+    """The digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def digest_of(digests: Mapping[str, str]) -> str:
+    """The digest of a corpus, out of those of its files."""
+    return hashlib.blake2b("".join(digests.values()).encode(), digest_size=16).hexdigest()

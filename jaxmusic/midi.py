@@ -23,6 +23,7 @@ __all__ = ["TICKS_PER_QUARTER", "MidiError", "MidiScore", "Note", "read_midi", "
 
 TICKS_PER_QUARTER = 480
 MAX_FILE_SIZE = 16 * 2**20  # bytes; some two million notes: seconds, and less than 1 GB
+TOO_LARGE = f"it is larger than {MAX_FILE_SIZE:,} bytes"
 
 # A header that gives SMPTE frames instead of ticks a quarter: the frame sizes (its low byte) that
 # music21 5.7.2 takes, and the ticks a quarter that it then reads the file with.
@@ -60,9 +61,13 @@ def read_midi(path: str | os.PathLike[str]) -> MidiScore:
     sense in it. Nothing else, whatever the bytes are.
     """
     with open(path, "rb") as file:
-        data = file.read(MAX_FILE_SIZE + 1)
+        return parse_midi(file.read(MAX_FILE_SIZE + 1))
+
+
+def parse_midi(data: bytes) -> MidiScore:
+    """The same of a file's bytes. Raises MidiError, and nothing else."""
     if len(data) > MAX_FILE_SIZE:
-        raise MidiError(f"it is larger than {MAX_FILE_SIZE:,} bytes")
+        raise MidiError(TOO_LARGE)
     ticks_per_quarter, chunks = _read_header(data)
     try:
         tracks = [read_track(data, start, end, _check_meta) for start, end in chunks]

@@ -1,19 +1,16 @@
 """From a folder of MIDI files to a corpus."""
 
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from midi_files import write_song
 
-from jaxmusic import parsing, preparing
+from jaxmusic import parsing, preparing, workers
 from jaxmusic.corpus import Corpus, CorpusError, LedgerRow, summary
-from jaxmusic.parsing import FileResult, parse_files
 from jaxmusic.preparing import default_corpus_dir, find_midi_files, prepare
-from jaxmusic.tokens import read_tokens
+from jaxmusic.tokens import parse_tokens
 
 
 def tokens_of(corpus: Corpus, song: int) -> list[str]:
@@ -50,19 +47,24 @@ def test_a_folder_becomes_a_corpus(tmp_path: Path) -> None:
     assert f"180 tokens, {len(distinct)} distinct" in text
 
 
-def test_processes_give_the_same_corpus(tmp_path: Path) -> None:
+def test_processes_give_the_same_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         write_song(tmp_path / "in" / f"{number}.mid", 20 + number, seed=number)
+    monkeypatch.setattr(workers, "SIZE_FOR_A_WORKER", 1)
+    monkeypatch.setattr(workers, "OWN_FILE_SIZE", 0)  # the workers do it all
+    monkeypatch.setattr(parsing.Chunks, "FILES", 3)
     done: list[tuple[int, int]] = []
     many = prepare(
         tmp_path / "in",
         tmp_path / "many",
-        workers=2,
+        workers=3,
         progress=lambda *progress: done.append(progress),
     )
+    monkeypatch.undo()
     one = prepare(tmp_path / "in", tmp_path / "one", workers=1)
-    assert many.digest == one.digest
-    assert done == [(number, 20) for number in range(1, 21)]
+    for name in ("tokens.npy", "songs.npy", "vocabulary.json", "ledger.jsonl", "corpus.json"):
+        assert (many.path / name).read_bytes() == (one.path / name).read_bytes()
+    assert done == sorted(done) and (done[0], done[-1]) == ((0, 20), (20, 20))
 
 
 def test_files_come_in_one_order_everywhere(tmp_path: Path) -> None:
@@ -82,18 +84,18 @@ def test_unchanged_files_are_not_parsed_again(
         write_song(folder / f"{number}.mid", 30, seed=number)
     (folder / "bad.mid").write_bytes(b"bad")
     prepare(folder, out, workers=1)
-    parsed: list[str] = []
+    parsed: list[bytes] = []
 
-    def read(path: Path, scheme: str) -> list[str]:
-        parsed.append(path.name)
-        return read_tokens(path, scheme)
+    def parse(data: bytes, scheme: str) -> list[str]:
+        parsed.append(data)
+        return parse_tokens(data, scheme)
 
-    monkeypatch.setattr(parsing, "read_tokens", read)
+    monkeypatch.setattr(parsing, "parse_tokens", parse)
     write_song(folder / "2.mid", 40, seed=50)  # changed
     write_song(folder / "new.mid", 25, seed=51)
     (folder / "0.mid").unlink()
     corpus = prepare(folder, out, workers=1)
-    assert parsed == ["2.mid", "new.mid"]
+    assert parsed == [(folder / name).read_bytes() for name in ("2.mid", "new.mid")]
 
     fresh = prepare(folder, tmp_path / "fresh", workers=1)
     assert corpus.digest == fresh.digest
@@ -116,14 +118,14 @@ def test_another_version_of_the_tokeniser_parses_anew(
     write_song(tmp_path / "in" / "a.mid", 30)
     prepare(tmp_path / "in", tmp_path / "out", workers=1)
     monkeypatch.setattr(preparing, "TOKENISER", preparing.TOKENISER + 1)
-    monkeypatch.setattr(parsing, "read_tokens", lambda path, scheme: ["C4", "D4"])
+    monkeypatch.setattr(parsing, "parse_tokens", lambda data, scheme: ["C4", "D4"])
     assert len(prepare(tmp_path / "in", tmp_path / "out", workers=1).tokens) == 2
 
 
 def test_wide_vocabularies_are_stored_wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [f"t{number}" for number in range(65_600)]
     write_song(tmp_path / "in" / "a.mid", 3)
-    monkeypatch.setattr(parsing, "read_tokens", lambda path, scheme: words)
+    monkeypatch.setattr(parsing, "parse_tokens", lambda data, scheme: words)
     corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
     assert corpus.tokens.dtype == np.uint32
     assert tokens_of(corpus, 0) == words
@@ -176,28 +178,3 @@ def test_default_corpora_are_found_by_the_full_path(tmp_path: Path) -> None:
     one, other = tmp_path / "one" / "songs", tmp_path / "other" / "songs"
     assert default_corpus_dir(one, "classic") == default_corpus_dir(str(one), "classic")
     assert default_corpus_dir(one, "classic") != default_corpus_dir(other, "classic")
-
-
-def deadly(jobs: list[parsing.Job]) -> list[FileResult]:
-    """Parse, but be killed (as by the system, out of memory) over one file."""
-    for _, path, _, _ in jobs:
-        if path == "deadly.mid":
-            os.kill(os.getpid(), signal.SIGKILL)
-    return [FileResult(path, tokens=[path]) for _, path, _, _ in jobs]
-
-
-def deadly_alone(folder: Path, path: str, known: str | None, scheme: str) -> FileResult:
-    return deadly([(folder, path, known, scheme)])[0]
-
-
-def test_a_file_that_kills_its_process_costs_only_itself(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = [f"{number:02}.mid" for number in range(60)]
-    paths[33] = "deadly.mid"
-    monkeypatch.setattr(parsing, "_parse_chunk", deadly)
-    monkeypatch.setattr(parsing, "_parse", deadly_alone)
-    results = list(parse_files(tmp_path, paths, {}, scheme="classic", workers=2))
-    assert [result.path for result in results] == paths
-    assert [result.path for result in results if result.reason] == ["deadly.mid"]
-    assert "killed" in results[33].reason
