@@ -24,7 +24,7 @@ from jaxmusic.parsing import Batch, Chunks, FileResult, Job, Reader
 # Starting a worker takes about 0.25 s of a core, reading 1 MB about 0.1 s: one more is started for
 # each so many bytes.
 SIZE_FOR_A_WORKER = 4 * 2**20
-AHEAD = 2  # chunks handed to a worker at a time, so that it never waits for the next
+AHEAD = 6  # chunks handed to a worker at a time, so that it never waits for the next
 # This process parses too, but takes no file that could cost so much memory that it would be killed.
 OWN_FILE_SIZE = 2**20
 
