@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jaxmusic.corpus import FORMAT, digest_of, file_digest
+from jaxmusic.corpus import DIGESTED, FORMAT, digest_of, file_digest
 from jaxmusic.records import Ids, Records
 from jaxmusic.survey import Survey
 from jaxmusic.tokens import Vocabulary
@@ -56,9 +56,7 @@ def assemble(folder: Path, survey: Survey, *, scheme: str, tokeniser: int) -> No
         for number, row in zip(which.tolist(), rows.tolist(), strict=True):
             ledger.write(records[number].line(row))
 
-    digests = {
-        name: file_digest(folder / name) for name in ("tokens.npy", "songs.npy", "vocabulary.json")
-    }
+    digests = {name: file_digest(folder / name) for name in DIGESTED}
     about: dict[str, Any] = {
         "format": FORMAT,
         "scheme": scheme,

@@ -16,6 +16,7 @@ from jaxmusic.errors import UserError
 from jaxmusic.tokens import Vocabulary
 
 FORMAT = 1  # of the corpus folder
+DIGESTED = ("tokens.npy", "songs.npy", "vocabulary.json")  # what training reads
 UNUSED_TOLD = 100  # files told one by one in a summary; the ledger has them all
 
 
@@ -136,24 +137,23 @@ def find_damage(folder: Path) -> str:
 
     Reads all of it.
     """
+    remedy = "Prepare it again with --verify."
     try:
         Corpus.open(folder)
-        about = read_about(folder)
-        assert about is not None
-        digests = {name: file_digest(folder / name) for name in about["digests"]}
-        ledger = file_digest(folder / "ledger.jsonl")
+        found = {name: file_digest(folder / name) for name in (*DIGESTED, "ledger.jsonl")}
     except CorpusError as error:
         return str(error)
-    except (OSError, LookupError, TypeError, AttributeError) as error:
-        return f"The corpus {folder} is damaged: {error}."
+    except OSError as error:
+        return f"The corpus {folder} is damaged: {error}. {remedy}"
+    about = read_about(folder) or {}
+    told = about.get("digests")
+    if not isinstance(told, dict) or digest_of(told) != about["digest"]:
+        return f"The corpus {folder} is damaged: corpus.json is not what was written. {remedy}"
     # Corpora of earlier versions have no digest of the ledger.
-    found = {**digests, "ledger.jsonl": ledger}
-    told = {**about["digests"], "ledger.jsonl": about.get("ledger", ledger)}
+    told["ledger.jsonl"] = about.get("ledger", found["ledger.jsonl"])
     for name, digest in found.items():
-        if digest != told[name]:
-            return f"The corpus {folder} is damaged: {name} is not what was written there."
-    if digest_of(digests) != about["digest"]:
-        return f"The corpus {folder} is damaged: corpus.json is not what was written there."
+        if digest != told.get(name):
+            return f"The corpus {folder} is damaged: {name} is not what was written. {remedy}"
     return ""
 
 
@@ -165,4 +165,5 @@ def file_digest(path: Path) -> str:
 
 def digest_of(digests: Mapping[str, str]) -> str:
     """The digest of a corpus, out of those of its files."""
-    return hashlib.blake2b("".join(digests.values()).encode(), digest_size=16).hexdigest()
+    joined = "".join(str(digests.get(name)) for name in DIGESTED)
+    return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()
