@@ -1,8 +1,9 @@
 """MIDI files in and out: the only door to mido.
 
 mido says what a file's header and meta events mean and which files are well formed. The events
-themselves are walked by our own loop (`jaxmusic.track`): mido spends a Python call on each byte
-and an object on each message, and gives up on a good many files that others can read.
+themselves are read by our own readers (`jaxmusic.runs`, `jaxmusic.track`): mido spends a Python
+call on each byte and an object on each message, and gives up on a good many files that others can
+read.
 """
 
 import functools
@@ -17,7 +18,8 @@ from mido.midifiles.meta import build_meta_message
 from mido.midifiles.midifiles import read_file_header
 
 from jaxmusic.atomic import write_atomic
-from jaxmusic.track import MidiError, NonconformingError, Track, read_loose_track, read_track
+from jaxmusic.runs import read_tracks
+from jaxmusic.track import MidiError, NonconformingError, Track, read_loose_track
 
 __all__ = ["TICKS_PER_QUARTER", "MidiError", "MidiScore", "Note", "read_midi", "write_notes"]
 
@@ -70,7 +72,7 @@ def parse_midi(data: bytes) -> MidiScore:
         raise MidiError(TOO_LARGE)
     ticks_per_quarter, chunks = _read_header(data)
     try:
-        tracks = [read_track(data, start, end, _check_meta) for start, end in chunks]
+        tracks = read_tracks(data, chunks, _check_meta)
     except NonconformingError:
         tracks = [read_loose_track(data, start, end) for start, end in chunks]
     return MidiScore(ticks_per_quarter, tracks)

@@ -121,7 +121,7 @@ def _tracks(score: MidiScore) -> list[Notes]:
             axis=1,
         )
         for track in score.tracks
-        if track.starts
+        if len(track.starts)
     ]
 
 
