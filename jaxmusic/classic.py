@@ -105,9 +105,10 @@ def gather(track: Track, ticks_per_quarter: int) -> Gathered:
     if not len(starts):
         return Gathered(starts, starts, starts, False)
     reach = ticks_per_quarter // _TOGETHER
-    firsts = np.flatnonzero(np.diff(starts, prepend=starts[0] - reach - 1) > reach)
-    sizes = np.diff(firsts, append=len(starts))
-    last_onsets = starts[firsts + sizes - 1]
+    firsts = np.concatenate([[0], (starts[1:] - starts[:-1] > reach).nonzero()[0] + 1])
+    stops = np.concatenate([firsts[1:], [len(starts)]])
+    sizes = stops - firsts
+    last_onsets = starts[stops - 1]
     spread = np.maximum.reduceat(ends, firsts) - np.minimum.reduceat(ends, firsts)
     together = (spread <= reach) & (last_onsets - starts[firsts] <= reach)
     chords = _CHORD | np.bitwise_or.reduceat(_CLASS_BITS[pitches], firsts)

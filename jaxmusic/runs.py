@@ -174,9 +174,14 @@ def _tracks(
     )
     sounding = np.bincount(event_tracks[starts], minlength=count)
     starts, ends = starts[ends >= 0], ends[ends >= 0]
-    stops = np.cumsum(np.bincount(event_tracks[starts], minlength=count))[:-1]
-    columns = (np.split(column, stops) for column in (when[starts], when[ends], first[starts]))
-    return list(map(Track, *columns, marks, (sounding > 0).tolist()))
+    stops = np.searchsorted(event_tracks[starts], np.arange(count + 1)).tolist()
+    starts, ends, pitches = when[starts], when[ends], first[starts]
+    return [
+        Track(starts[begin:stop], ends[begin:stop], pitches[begin:stop], track_marks, sounds > 0)
+        for begin, stop, track_marks, sounds in zip(
+            stops[:-1], stops[1:], marks, sounding.tolist(), strict=True
+        )
+    ]
 
 
 def _events(data: bytes, runs: Sequence[_Run]) -> tuple[Ints, Ints, Ints, Ints, Ints]:
@@ -192,7 +197,8 @@ def _events(data: bytes, runs: Sequence[_Run]) -> tuple[Ints, Ints, Ints, Ints, 
     events = values[low].astype(np.int64)
 
     delta = events[:, 0]
-    longer = np.diff(low[:, 2], prepend=-1) - (low[:, 2] - place) - 1  # bytes of the delta but one
+    longer = place.copy()  # bytes of the delta but one
+    longer[1:] -= low[:-1, 2] + 1
     for more in range(1, LONGEST_NUMBER):
         has_more = np.flatnonzero(longer >= more)
         if not len(has_more):
