@@ -51,16 +51,21 @@ def main() -> None:
         raise ConfigError(f"--files is {flags.files}, but must be 1 or more.")
     if flags.out.exists() and (not flags.out.is_dir() or any(flags.out.iterdir())):
         raise ConfigError(f"{flags.out} is not empty: give another folder.")
-    songs = read_songs(flags.midi_dir)
+    size = write_set(read_songs(flags.midi_dir), flags.out, flags.files, flags.seed)
+    print(f"{flags.files:,} files, {size / 1e6:,.1f} MB, in {flags.out}")
+
+
+def write_set(songs: list[list[Notes]], out: Path, files: int, seed: int) -> int:
+    """Write a set; how many bytes it has."""
     size = 0
-    for number in range(flags.files):
-        folder = flags.out / f"{number // FILES_IN_A_FOLDER:04}"
+    for number in range(files):
+        folder = out / f"{number // FILES_IN_A_FOLDER:04}"
         if number % FILES_IN_A_FOLDER == 0:
             folder.mkdir(parents=True)
-        data = make_file(songs, flags.seed, number)
+        data = make_file(songs, seed, number)
         (folder / f"{number:07}.mid").write_bytes(data)
         size += len(data)
-    print(f"{flags.files:,} files, {size / 1e6:,.1f} MB, in {flags.out}")
+    return size
 
 
 def read_songs(folder: Path) -> list[list[Notes]]:
