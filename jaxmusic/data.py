@@ -34,6 +34,7 @@ def open_corpus(config: Config, console: Console) -> Corpus:
                 scheme=config.data.scheme,
                 workers=config.run.workers,
                 progress=lambda done, total: console.show(done, total, "MIDI files read"),
+                tell=console.say,
             )
     for line in summary(corpus):
         console.say(line)

@@ -63,16 +63,20 @@ def main() -> None:
 def _prepare(arguments: Arguments, midi_dir: str, corpus_dir: str) -> None:
     if arguments.workers is not None and arguments.workers < 1:
         raise ConfigError(f"--workers is {arguments.workers}, but must be 1 or more.")
-    with Console() as console:
-        corpus = prepare(
-            midi_dir,
-            corpus_dir,
-            scheme=arguments.scheme,
-            workers=arguments.workers,
-            verify=arguments.verify,
-            progress=lambda done, total: console.show(done, total, "MIDI files read"),
-            tell=console.say,
-        )
+    try:
+        with Console() as console:
+            corpus = prepare(
+                midi_dir,
+                corpus_dir,
+                scheme=arguments.scheme,
+                workers=arguments.workers,
+                verify=arguments.verify,
+                progress=lambda done, total: console.show(done, total, "MIDI files read"),
+                tell=console.say,
+            )
+    except KeyboardInterrupt:
+        print("Stopped. What was read is kept: the same command goes on from there.")
+        raise
     for line in summary(corpus):
         print(line)
     windows = max(0, len(corpus.tokens) - arguments.window)

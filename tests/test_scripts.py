@@ -1,8 +1,11 @@
 """The command lines: what they write, what they say, how they end."""
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mido
@@ -109,6 +112,26 @@ def test_a_corpus_is_shown_and_checked(tmp_path: Path) -> None:
     ran = run(tmp_path, "prepare.py", "in", "--corpus", "corpus", "--verify")
     assert ran.returncode == 0, ran.stderr
     assert run(tmp_path, "prepare.py", "--check", "corpus").returncode == 0
+
+
+def test_preparing_can_be_stopped_and_goes_on(tmp_path: Path) -> None:
+    write_song(tmp_path / "in" / "0.mid", 300)
+    for number in range(1, 1500):
+        shutil.copyfile(tmp_path / "in" / "0.mid", tmp_path / "in" / f"{number}.mid")
+    process = subprocess.Popen(
+        [sys.executable, SCRIPTS / "prepare.py", "in", "--corpus", "corpus", "--workers", "1"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    stream = tmp_path / ".corpus.partial" / "stream.u32"
+    while process.poll() is None and not (stream.exists() and stream.stat().st_size):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Stopped." in said and "Traceback" not in said
+    ran = run(tmp_path, "prepare.py", "in", "--corpus", "corpus")
+    assert ran.returncode == 0, ran.stderr
+    assert "Going on: " in ran.stdout and "1,500 files: 1,500 used" in ran.stdout
 
 
 MISTAKES = [
