@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from midi_files import write_song
 
 from jaxmusic import parsing, preparing, workers
+from jaxmusic.claim import claimed
 from jaxmusic.config import Config, DataConfig, RunConfig
 from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus, CorpusError, LedgerRow, summary
@@ -254,6 +256,7 @@ def test_bringing_up_to_date_can_be_stopped_too(
 
 PREPARE = """
 import sys
+import threading
 from jaxmusic import parsing, workers
 from jaxmusic.preparing import prepare
 parsing.Chunks.FILES = 2
@@ -412,3 +415,31 @@ def test_other_windows_and_other_songs_held_out_parse_nothing(
         )
         cut_windows(config, open_corpus(config, Console()), Console())
         assert parsed.count == 5
+
+
+def test_songs_stay_whole_whatever_comes_or_goes_beside_them(tmp_path: Path) -> None:
+    """Songs that follow each other in the old corpus or in the journal are copied together."""
+    for name in ("b", "d", "e", "f"):
+        write_song(tmp_path / "in" / f"{name}.mid", 30, seed=ord(name))
+    prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    for name in ("a", "c"):  # each begins in the journal where the song before it ends in the old
+        write_song(tmp_path / "in" / f"{name}.mid", 30, seed=ord(name))
+    (tmp_path / "in" / "e.mid").unlink()  # leaves a gap between d and f
+    corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    assert files_of(corpus) == files_of(prepare(tmp_path / "in", tmp_path / "new", workers=1))
+
+
+def test_who_waited_sees_the_files_that_came_meanwhile(tmp_path: Path) -> None:
+    write_song(tmp_path / "in" / "a.mid", 30)
+    is_told = threading.Event()
+
+    def wait_and_prepare() -> None:
+        prepare(tmp_path / "in", tmp_path / "out", workers=1, tell=lambda line: is_told.set())
+
+    waiting = threading.Thread(target=wait_and_prepare)
+    with claimed(tmp_path / ".out.partial", print, "never told"):
+        waiting.start()
+        assert is_told.wait(20)
+        write_song(tmp_path / "in" / "b.mid", 30)
+    waiting.join(20)
+    assert Corpus.open(tmp_path / "out").songs == ["a.mid", "b.mid"]
