@@ -21,9 +21,9 @@ import numpy as np
 
 from jaxmusic.parsing import Batch, Chunks, FileResult, Job, Reader
 
-# Starting a worker takes about 0.25 s of a core, reading 1 MB about 0.1 s: one more is started for
+# Starting a worker takes some 0.4 s of a core, reading 1 MB 0.1 s or less: one more is started for
 # each so many bytes.
-SIZE_FOR_A_WORKER = 4 * 2**20
+SIZE_FOR_A_WORKER = 8 * 2**20
 AHEAD = 6  # chunks handed to a worker at a time, so that it never waits for the next
 # This process parses too, but takes no file that could cost so much memory that it would be killed.
 OWN_FILE_SIZE = 2**20
