@@ -49,6 +49,7 @@ def _prepared(config: Config, console: Console) -> Corpus:
             scheme=config.data.scheme,
             workers=config.run.workers,
             progress=lambda done, total: console.show(done, total, "MIDI files read"),
+            tell=console.say,
         )
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from jaxmusic.atomic import write_atomic
 from jaxmusic.classic import classic_tokens
-from jaxmusic.midi import TICKS_PER_QUARTER, Note, read_midi, write_notes
+from jaxmusic.midi import TICKS_PER_QUARTER, Note, parse_midi, read_midi, write_notes
 from jaxmusic.pitches import pitches_of
 
 SCHEMES = ("classic",)
@@ -34,6 +34,12 @@ def read_tokens(path: str | os.PathLike[str], scheme: str = "classic") -> list[s
     """
     check_scheme(scheme)
     return classic_tokens(read_midi(path))
+
+
+def parse_tokens(data: bytes, scheme: str = "classic") -> list[str]:
+    """The same of a file's bytes. Raises MidiError, and ValueError for an unknown scheme."""
+    check_scheme(scheme)
+    return classic_tokens(parse_midi(data))
 
 
 def check_scheme(scheme: str) -> None:
