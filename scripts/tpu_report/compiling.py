@@ -117,7 +117,7 @@ def compile_training(config: Config, corpus: Corpus, mesh: Mesh) -> Compiled | T
             )
             compiled = program.lower(*arguments).compile()
     except jax.errors.JaxRuntimeError as error:
-        return _too_large(str(error), error)
+        return read_error(error)
     sizes = compiled.memory_analysis()
     memory = Memory(
         arguments=sizes.argument_size_in_bytes,
@@ -128,13 +128,18 @@ def compile_training(config: Config, corpus: Corpus, mesh: Mesh) -> Compiled | T
     return Compiled(compiled.as_text(), memory, time.monotonic() - began)
 
 
-def _too_large(message: str, error: Exception) -> TooLarge:
-    """What the compiler's words mean; other words are raised as they are."""
+def read_error(error: Exception) -> TooLarge:
+    """What the compiler's words mean.
+
+    Raises CompilerError when another memory than HBM is too small, and the error itself when it
+    says something else.
+    """
+    message = str(error)
     if "RESOURCE_EXHAUSTED" not in message:
         raise error
-    sizes = re.findall(r"\(?(\d[\d.]*[KMGT])\)?", message)
+    sizes = re.findall(r"\((\d[\d.]*[KMGT])\)", message)
     if "CompileTimeHbmOom" in message and len(sizes) >= 2:
-        return TooLarge(*sizes[:2])
+        return TooLarge(needs=sizes[0], has=sizes[1])
     words = re.search(r"Used \S+ of \S+ \w+", message)
     raise CompilerError(
         "The compiler can't place the program on these chips "
