@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import compile_tpu  # noqa: E402
 from benchmarking.workload import Workload, training_flop  # noqa: E402
-from tpu_report import libtpu  # noqa: E402
+from tpu_report import libtpu, session  # noqa: E402
 from tpu_report.chips import read_topology  # noqa: E402
 from tpu_report.compiling import (  # noqa: E402
     Compiled,
@@ -329,6 +329,23 @@ def test_what_the_compiler_says_of_memory() -> None:
         read_error(RuntimeError(vmem))
     with pytest.raises(RuntimeError, match="INTERNAL"):
         read_error(RuntimeError("INTERNAL: else"))
+
+
+def test_a_batch_that_does_not_fit_is_told_and_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    too_large = TooLarge("40.05G", "15.75G")
+    monkeypatch.setattr(session, "make_topology_mesh", lambda topology: None)
+    monkeypatch.setattr(session, "compile_training", lambda *settings: too_large)
+    monkeypatch.setattr(session, "version", lambda package: "1.0")
+    path = tmp_path / "report.json"
+    with pytest.raises(libtpu.CompilerError, match="40.05G of .*15.75G: give a --batch-size below"):
+        session.run_report(
+            "classic", PRESETS["classic"], ["v5e:2x4"],
+            tokens=None, vocabulary_size=None, json_path=str(path),
+        )  # fmt: skip
+    assert "no: 40.05G of 15.75G" in capsys.readouterr().out
+    assert json.loads(path.read_text())["topologies"][0]["fits"] is False
 
 
 def test_layers_too_large_for_the_kernel_are_refused() -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from jaxmusic.errors import UserError
+
 COLLECTIVES = (
     "all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-permute",
     "collective-broadcast", "ragged-all-to-all",
@@ -19,8 +21,8 @@ _NAME = re.compile(r"%([^\s,(){}]+)")
 _BITS = re.compile(r"\d+")
 
 
-class HloError(Exception):
-    """The text isn't what this reader knows."""
+class HloError(UserError):
+    """The text isn't what this reader knows, as another compiler's might be."""
 
 
 class Shape(NamedTuple):
@@ -142,7 +144,7 @@ def read_module(text: str) -> Module:
                 )
             )
     if entry is None:
-        raise HloError("the text of the compiled program has no ENTRY")
+        raise HloError("The text of the compiled program has no ENTRY: it isn't one.")
     return Module(computations, entry)
 
 
@@ -174,7 +176,10 @@ def _executed(
         if each.opcode == "while":
             rounds = rounds_of(module, computation, each)
             if rounds is None and loops:
-                raise HloError(f"how often the loop {each.name} runs can't be seen")
+                raise HloError(
+                    f"In the compiled program it can't be seen how often the loop {each.name} "
+                    "runs: this compiler writes programs otherwise than those known here."
+                )
             body = module.computations[each.called("body") or ""]
             yield from _executed(module, body, times * (rounds or 1), (*loops, each.name))
         elif each.opcode == "call":
