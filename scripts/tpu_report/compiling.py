@@ -98,7 +98,7 @@ def compile_training(config: Config, corpus: Corpus, mesh: Mesh) -> Compiled | T
     """The very program that `fit` dispatches, for the devices of a mesh.
 
     Raises PallasError when the network is too large for the kernel, and CompilerError when the
-    compiler runs out of another memory than HBM.
+    compiler runs out of another memory than HBM or its program can't be read back.
     """
     began = time.monotonic()
     rows = batch_share(config.train.batch_size, mesh).rows
@@ -125,7 +125,15 @@ def compile_training(config: Config, corpus: Corpus, mesh: Mesh) -> Compiled | T
         temporaries=sizes.temp_size_in_bytes,
         program=sizes.generated_code_size_in_bytes,
     )
-    return Compiled(compiled.as_text(), memory, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    try:
+        text = compiled.as_text()
+    except jax.errors.JaxRuntimeError as error:  # seen with libtpu 0.0.52, unrolled loops, v5p
+        raise CompilerError(
+            "The program compiles, but this version of libtpu gives it back in a form that JAX "
+            "can't read; name another topology, or take other versions of the two."
+        ) from error
+    return Compiled(text, memory, seconds)
 
 
 def read_error(error: Exception) -> TooLarge:
