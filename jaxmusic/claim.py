@@ -11,8 +11,10 @@ if sys.platform != "win32":
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, tell: Callable[[str], None], waiting: str) -> Iterator[bool]:
-    """Make a folder and hold it; if another process does, tell so by `waiting`, and wait.
+def claimed(folder: Path, when_busy: Callable[[], None]) -> Iterator[bool]:
+    """Make a folder and hold it; if another process does, call `when_busy`, and then wait.
+
+    (Which may tell so, or raise, not to wait.) It gives whether it has waited.
 
     The system lets go of it when the process ends, however it ends. Where it knows no locks (some
     network file systems, Windows) nobody waits. The folder must not be replaced while it is held,
@@ -29,7 +31,7 @@ def claimed(folder: Path, tell: Callable[[str], None], waiting: str) -> Iterator
         except FileNotFoundError:  # removed by the one who was done with it
             continue
         try:
-            waited = _lock(descriptor, tell, waiting) or waited
+            waited = _lock(descriptor, when_busy) or waited
             # Who held it before may have removed it when he was done: then hold the one there now.
             if _is(folder, descriptor):
                 yield waited
@@ -38,11 +40,11 @@ def claimed(folder: Path, tell: Callable[[str], None], waiting: str) -> Iterator
             os.close(descriptor)
 
 
-def _lock(descriptor: int, tell: Callable[[str], None], waiting: str) -> bool:
+def _lock(descriptor: int, when_busy: Callable[[], None]) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        tell(waiting)
+        when_busy()
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         return True
     except OSError:

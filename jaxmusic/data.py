@@ -28,8 +28,9 @@ def open_corpus(config: Config, processes: Processes, console: Console) -> Corpu
     digest = processes.tell(lambda: corpus.digest if corpus is not None else None)
     if corpus is None:
         corpus = _found(config, digest) or _prepared(config, console)
-    for line in summary(corpus):
-        console.say(line)
+    if processes.first:
+        for line in summary(corpus):
+            console.say(line)
     return corpus
 
 
@@ -66,7 +67,9 @@ def cut_windows(config: Config, corpus: Corpus, console: Console) -> tuple[Windo
     Raises DataError where there would be none.
     """
     data = config.data
-    held = held_out_songs(corpus.songs, data.held_out, seed=config.train.seed)
+    held = np.zeros(len(corpus.offsets) - 1, bool)
+    if data.held_out > 0:
+        held = held_out_songs(corpus.songs, data.held_out, seed=config.train.seed)
 
     def cut(chosen: np.ndarray) -> Windows:
         return Windows(

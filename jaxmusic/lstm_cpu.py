@@ -61,9 +61,13 @@ GRADIENTS = {
 
 
 def pays(x_TxBxF: jax.Array) -> bool:
-    """Whether the kernel is worth its packing of the weights for these inputs."""
+    """Whether the kernel is worth its packing of the weights for these inputs.
+
+    Their rows are divided by the devices of the mesh that `jax.set_mesh` has set.
+    """
     steps, batch, _ = x_TxBxF.shape
-    return bool(batch >= FEWEST_ROWS and steps * batch >= FEWEST_ROWS_AND_STEPS)
+    rows = batch // max(1, jax.sharding.get_abstract_mesh().size)
+    return bool(rows >= FEWEST_ROWS and steps * rows >= FEWEST_ROWS_AND_STEPS)
 
 
 def forward(precision: Precision, layer: Layer, *, keep: bool) -> tuple[jax.Array, Carry, Any]:

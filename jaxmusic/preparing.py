@@ -54,7 +54,7 @@ def prepare(
     _refuse_other_things(target)
     work = target.with_name(f".{target.name}.partial")
     waiting = f"Another process is preparing {target}: waiting until it is done."
-    with claimed(work, tell, waiting) as waited, contextlib.ExitStack() as stack:
+    with claimed(work, lambda: tell(waiting)) as waited, contextlib.ExitStack() as stack:
         if waited:
             paths = find_midi_files(folder)
         _bring_back(target)

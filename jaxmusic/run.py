@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from flax import nnx
 
 from jaxmusic.atomic import write_atomic
 from jaxmusic.checkpoint import Checkpoints
+from jaxmusic.claim import claimed
 from jaxmusic.config import Config, ConfigError, differences, load_config, save_config
 from jaxmusic.corpus import Corpus
 from jaxmusic.errors import UserError
@@ -71,6 +73,24 @@ class RunFolder:
         """Generated music."""
         return self.path / "samples"
 
+    def claim(self) -> AbstractContextManager[bool]:
+        """Make the folder and hold it, for one training at a time.
+
+        Raises RunError when another training holds it, or it can't be made.
+        """
+
+        def refuse() -> None:
+            raise RunError(
+                f"Another training is at work in --run-dir {self.path}: wait for it, or give "
+                "another folder."
+            )
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"--run-dir {self.path} can't be made: {error.strerror}.") from error
+        return claimed(self.path, refuse)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -120,10 +140,6 @@ def enter_run(
 
     Raises ConfigError naming the settings that differ, RunError for another corpus.
     """
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"--run-dir {folder.path} can't be made: {error.strerror}.") from error
     if folder.config.exists():
         theirs = load_config(folder.config)
         if names := differences(config, theirs):

@@ -65,10 +65,11 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
         raise ConfigError("--run-dir is not given: name a folder for the run.")
     keep_freed_memory()  # before JAX starts its threads
     processes = join_processes(config.run)
-    with processes.together():
+    with processes.together(), ExitStack() as stack:
         if config.run.compilation_cache:
             use_compilation_cache()
-        training = _settle(config, processes, console or Console(silent=not processes.first))
+        console = console or Console(silent=not processes.first)
+        training = _settle(config, processes, console, stack)
         step, stopped_by = _loop(training)
         if stopped_by is not None:
             training.console.say(
@@ -78,8 +79,11 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
         return _best(training)
 
 
-def _settle(config: Config, processes: Processes, console: Console) -> Training:
-    """Everything that can be checked before anything is compiled."""
+def _settle(config: Config, processes: Processes, console: Console, stack: ExitStack) -> Training:
+    """Everything that can be checked before anything is compiled.
+
+    The run's folder is held as long as the stack isn't closed.
+    """
     # Mesh.
     mesh = make_mesh(config.run.devices)
 
@@ -110,6 +114,7 @@ def _settle(config: Config, processes: Processes, console: Console) -> Training:
     # The run's folder.
     folder = RunFolder(Path(str(config.run.run_dir)))
     if processes.first:
+        stack.enter_context(folder.claim())
         enter_run(folder, config, corpus, token_map, windows)
     return Training(
         config,
@@ -244,10 +249,10 @@ def _place_of(training: Training, step: int) -> str:
     """Where in the songs the windows of a step begin (of this process's rows, the first few)."""
     places = training.feed.places(step - 1)
     starts = places.starts[places.weights > 0]
-    corpus = training.corpus
-    songs = np.searchsorted(corpus.offsets, starts[:PLACES_TOLD], side="right") - 1
+    offsets, names = training.corpus.offsets, training.corpus.songs
+    songs = np.searchsorted(offsets, starts[:PLACES_TOLD], side="right") - 1
     told = [
-        f"{corpus.songs[song]} (token {start - corpus.offsets[song]})"
+        f"{names[song]} (token {start - offsets[song]})"
         for song, start in zip(songs, starts, strict=False)
     ]
     more = f" and {len(starts) - len(told)} more" if len(starts) > len(told) else ""

@@ -22,7 +22,7 @@ class Windows:
     def __init__(
         self,
         tokens: np.ndarray,
-        stretches: Sequence[tuple[int, int]],
+        stretches: Sequence[tuple[int, int]] | np.ndarray,
         window: int,
         *,
         stride: int = 1,
@@ -32,8 +32,9 @@ class Windows:
         self.window = window
         self.stride = stride
         self.objective = objective
-        self.starts = np.array([start for start, _ in stretches], np.int64)
-        lengths = np.array([stop - start for start, stop in stretches], np.int64)
+        parts = np.asarray(stretches, np.int64).reshape(-1, 2)
+        self.starts = parts[:, 0]
+        lengths = parts[:, 1] - parts[:, 0]
         counts = np.maximum(0, (lengths - window - 1) // stride + 1)
         self.ends = np.cumsum(counts)  # windows up to and with each stretch
         # Every stretch of window + 1 tokens as a row, all of them views of the one stream.
@@ -106,21 +107,18 @@ def held_out_songs(names: Sequence[str], share: float, *, seed: int) -> np.ndarr
     return held
 
 
-def stretches(
-    offsets: np.ndarray, chosen: np.ndarray, *, across_songs: bool
-) -> list[tuple[int, int]]:
-    """The parts (start, stop) of the stream that windows may lie in.
+def stretches(offsets: np.ndarray, chosen: np.ndarray, *, across_songs: bool) -> np.ndarray:
+    """The parts of the stream that windows may lie in: (parts, 2) int64, (start, stop) each.
 
     Args:
         offsets: (songs + 1,) where each song starts, and the end of the last.
         chosen: (songs,) of bool.
         across_songs: whether songs that follow each other are one stretch.
     """
-    parts: list[tuple[int, int]] = []
-    for song in np.flatnonzero(chosen):
-        start, stop = int(offsets[song]), int(offsets[song + 1])
-        if across_songs and parts and parts[-1][1] == start:
-            parts[-1] = (parts[-1][0], stop)
-        else:
-            parts.append((start, stop))
-    return parts
+    # A song that isn't chosen at either end, so that each run of chosen ones has both.
+    edged = np.concatenate([[False], chosen, [False]])
+    if across_songs:
+        first = np.flatnonzero(edged[1:] & ~edged[:-1])
+        last = np.flatnonzero(edged[:-1] & ~edged[1:])
+        return np.stack([offsets[first], offsets[last]], axis=1)
+    return np.stack([offsets[:-1][chosen], offsets[1:][chosen]], axis=1)

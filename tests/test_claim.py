@@ -13,7 +13,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from jaxmusic.claim import claimed
-with claimed(Path(sys.argv[1]), print, "waiting"):
+with claimed(Path(sys.argv[1]), lambda: print("waiting")):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -29,11 +29,11 @@ def test_a_second_one_waits_and_is_told(tmp_path: Path) -> None:
         is_told.set()
 
     def second() -> None:
-        with claimed(work, tell, "somebody is at it") as waited:
+        with claimed(work, lambda: tell("somebody is at it")) as waited:
             events.append(("second", waited, work.exists()))
 
     thread = threading.Thread(target=second)
-    with claimed(work, told.append, "never told") as waited:
+    with claimed(work, lambda: told.append("never told")) as waited:
         events.append(("first", waited, work.exists()))
         thread.start()
         assert is_told.wait(20)
@@ -54,5 +54,5 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
         assert lines.readline() == b"held\n"
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    with claimed(tmp_path / "work", print, "waiting") as waited:
+    with claimed(tmp_path / "work", lambda: print("waiting")) as waited:
         assert not waited

@@ -439,7 +439,7 @@ def test_who_waited_sees_the_files_that_came_meanwhile(tmp_path: Path) -> None:
         prepare(tmp_path / "in", tmp_path / "out", workers=1, tell=lambda line: is_told.set())
 
     waiting = threading.Thread(target=wait_and_prepare)
-    with claimed(tmp_path / ".out.partial", print, "never told"):
+    with claimed(tmp_path / ".out.partial", lambda: print("never told")):
         waiting.start()
         assert is_told.wait(20)
         write_song(tmp_path / "in" / "b.mid", 30)

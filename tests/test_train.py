@@ -23,7 +23,7 @@ from jaxmusic.console import Console
 from jaxmusic.data import DataError
 from jaxmusic.metrics import LossError
 from jaxmusic.preparing import prepare
-from jaxmusic.run import RunError, open_run
+from jaxmusic.run import RunError, RunFolder, open_run
 from jaxmusic.signals import Stopped, StopSignals
 from jaxmusic.state import abstract_state
 from jaxmusic.train import fit
@@ -192,6 +192,16 @@ def test_bad_steps_are_gone_over_as_often_as_allowed(config: Config) -> None:
         fit(changed(config, "run", skip_bad_steps=14))
     run = open_run(str(config.run.run_dir), "latest")
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.params))
+
+
+def test_a_second_training_in_the_same_folder_is_refused(config: Config, tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run").claim(), pytest.raises(RunError, match="Another training is"):
+        fit(config)
+    assert not list((tmp_path / "run").iterdir())
+    fit(changed(config, "train", max_steps=1))
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="file/run can't be made: Not a directory"):
+        fit(changed(config, "run", run_dir=str(tmp_path / "file" / "run")))
 
 
 def test_more_devices_than_there_are_is_refused(config: Config) -> None:
