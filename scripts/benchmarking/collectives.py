@@ -41,7 +41,7 @@ def profile(do: Callable[[], None]) -> list[Times]:
         with jax.profiler.trace(folder, profiler_options=options):
             do()
         (path,) = Path(folder).rglob("*.xplane.pb")
-        return _times(jax.profiler.ProfileData.from_file(str(path)).planes)
+        return device_times(jax.profiler.ProfileData.from_file(str(path)).planes)
 
 
 def shares(devices: Sequence[Times], seconds: float) -> Shares | None:
@@ -62,8 +62,11 @@ def shares(devices: Sequence[Times], seconds: float) -> Shares | None:
     return Shares(spent / whole, waited / whole)
 
 
-def _times(planes: Iterable[Any]) -> list[Times]:
-    """Each GPU and TPU has a plane of its own; CPU devices are in the one of the host."""
+def device_times(planes: Iterable[Any]) -> list[Times]:
+    """What each device spent in collectives, out of the planes of a profile.
+
+    Each GPU and TPU has a plane of its own; CPU devices are in the one of the host.
+    """
     found: dict[tuple[str, Any], list[tuple[float, str, float]]] = defaultdict(list)
     for plane in planes:
         for line in plane.lines:

@@ -14,7 +14,7 @@ from benchmarking.rounds import Contestant, Tell, run_rounds
 from benchmarking.statistics import pair_ratios, summarise
 from benchmarking.training import WrongResultError, check_losses
 from benchmarking.workload import Workload
-from jaxmusic.config import PRESETS, ConfigError, flag
+from jaxmusic.config import PRESETS, ConfigError
 
 PROFILED_STEPS = 20  # at most: a profile has thousands of events a step
 
@@ -117,45 +117,61 @@ def workload_for(flags: ScalingFlags, configuration: Configuration) -> Workload:
 
 def run_scaling(flags: ScalingFlags, report: Report, tell: Tell) -> None:
     """Time each configuration, into the report."""
-    for name in ("rounds", "round_seconds"):
-        if not getattr(flags, name) > 0:
-            raise ConfigError(f"{flag(name)} must be above 0.")
+    if flags.rounds < 1:
+        raise ConfigError("--rounds must be 1 or more.")
     todo = configurations(flags)
     workloads = {each: workload_for(flags, each) for each in todo}
-    label = workloads[ALONE].label
-    group = f"{label} {'for each device' if flags.weak else 'for all devices together'}"
+    whose = "for each device" if flags.weak else "for all devices together"
+    group = f"{workloads[ALONE].label}, {whose}"
     tell(group)
     report.notes += _about(flags)
     ready: dict[Configuration, Contestant] = {}
-    try:
-        with ExitStack() as stack:
-            for each in todo:
-                if (reason := _why_not(each, ready, flags)) is not None:
-                    report.left_out.append(f"{each.name}: {reason}")
+    with ExitStack() as stack:
+        stack.callback(_conclude, ready, report)  # after Ctrl-C too
+        for each in todo:
+            with ExitStack() as own:
+                contestant = _ready(each, workloads[each], group, ready, flags, report, own)
+                if contestant is None:
                     continue
-                with ExitStack() as own:
-                    try:
-                        contestant = _start(each, workloads[each], group, flags, own)
-                        _check_loss(contestant, ready.get(ALONE), flags)
-                    except WrongResultError as error:
-                        report.refused.append(str(error))
-                        continue
-                    except PeerError as error:
-                        report.left_out.append(str(error))
-                        continue
-                    if not ready and contestant.measurement.extras["platform"] == "cpu":
-                        report.notes += _about_virtual_devices(report.machine["cores"])
-                    ready[each] = contestant
-                    report.measurements.append(contestant.measurement)
-                    tell(f"  {each.name}: ready, {contestant.units} steps a round")
-                    if flags.one_at_a_time:
-                        run_rounds([contestant], flags.rounds, report, tell)
-                    else:
-                        stack.push(own.pop_all())
-            if not flags.one_at_a_time:
-                run_rounds(list(ready.values()), flags.rounds, report, tell)
-    finally:  # after Ctrl-C too
-        _note_efficiency(ready)
+                ready[each] = contestant
+                report.measurements.append(contestant.measurement)
+                tell(f"  {each.name}: ready, {contestant.units} steps a round")
+                if flags.one_at_a_time:
+                    run_rounds([contestant], flags.rounds, report, tell)
+                else:
+                    stack.push(own.pop_all())
+        if not flags.one_at_a_time:
+            run_rounds(list(ready.values()), flags.rounds, report, tell)
+
+
+def _ready(
+    configuration: Configuration,
+    workload: Workload,
+    group: str,
+    ready: dict[Configuration, Contestant],
+    flags: ScalingFlags,
+    report: Report,
+    stack: ExitStack,
+) -> Contestant | None:
+    """One that computes the right loss; None, and why in the report, where it can't be had."""
+    reason = _why_not(configuration, ready, flags)
+    if reason is not None:
+        report.left_out.append(f"{configuration.name}: {reason}")
+        return None
+    try:
+        contestant = _start(configuration, workload, group, flags, stack)
+        if ALONE in ready and not flags.weak:  # else the batches differ, and so do the losses
+            theirs, ours = (
+                each.measurement.extras["first_loss"] for each in (contestant, ready[ALONE])
+            )
+            check_losses(configuration.name, [theirs], [ours], workload.train.precision)
+    except WrongResultError as error:
+        report.refused.append(str(error))
+    except PeerError as error:
+        report.left_out.append(str(error))
+    else:
+        return contestant
+    return None
 
 
 def _start(
@@ -189,17 +205,6 @@ def _start(
     return contestant
 
 
-def _check_loss(contestant: Contestant, alone: Contestant | None, flags: ScalingFlags) -> None:
-    """See that the first step has the loss that it has on one device.
-
-    Raises WrongResultError where it hasn't. With --weak the batches differ, and so do losses.
-    """
-    if alone is not None and not flags.weak:
-        theirs, ours = (each.measurement.extras["first_loss"] for each in (contestant, alone))
-        precision = flags.precision or PRESETS[flags.preset].train.precision
-        check_losses(contestant.measurement.name, [theirs], [ours], precision)
-
-
 def _why_not(
     configuration: Configuration, ready: dict[Configuration, Contestant], flags: ScalingFlags
 ) -> str | None:
@@ -218,8 +223,10 @@ def _why_not(
     return None
 
 
-def _note_efficiency(ready: dict[Configuration, Contestant]) -> None:
+def _conclude(ready: dict[Configuration, Contestant], report: Report) -> None:
     """Throughput as a share of one device's, and of as many times that; medians of pairs."""
+    if any(each.measurement.extras["platform"] == "cpu" for each in ready.values()):
+        report.notes += _about_virtual_devices(report.machine["cores"])
     if ALONE not in ready or not (alone := ready[ALONE].measurement).samples:
         return
     for configuration, contestant in ready.items():
@@ -253,8 +260,8 @@ def _about(flags: ScalingFlags) -> list[str]:
 def _about_virtual_devices(cores: int) -> list[str]:
     return [
         f"The devices are virtual: they share {cores} cores, all of which one device uses already. "
-        "So n of them can't do much more than one, and an efficiency of 1/n is as good as it gets. "
-        "What this shows is the column 'of 1 device': the throughput that is left after dividing "
-        "the batch, collectives and several processes have cost what they cost. It doesn't show "
-        "how n real devices scale: waiting is for a core here, where it would be for a wire there.",
+        "So n of them do about as much as one at best, an efficiency of 1/n. What this can show is "
+        "the column 'of 1 device': the throughput left after dividing the batch, collectives and "
+        "several processes have cost what they cost. It can't show how n real devices scale: each "
+        "would bring its own arithmetic, and wait for a wire, not for a core.",
     ]
