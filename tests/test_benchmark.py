@@ -309,7 +309,6 @@ MISTAKES = [
     (["train", "--baseline", "nowhere.json"], 1, "nowhere.json can't be read"),
     (["train", "slow"], 2, "slow"),
     (["data", "nowhere"], 1, "There is no folder nowhere"),
-    (["scaling", "--devices", "2", "0"], 2, "--devices must be one number or more, each of them 1"),
     (["generate", "--against", "torch"], 2, "only Keras's way"),
 ]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -168,3 +169,24 @@ def test_a_users_mistake_is_one_clear_sentence(given: dict[str, Any], words: str
     with pytest.raises(ConfigError, match=words):
         scaling.run_scaling(dataclasses.replace(TINY, **given), found, tell)
     assert found.measurements == []
+
+
+def test_the_command_reads_its_flags(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "benchmark.py",
+        "scaling",
+        "quick",
+        "--devices",
+        "2",
+        "0",
+        "--processes",
+        "1",
+        "--weak",
+    ]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "scripts" / "benchmark.py"), run_name="__main__")
+    assert ended.value.code == 2
+    assert "--devices must be one number or more" in " ".join(capsys.readouterr().err.split())
