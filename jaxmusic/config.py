@@ -14,6 +14,7 @@ from jaxmusic.atomic import write_atomic
 from jaxmusic.errors import UserError
 
 FORMAT = 1  # of config.json
+MOST_SEMITONES = 24
 
 
 class ConfigError(UserError):
@@ -40,6 +41,31 @@ class DataConfig:
     across_songs: bool = True
     # Share of the songs (0 to below 1) kept out of training, to measure the held-out loss on.
     held_out: float = 0.0
+    # Transpose each window by a random number of semitones, LOW..HIGH (as -5..6), another one in
+    # each epoch. A window with a token that the corpus has in no such key stays as it is.
+    transpose: str | None = None
+    # Tokens that the corpus has fewer times become one token, <rare>, which is never generated.
+    min_count: int = 1
+
+    @property
+    def transpose_range(self) -> tuple[int, int] | None:
+        """The lowest and the highest shift in semitones.
+
+        Raises ConfigError when `transpose` is not of the form LOW..HIGH.
+        """
+        if self.transpose is None:
+            return None
+        low, dots, high = self.transpose.partition("..")
+        try:
+            found = int(low), int(high)
+        except ValueError:
+            found = (0, -1)
+        if not dots or not -MOST_SEMITONES <= found[0] <= found[1] <= MOST_SEMITONES:
+            raise ConfigError(
+                f"--transpose is {self.transpose}, but must be LOW..HIGH, whole numbers of "
+                f"semitones from -{MOST_SEMITONES} to {MOST_SEMITONES}, such as -5..6."
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -94,6 +120,8 @@ class RunConfig:
     checkpoint_minutes: float = 5.0
     # Steps from one row of metrics.jsonl to the next.
     log_steps: int = 10
+    # Go on over up to so many steps whose loss or gradient is no number; they change nothing.
+    skip_bad_steps: int = 0
     # Devices to train on, of each process (default: all).
     devices: int | None = None
     # Where process 0 listens, HOST:PORT, the same for all processes. Not needed on Cloud TPU, GKE
@@ -137,6 +165,7 @@ class Config:
         """Raise ConfigError when a value is out of its range."""
         at_least_one = {
             "window": self.data.window, "stride": self.data.stride,
+            "min_count": self.data.min_count,
             "embedding_size": self.model.embedding_size, "hidden_size": self.model.hidden_size,
             "layers": self.model.layers, "dense_size": self.model.dense_size,
             "epochs": self.train.epochs, "batch_size": self.train.batch_size,
@@ -148,6 +177,7 @@ class Config:
         for name, count in at_least_one.items():
             if count is not None and count < 1:
                 raise ConfigError(f"{flag(name)} is {count}, but must be 1 or more.")
+        _ = self.data.transpose_range
         shares = {
             "held_out": self.data.held_out, "dropout": self.model.dropout,
             "recurrent_dropout": self.model.recurrent_dropout,
@@ -163,6 +193,10 @@ class Config:
         for name, value in above_zero.items():
             if not 0 < value < float("inf"):
                 raise ConfigError(f"{flag(name)} is {value}, but must be above 0.")
+        if self.run.skip_bad_steps < 0:
+            raise ConfigError(
+                f"--skip-bad-steps is {self.run.skip_bad_steps}, but must be 0 or more."
+            )
         if not self.run.device_corpus_mib >= 0:
             raise ConfigError(
                 f"--device-corpus-mib is {self.run.device_corpus_mib}, but must be 0 or more."

@@ -1,7 +1,10 @@
 """A prepared corpus: memory-mapped tokens of all songs, the vocabulary, the ledger of files."""
 
+import hashlib
 import json
 import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +16,7 @@ from jaxmusic.errors import UserError
 from jaxmusic.tokens import Vocabulary
 
 FORMAT = 1  # of the corpus folder
+DIGESTED = ("tokens.npy", "songs.npy", "vocabulary.json")  # what training reads
 UNUSED_TOLD = 100  # files told one by one in a summary; the ledger has them all
 
 
@@ -30,6 +34,7 @@ class LedgerRow:
     tokens: int
     status: Literal["used", "empty", "skipped"]
     reason: str = ""  # why it was skipped
+    mtime_ns: int = 0  # when it was changed last; 0: read it again to see whether it is the same
 
 
 @dataclass(frozen=True)
@@ -77,30 +82,29 @@ class Corpus:
     @cached_property
     def ledger(self) -> list[LedgerRow]:
         """A row for each input file, in the order of the stream."""
-        return _read_ledger(self.path)
+        return list(read_ledger(self.path))
 
     @property
     def songs(self) -> list[str]:
         """Paths of the files used, in the order of the stream."""
-        return [row.path for row in self.ledger if row.status == "used"]
+        return [row.path for row in read_ledger(self.path) if row.status == "used"]
 
 
 def summary(corpus: Corpus) -> list[str]:
     """What a person is told of a corpus: a line each."""
-    by_status = {
-        status: [row for row in corpus.ledger if row.status == status]
-        for status in ("used", "empty", "skipped")
-    }
-    unused = [
-        *(f"  empty: {row.path} has no notes that count" for row in by_status["empty"]),
-        *(f"  skipped: {row.path}: {row.reason}" for row in by_status["skipped"]),
-    ]
-    if len(unused) > UNUSED_TOLD:
-        more = f"  and {len(unused) - UNUSED_TOLD:,} more: see {corpus.path / 'ledger.jsonl'}"
-        unused = [*unused[:UNUSED_TOLD], more]
+    counts = Counter[str]()
+    told: dict[str, list[str]] = {"empty": [], "skipped": []}
+    for row in read_ledger(corpus.path):  # memory holds no more rows than are told
+        counts[row.status] += 1
+        if row.status != "used" and len(told[row.status]) < UNUSED_TOLD:
+            why = row.reason if row.status == "skipped" else "it has no notes that count"
+            told[row.status].append(f"  {row.status}: {row.path}: {why}")
+    unused = [*told["empty"], *told["skipped"]][:UNUSED_TOLD]
+    if (more := counts["empty"] + counts["skipped"] - len(unused)) > 0:
+        unused.append(f"  and {more:,} more: see {corpus.path / 'ledger.jsonl'}")
     return [
-        f"{len(corpus.ledger):,} files: {len(by_status['used']):,} used, "
-        f"{len(by_status['empty']):,} empty, {len(by_status['skipped']):,} skipped",
+        f"{counts.total():,} files: {counts['used']:,} used, {counts['empty']:,} empty, "
+        f"{counts['skipped']:,} skipped",
         *unused,
         f"{len(corpus.tokens):,} tokens, {len(corpus.vocabulary):,} distinct "
         f"({corpus.vocabulary.scheme} scheme), in {corpus.path}",
@@ -118,9 +122,48 @@ def read_about(folder: Path) -> dict[str, Any] | None:
     return about
 
 
-def _read_ledger(folder: Path) -> list[LedgerRow]:
+def read_ledger(folder: Path) -> Iterator[LedgerRow]:
+    """The rows of a corpus's ledger, one at a time. Raises CorpusError when it is damaged."""
     try:
         with (folder / "ledger.jsonl").open(encoding="utf-8") as ledger:
-            return [LedgerRow(**json.loads(line)) for line in ledger]
+            for line in ledger:
+                yield LedgerRow(**json.loads(line))
     except (OSError, ValueError, TypeError) as error:
         raise CorpusError(f"The corpus {folder} is damaged: ledger.jsonl: {error}") from error
+
+
+def find_damage(folder: Path) -> str:
+    """What is wrong with a corpus, as one sentence; empty if all is as it was written.
+
+    Reads all of it.
+    """
+    remedy = "Prepare it again with --verify."
+    try:
+        Corpus.open(folder)
+        found = {name: file_digest(folder / name) for name in (*DIGESTED, "ledger.jsonl")}
+    except CorpusError as error:
+        return str(error)
+    except OSError as error:
+        return f"The corpus {folder} is damaged: {error}. {remedy}"
+    about = read_about(folder) or {}
+    told = about.get("digests")
+    if not isinstance(told, dict) or digest_of(told) != about["digest"]:
+        return f"The corpus {folder} is damaged: corpus.json is not what was written. {remedy}"
+    # Corpora of earlier versions have no digest of the ledger.
+    told["ledger.jsonl"] = about.get("ledger", found["ledger.jsonl"])
+    for name, digest in found.items():
+        if digest != told.get(name):
+            return f"The corpus {folder} is damaged: {name} is not what was written. {remedy}"
+    return ""
+
+
+def file_digest(path: Path) -> str:
+    """The digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def digest_of(digests: Mapping[str, str]) -> str:
+    """The digest of a corpus, out of those of its files."""
+    joined = "".join(str(digests.get(name)) for name in DIGESTED)
+    return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()

@@ -8,6 +8,7 @@ from jaxmusic.corpus import Corpus, read_about, summary
 from jaxmusic.errors import UserError
 from jaxmusic.preparing import default_corpus_dir, prepare
 from jaxmusic.processes import Processes
+from jaxmusic.tokenmap import LEAVES, TokenMap, make_token_map
 from jaxmusic.windows import Windows, held_out_songs, stretches
 
 
@@ -48,6 +49,7 @@ def _prepared(config: Config, console: Console) -> Corpus:
             scheme=config.data.scheme,
             workers=config.run.workers,
             progress=lambda done, total: console.show(done, total, "MIDI files read"),
+            tell=console.say,
         )
 
 
@@ -95,3 +97,21 @@ def cut_windows(config: Config, corpus: Corpus, console: Console) -> tuple[Windo
         )
     console.say(f"{int(held.sum()):,} songs held out, {len(held_out):,} windows")
     return windows, held_out
+
+
+def map_tokens(config: Config, corpus: Corpus, console: Console) -> TokenMap:
+    """How the run sees the corpus's tokens."""
+    data = config.data
+    token_map = make_token_map(corpus, transpose=data.transpose_range, min_count=data.min_count)
+    if token_map.rare:
+        console.say(
+            f"{token_map.rare:,} tokens occur fewer than {data.min_count} times and are one now: "
+            f"{len(token_map.vocabulary):,} distinct"
+        )
+    if token_map.table is not None and len(token_map.shifts) > 1:
+        leaves = token_map.table == LEAVES
+        console.say(
+            f"Windows are transposed by {data.transpose} semitones, but for those with a token "
+            f"that leaves the vocabulary ({leaves.sum() / leaves.size:.0%} of tokens and shifts)"
+        )
+    return token_map

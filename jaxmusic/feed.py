@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxmusic.order import shuffled
-from jaxmusic.windows import Windows
+from jaxmusic.order import drawn, shuffled
+from jaxmusic.tokenmap import TokenMap, map_rows
+from jaxmusic.windows import Windows, cut_rows
 
 # Positions of the order that are computed at once: enough to make one call cheap an index
 # (about 40 ns), small beside everything else in memory.
@@ -34,6 +35,7 @@ class Places(NamedTuple):
 
     starts: np.ndarray  # (batch,) int64
     weights: np.ndarray  # (batch,) float32, as a batch's
+    shifts: np.ndarray | None  # (batch,) int64: which row of the token map; None: no map
 
 
 class Share(NamedTuple):
@@ -53,10 +55,17 @@ class Feed:
     """The batches of a training, by the number of their step."""
 
     def __init__(
-        self, windows: Windows, batch_size: int, *, seed: int, share: Share | None = None
+        self,
+        windows: Windows,
+        batch_size: int,
+        *,
+        seed: int,
+        share: Share | None = None,
+        token_map: TokenMap | None = None,
     ) -> None:
         """The share's `rows` are `batch_size` (the default) or more: devices have equally many."""
         self.windows = windows
+        self.table = None if token_map is None else token_map.table
         self.batch_size = batch_size
         self.share = share or Share.all(batch_size)
         self.seed = seed
@@ -69,11 +78,14 @@ class Feed:
         first = step_of_epoch * self.batch_size
         size = min(self.batch_size, len(self.windows) - first)
         rows, weights = _rows(self.share, size)
-        return Places(self.windows.places(self._order(epoch, first + rows)), weights)
+        shifts = None
+        if self.table is not None:
+            shifts = drawn(first + rows, len(self.table), seed=self.seed, epoch=epoch)
+        return Places(self.windows.places(self._order(epoch, first + rows)), weights, shifts)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted over all epochs from 0."""
-        return read_batch(self.windows, self.places(step))
+        return read_batch(self.windows, self.places(step), self.table)
 
     def _order(self, epoch: int, positions: np.ndarray) -> np.ndarray:
         indices = np.empty(len(positions), np.int64)
@@ -108,7 +120,9 @@ class ReadAhead:
         """The batch of the next step."""
         while len(self._coming) <= READERS and (self._next < self._last or not self._coming):
             places = self._feed.places(self._next)
-            self._coming.append(self._pool.submit(read_batch, self._feed.windows, places))
+            self._coming.append(
+                self._pool.submit(read_batch, self._feed.windows, places, self._feed.table)
+            )
             self._next += 1
         return self._coming.popleft().result()
 
@@ -117,17 +131,24 @@ class ReadAhead:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def read_batch(windows: Windows, places: Places) -> Batch:
-    """The batch whose windows lie there."""
-    return Batch(*windows.gather(places.starts), places.weights)
+def read_batch(windows: Windows, places: Places, table: np.ndarray | None) -> Batch:
+    """The batch whose windows lie there, its ids by the table of a token map."""
+    rows = windows.gather(places.starts)
+    if table is not None:
+        rows = map_rows(rows, table, places.shifts)
+    return Batch(*cut_rows(rows, windows.objective), places.weights)
 
 
-def batches_in_order(windows: Windows, share: Share) -> Iterator[Batch]:
-    """All windows once, from the first to the last: for evaluation."""
+def batches_in_order(
+    windows: Windows, share: Share, token_map: TokenMap | None = None
+) -> Iterator[Batch]:
+    """All windows once, from the first to the last, none transposed: for evaluation."""
+    table = None if token_map is None else token_map.table
     for first in range(0, len(windows), share.rows):
         size = min(share.rows, len(windows) - first)
         rows, weights = _rows(share, size)
-        yield read_batch(windows, Places(windows.places(first + rows), weights))
+        unshifted = np.zeros(len(rows), np.int64)
+        yield read_batch(windows, Places(windows.places(first + rows), weights, unshifted), table)
 
 
 def _rows(share: Share, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -38,8 +38,12 @@ class Meter:
         self._since: float | None = None
 
     def pause(self) -> None:
-        """What follows until the next `count` is no training."""
+        """What follows until `resume` or the next `count` is no training."""
         self._since = None
+
+    def resume(self) -> None:
+        """Training goes on from now."""
+        self._since = time.monotonic()
 
     def wait(self, seconds: float) -> None:
         """The devices had nothing to do for so long, for want of data."""
@@ -74,17 +78,24 @@ class MetricsFile:
     A run that goes on from a checkpoint first drops the rows after it, which will come again.
     """
 
-    def __init__(self, path: Path | None, *, from_step: int) -> None:
-        """Without a path nothing is written."""
+    def __init__(self, path: Path | None, *, from_step: int, epoch_to_come: bool = False) -> None:
+        """Without a path nothing is written.
+
+        `epoch_to_come`: the row of the epoch that ends with `from_step` is still to be written.
+        """
         rows: list[bytes] = []
+        self.bad_steps = 0  # in the rows that stay
         self._file: TextIO | None = None
         if path is None:
             return
         if path.exists():
             for line in path.read_bytes().splitlines(keepends=True):
                 try:
-                    if json.loads(line)["step"] <= from_step and line.endswith(b"\n"):
+                    row = json.loads(line)
+                    again = epoch_to_come and row["step"] == from_step and "epoch_loss" in row
+                    if row["step"] <= from_step and not again and line.endswith(b"\n"):
                         rows.append(line)
+                        self.bad_steps += "skipped" in row
                 except (ValueError, KeyError, TypeError):
                     continue  # a row that was cut off when the run was killed
         write_atomic(path, b"".join(rows))
@@ -117,20 +128,31 @@ class Reporter:
         last_step: int,
         *,
         steps_per_epoch: int,
+        epoch_to_come: bool = False,
+        place_of: Callable[[int], str] = lambda step: "",
     ) -> None:
-        """Without a path no file is written."""
+        """Without a path no file is written; `epoch_to_come` as in MetricsFile.
+
+        `place_of` a step is where its windows come from, for the one who looks for a fault.
+        """
+        self.place_of = place_of
+        self.most_bad_steps = config.run.skip_bad_steps
         self.console = console
         self.last_step = last_step
         self.steps_per_epoch = steps_per_epoch
         self.batch_size = config.train.batch_size
         self.log_steps = config.run.log_steps
         self.meter = Meter()
-        self._file = MetricsFile(path, from_step=from_step)
+        self._file = MetricsFile(path, from_step=from_step, epoch_to_come=epoch_to_come)
+        self._bad_steps = self._file.bad_steps
         self._under_way: deque[tuple[int, int, jax.Array]] = deque()
+        self._compiled = False  # the first dispatch waits for that, and isn't counted
 
     @contextmanager
     def fetching(self) -> Iterator[None]:
         """Inside, data is made ready for the devices; when they are idle then, they wait for it."""
+        if self._compiled and not self._under_way:
+            self.meter.resume()
         idle_before = self._idle()
         began = time.monotonic()
         yield
@@ -174,15 +196,14 @@ class Reporter:
     def _tell(self) -> None:
         last, count, device_losses = self._under_way.popleft()
         losses = np.asarray(device_losses)[:count]
+        self._compiled = True
         self.meter.count(count * self.batch_size)
         speed = self.meter.windows_per_second
         for step, loss in enumerate(losses.tolist(), last - count + 1):
             epoch = (step - 1) // self.steps_per_epoch + 1
             if not math.isfinite(loss):
-                raise LossError(
-                    f"The loss is {loss} in epoch {epoch}, step {step:,}. The checkpoints before "
-                    "it are kept; start another run with a smaller --learning-rate."
-                )
+                self._tell_bad(step, epoch)
+                continue
             if step % self.log_steps == 0:
                 row = {"step": step, "epoch": epoch, "loss": loss, "windows_per_second": speed}
                 self._file.write(row | {"data_wait": self.meter.data_wait})
@@ -191,6 +212,19 @@ class Reporter:
             left = (self.last_step - last) * self.batch_size / speed
             text += f", {speed:,.0f} windows/s, {duration(left)} left"
         self.console.show(last, self.last_step, text)
+
+    def _tell_bad(self, step: int, epoch: int) -> None:
+        bad = f"The loss or its gradient is no number in epoch {epoch}, step {step:,}"
+        place = self.place_of(step)
+        if self._bad_steps == self.most_bad_steps:
+            raise LossError(
+                f"{bad}{place}. The checkpoints before it are kept; start another run with a "
+                "smaller --learning-rate, or go on over such steps with --skip-bad-steps "
+                f"{max(10, 2 * self._bad_steps)}."
+            )
+        self._bad_steps += 1
+        self._file.write({"step": step, "epoch": epoch, "skipped": True})
+        self.console.say(f"{bad}{place}: skipped ({self._bad_steps} of {self.most_bad_steps}).")
 
     def __enter__(self) -> Self:
         return self

@@ -1,8 +1,9 @@
 """MIDI files in and out: the only door to mido.
 
 mido says what a file's header and meta events mean and which files are well formed. The events
-themselves are walked by our own loop (`jaxmusic.track`): mido spends a Python call on each byte
-and an object on each message, and gives up on a good many files that others can read.
+themselves are read by our own readers (`jaxmusic.runs`, `jaxmusic.track`): mido spends a Python
+call on each byte and an object on each message, and gives up on a good many files that others can
+read.
 """
 
 import functools
@@ -17,12 +18,14 @@ from mido.midifiles.meta import build_meta_message
 from mido.midifiles.midifiles import read_file_header
 
 from jaxmusic.atomic import write_atomic
-from jaxmusic.track import MidiError, NonconformingError, Track, read_loose_track, read_track
+from jaxmusic.runs import read_tracks
+from jaxmusic.track import MidiError, NonconformingError, Track, read_loose_track
 
 __all__ = ["TICKS_PER_QUARTER", "MidiError", "MidiScore", "Note", "read_midi", "write_notes"]
 
 TICKS_PER_QUARTER = 480
 MAX_FILE_SIZE = 16 * 2**20  # bytes; some two million notes: seconds, and less than 1 GB
+TOO_LARGE = f"it is larger than {MAX_FILE_SIZE:,} bytes"
 
 # A header that gives SMPTE frames instead of ticks a quarter: the frame sizes (its low byte) that
 # music21 5.7.2 takes, and the ticks a quarter that it then reads the file with.
@@ -60,12 +63,16 @@ def read_midi(path: str | os.PathLike[str]) -> MidiScore:
     sense in it. Nothing else, whatever the bytes are.
     """
     with open(path, "rb") as file:
-        data = file.read(MAX_FILE_SIZE + 1)
+        return parse_midi(file.read(MAX_FILE_SIZE + 1))
+
+
+def parse_midi(data: bytes) -> MidiScore:
+    """The same of a file's bytes. Raises MidiError, and nothing else."""
     if len(data) > MAX_FILE_SIZE:
-        raise MidiError(f"it is larger than {MAX_FILE_SIZE:,} bytes")
+        raise MidiError(TOO_LARGE)
     ticks_per_quarter, chunks = _read_header(data)
     try:
-        tracks = [read_track(data, start, end, _check_meta) for start, end in chunks]
+        tracks = read_tracks(data, chunks, _check_meta)
     except NonconformingError:
         tracks = [read_loose_track(data, start, end) for start, end in chunks]
     return MidiScore(ticks_per_quarter, tracks)

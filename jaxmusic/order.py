@@ -1,10 +1,11 @@
-"""The order of an epoch without memory: a keyed permutation of 0..n-1, computed at any place."""
+"""An epoch without memory: its order, a keyed permutation, and its draws, at any place."""
 
 import math
 
 import numpy as np
 
 ROUNDS = 8
+DRAWS = 1  # keeps the keys of draws apart from those of orders
 
 
 def shuffled(positions: np.ndarray, count: int, *, seed: int, epoch: int) -> np.ndarray:
@@ -30,6 +31,17 @@ def shuffled(positions: np.ndarray, count: int, *, seed: int, epoch: int) -> np.
         indices[outside] = _feistel(indices[outside], np.uint64(a), np.uint64(b), keys)
         outside = indices >= count
     return indices.astype(np.int64)
+
+
+def drawn(positions: np.ndarray, choices: int, *, seed: int, epoch: int) -> np.ndarray:
+    """A number from 0 to `choices` - 1 for each of `positions` in an epoch, all equally likely.
+
+    It depends on (seed, epoch, position) alone. int64, shaped as `positions`.
+    """
+    key = np.random.SeedSequence((seed, epoch, DRAWS)).generate_state(1, np.uint64)[0]
+    return (_mix(positions.astype(np.uint64), key) * np.uint64(choices) >> np.uint64(32)).astype(
+        np.int64
+    )
 
 
 def _feistel(x: np.ndarray, a: np.uint64, b: np.uint64, keys: np.ndarray) -> np.ndarray:

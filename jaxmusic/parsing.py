@@ -1,105 +1,121 @@
-"""Parsing many MIDI files in worker processes; a bad file, even a deadly one, costs only itself."""
+"""Parsing many MIDI files, on several cores; a bad file, even a deadly one, costs only itself."""
 
 import hashlib
-import multiprocessing
+import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from jaxmusic.midi import MidiError
-from jaxmusic.tokens import read_tokens
+import numpy as np
+import numpy.typing as npt
 
-CHUNK = 8  # files handed to a worker at a time
-CHUNKS_AHEAD = 4  # chunks under way for each worker: keeps it busy, and memory flat
+from jaxmusic.midi import MAX_FILE_SIZE, TOO_LARGE, MidiError
+from jaxmusic.tokens import parse_tokens
 
 
-Job = tuple[Path, str, str | None, str]  # folder, path, known digest, scheme
+class Job(NamedTuple):
+    """A file to parse."""
 
-
-@dataclass(frozen=True)
-class FileResult:
-    """What a worker makes of one file."""
-
+    place: int  # among all files, for the one who asked
     path: str  # relative to the folder
+    size: int  # bytes
+    known: str = ""  # digest of bytes that need no parsing
+
+
+class FileResult(NamedTuple):
+    """What became of one file."""
+
     size: int = 0  # bytes
+    mtime_ns: int = 0  # when it was changed last, as it was read; 0: it could not be read
     digest: str = ""  # of the bytes
-    tokens: list[str] = field(default_factory=list)
-    reason: str = ""  # why it can't be read
+    tokens: int = 0
+    reason: str = ""  # why it can't be used
     unchanged: bool = False  # the bytes are the known ones, and were not parsed
 
 
-def parse_files(
-    folder: Path, paths: Sequence[str], known: Mapping[str, str], *, scheme: str, workers: int
-) -> Iterator[FileResult]:
-    """Parse files of a folder, in their order, in `workers` processes (1: in this one).
+class Batch(NamedTuple):
+    """What became of some files that one reader parsed."""
 
-    `known` maps paths to the digests of files that need no parsing.
-    """
-    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    jobs: list[list[Job]] = [
-        [(folder, path, known.get(path), scheme) for path in chunk] for chunk in chunks
-    ]
-    workers = min(workers, len(jobs))
-    if workers <= 1:
-        for job in jobs:
-            yield from _parse_chunk(job)
-        return
-    waiting = deque(jobs)
-    under_way: deque[tuple[list[Job], Future[list[FileResult]]]] = deque()
-    pool = _pool(workers)
-    try:
-        while waiting or under_way:
-            try:
-                while waiting and len(under_way) < workers * CHUNKS_AHEAD:
-                    under_way.append((waiting[0], pool.submit(_parse_chunk, waiting[0])))
-                    waiting.popleft()
-                results = under_way[0][1].result()
-            except BrokenProcessPool:
-                # A worker was killed, and all that was under way with it. Take the first chunk
-                # file by file, each in a process of its own, and hand out the others again.
-                pool.shutdown(wait=True)
-                waiting.extendleft(job for job, _ in reversed(under_way))
-                under_way.clear()
-                results = [_parse_alone(job) for job in waiting.popleft()]
-                pool = _pool(workers)
-            else:
-                under_way.popleft()
-            yield from results
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    jobs: Sequence[Job]
+    files: list[FileResult]
+    words: list[str]  # the reader's distinct tokens that were in none of its batches before
+    ids: npt.NDArray[np.uint32]  # the tokens of all files end to end, as that reader numbers them
+    reader: int = 0
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # Spawned, not forked: a fork of a process in which JAX runs threads may hang.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+class Reader:
+    """Parses the files of a folder, and numbers tokens as they first appear."""
 
+    def __init__(self, folder: str | os.PathLike[str], scheme: str) -> None:
+        self._folder = os.fspath(folder)
+        self._scheme = scheme
+        self._numbers = _Numbers()
 
-def _parse_chunk(jobs: list[Job]) -> list[FileResult]:
-    return [_parse(*job) for job in jobs]
+    def read(self, jobs: Sequence[Job]) -> Batch:
+        """Parse files. Whatever is in them, each has a result."""
+        known = len(self._numbers)
+        ids: list[int] = []
+        files = [self._read_file(job, ids) for job in jobs]
+        words = list(self._numbers)[known:] if len(self._numbers) > known else []
+        return Batch(jobs, files, words, np.array(ids, np.uint32))
 
-
-def _parse_alone(job: Job) -> FileResult:
-    with _pool(1) as pool:
+    def _read_file(self, job: Job, ids: list[int]) -> FileResult:
         try:
-            return pool.submit(_parse, *job).result()
-        except BrokenProcessPool:
-            return FileResult(job[1], reason="the process that read it was killed")
-
-
-def _parse(folder: Path, path: str, known_digest: str | None, scheme: str) -> FileResult:
-    try:
-        if not (folder / path).resolve().is_relative_to(folder.resolve()):
-            return FileResult(path, reason="it is a link out of the folder")
-        data = (folder / path).read_bytes()
+            with open(os.path.join(self._folder, job.path), "rb", buffering=0) as file:
+                status = os.fstat(file.fileno())
+                size, mtime_ns = status.st_size, status.st_mtime_ns
+                if size > MAX_FILE_SIZE:
+                    return FileResult(size, mtime_ns, reason=TOO_LARGE)
+                data = file.read(size + 1)
+        except OSError as error:
+            return FileResult(reason=f"it can't be opened: {error.strerror or error}")
         digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-        if digest == known_digest:
-            return FileResult(path, len(data), digest, unchanged=True)
+        if digest == job.known:
+            return FileResult(size, mtime_ns, digest, unchanged=True)
         try:
-            return FileResult(path, len(data), digest, read_tokens(folder / path, scheme))
+            tokens = parse_tokens(data, self._scheme)
         except MidiError as error:
-            return FileResult(path, len(data), digest, reason=str(error))
-    except OSError as error:
-        return FileResult(path, reason=f"it can't be opened: {error.strerror or error}")
+            return FileResult(size, mtime_ns, digest, reason=str(error))
+        ids += map(self._numbers.__getitem__, tokens)
+        return FileResult(size, mtime_ns, digest, len(tokens))
+
+
+class _Numbers(dict[str, int]):
+    """Numbers words from 0, in the order in which they are first asked for."""
+
+    def __missing__(self, word: str) -> int:
+        number = self[word] = len(self)
+        return number
+
+
+class Chunks:
+    """Jobs in the portions in which they are handed out; those handed back come first."""
+
+    FILES = 16  # at most; some 10 ms of work
+    SIZE = 64 * 2**10  # bytes at most, unless it is a single file
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self._jobs = iter(jobs)
+        self._ahead: Job | None = next(self._jobs, None)
+        self._back: deque[list[Job]] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._back) or self._ahead is not None
+
+    def take(self) -> list[Job]:
+        """The next portion; empty when there is none."""
+        if self._back:
+            return self._back.popleft()
+        chunk: list[Job] = []
+        size = 0
+        while self._ahead is not None and len(chunk) < self.FILES:
+            size += self._ahead.size
+            if chunk and size > self.SIZE:
+                break
+            chunk.append(self._ahead)
+            self._ahead = next(self._jobs, None)
+        return chunk
+
+    def put_back(self, chunk: list[Job]) -> None:
+        """Give a portion back, to be taken next."""
+        self._back.appendleft(chunk)

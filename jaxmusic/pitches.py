@@ -82,6 +82,21 @@ def pitches_of(token: str) -> list[int]:
     return [root, *(root + (other - first) % CLASS_COUNT for other in others)]
 
 
+def transposed(token: str, semitones: int) -> str | None:
+    """The token of the same music, so many semitones higher; None where a pitch leaves MIDI's.
+
+    A chord's pitch classes go round: each of its transpositions is a chord. "E-1" and "B-1" are
+    taken as `pitches_of` takes them.
+
+    Raises ValueError, naming the token, when it is neither the name of a pitch nor a chord.
+    """
+    if token in _chords_by_name():
+        return chord_name(class_set(int(number) + semitones for number in token.split(".")))
+    (pitch,) = pitches_of(token)
+    moved = pitch + semitones
+    return pitch_name(moved) if 0 <= moved < PITCH_COUNT else None
+
+
 @functools.cache
 def _pitches_by_name() -> dict[str, int]:
     # Of two pitches of one name the higher stays.

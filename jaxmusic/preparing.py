@@ -1,27 +1,28 @@
 """From a folder of MIDI files to a corpus: parsed in parallel, never parsed twice."""
 
-import dataclasses
+import contextlib
 import hashlib
-import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-
-from jaxmusic.corpus import FORMAT, Corpus, CorpusError, LedgerRow, read_about
-from jaxmusic.parsing import FileResult, parse_files
-from jaxmusic.tokens import Vocabulary
+from jaxmusic.assembly import assemble
+from jaxmusic.claim import claimed
+from jaxmusic.corpus import Corpus, CorpusError, find_damage, read_about
+from jaxmusic.records import Journal, Records
+from jaxmusic.survey import Survey
+from jaxmusic.tokens import check_scheme
+from jaxmusic.workers import parse_files
 
 SUFFIXES = frozenset({".mid", ".midi", ".kar"})
 # What tokens of one version of the tokeniser are worth to the next: raise it when a change
 # alters any file's tokens, and every corpus is parsed anew.
 TOKENISER = 1
-COPY_CHUNK = 1 << 20  # tokens renumbered at a time
 
 Progress = Callable[[int, int], None]  # (files done, files in all)
+Tell = Callable[[str], None]  # a line for the person who waits
 
 
 def prepare(
@@ -30,38 +31,52 @@ def prepare(
     *,
     scheme: str = "classic",
     workers: int | None = None,
+    verify: bool = False,
     progress: Progress | None = None,
+    tell: Tell = lambda line: None,
 ) -> Corpus:
     """Make (or bring up to date) the corpus of all MIDI files below a folder.
 
-    Files that the corpus already holds with the same bytes are not parsed again. The new corpus
-    takes the old one's place only when it is whole. `workers` processes parse (default: one a
-    core; 1: this process alone); they import the caller's main module, so a script that calls
-    this needs the usual `if __name__ == "__main__":`.
+    A file of the size and the time of change that the corpus knows is not opened again; one whose
+    bytes turn out to be the same is not parsed again. `verify` has all bytes looked at. The new
+    corpus takes the old one's place only when it is whole.
+
+    `workers` processes parse (default: one a core; fewer when there is little to do). What they
+    make of the files is on disk at once, beside the corpus in .NAME.partial: stopped in any way,
+    also by `kill -9`, preparing goes on from there when it is started again. Of several processes
+    that prepare one corpus at a time one does it, and the others wait for it.
 
     Raises CorpusError when there is no MIDI file below the folder, or none that gives tokens.
     """
+    check_scheme(scheme)
     folder, target = Path(midi_dir), Path(corpus_dir)
     paths = find_midi_files(folder)
-    old = _OldCorpus(target, scheme)
-    known = {row.path: row.digest for row in old.rows}
-    results = parse_files(
-        folder, paths, known, scheme=scheme, workers=workers or os.cpu_count() or 1
-    )
-
-    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
-        rows, lengths, seen = _write_stream(partial, results, old, progress, len(paths))
-        if not lengths:
-            raise CorpusError(_nothing_usable(folder, rows))
-        if old.rows == rows:
-            return Corpus.open(target)  # nothing has changed
-        _finish(partial, rows, lengths, seen, scheme)
-        _swap(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return Corpus.open(target)
+    _refuse_other_things(target)
+    work = target.with_name(f".{target.name}.partial")
+    waiting = f"Another process is preparing {target}: waiting until it is done."
+    with claimed(work, tell, waiting) as waited, contextlib.ExitStack() as stack:
+        if waited:
+            paths = find_midi_files(folder)
+        _bring_back(target)
+        old = _old_records(target, scheme, verify=verify)
+        stack.callback(old.close)
+        journal = Journal(work, scheme, TOKENISER)
+        stack.callback(journal.close)
+        if len(journal):
+            tell(f"Going on: {len(journal):,} files were read before a stop.")
+        survey = Survey(folder, paths, old, journal, verify=verify)
+        _parse(survey, scheme, workers or _cores(), progress)
+        if not survey.has_tokens():
+            shutil.rmtree(work)
+            raise CorpusError(_nothing_usable(folder, survey))
+        if not survey.is_old():
+            new = work / "corpus"
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir()
+            assemble(new, survey, scheme=scheme, tokeniser=TOKENISER)
+            _swap(new, target)
+        shutil.rmtree(work)
+        return Corpus.open(target)
 
 
 def find_midi_files(folder: Path) -> list[str]:
@@ -78,12 +93,11 @@ def find_midi_files(folder: Path) -> list[str]:
     def refuse(error: OSError) -> None:
         raise CorpusError(f"The folder {error.filename} can't be read: {error.strerror}.")
 
-    paths = [
-        (Path(where) / name).relative_to(folder).as_posix()
-        for where, _, names in os.walk(folder, onerror=refuse)
-        for name in names
-        if Path(name).suffix.lower() in SUFFIXES
-    ]
+    paths: list[str] = []
+    for where, _, names in os.walk(folder, onerror=refuse):
+        inside = Path(where).relative_to(folder).as_posix()
+        before = "" if inside == "." else f"{inside}/"
+        paths += [before + name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES]
     if not paths:
         raise CorpusError(
             f"No MIDI files in {folder}: put .mid, .midi or .kar files there, or give another "
@@ -99,133 +113,74 @@ def default_corpus_dir(midi_dir: str | os.PathLike[str], scheme: str) -> Path:
     return Path("corpora") / f"{folder.name}-{scheme}-{mark}"
 
 
-class _OldCorpus:
-    """What a corpus already holds, to take unchanged songs from; nothing when there is none."""
-
-    def __init__(self, folder: Path, scheme: str) -> None:
-        self.rows: list[LedgerRow] = []
-        self.corpus: Corpus | None = None
-        if folder.exists() and any(folder.iterdir()) and not (folder / "corpus.json").exists():
-            raise CorpusError(f"{folder} holds other things than a corpus: give another --corpus.")
-        about = read_about(folder)
-        if about is None or (about["scheme"], about["tokeniser"]) != (scheme, TOKENISER):
-            return
-        try:
-            self.corpus = Corpus.open(folder)
-            self.rows = self.corpus.ledger
-        except CorpusError:
-            self.corpus = None  # damaged: everything is parsed again
-            return
-        used = [row for row in self.rows if row.status == "used"]
-        self._row = {row.path: row for row in self.rows}
-        self._song = {row.path: number for number, row in enumerate(used)}
-
-    def row(self, path: str) -> LedgerRow:
-        return self._row[path]
-
-    def tokens(self, path: str) -> list[str]:
-        assert self.corpus is not None
-        if path not in self._song:
-            return []
-        start, stop = self.corpus.offsets[self._song[path] :][:2]
-        return self.corpus.vocabulary.decode(self.corpus.tokens[start:stop])
-
-
-def _write_stream(
-    partial: Path,
-    results: Iterator[FileResult],
-    old: _OldCorpus,
-    progress: Progress | None,
-    total: int,
-) -> tuple[list[LedgerRow], list[int], dict[str, int]]:
-    """Write ids as the files come, numbered by first appearance; memory holds no tokens."""
-    rows: list[LedgerRow] = []
-    lengths: list[int] = []
-    seen: dict[str, int] = {}
-    with (partial / "stream.u32").open("wb") as stream:
-        for done, result in enumerate(results, 1):
-            if result.unchanged:
-                row, tokens = old.row(result.path), old.tokens(result.path)
-            else:
-                tokens = result.tokens
-                status: Literal["used", "empty", "skipped"] = (
-                    "skipped" if result.reason else "used" if tokens else "empty"
-                )
-                row = LedgerRow(
-                    result.path, result.size, result.digest, len(tokens), status, result.reason
-                )
-            rows.append(row)
-            if tokens:
-                ids = [seen.setdefault(token, len(seen)) for token in tokens]
-                np.array(ids, np.uint32).tofile(stream)
-                lengths.append(len(tokens))
+def _parse(survey: Survey, scheme: str, workers: int, progress: Progress | None) -> None:
+    total = len(survey.paths)
+    done = total - len(survey.to_parse)
+    if progress is not None:
+        progress(done, total)
+    batches = parse_files(
+        survey.folder, survey.jobs(), scheme=scheme, workers=workers, size=survey.size_to_parse
+    )
+    with contextlib.closing(batches):  # and its workers, whatever happens here
+        for batch in batches:
+            survey.take(batch)
+            done += len(batch.jobs)
             if progress is not None:
                 progress(done, total)
-    return rows, lengths, seen
 
 
-def _finish(
-    partial: Path, rows: list[LedgerRow], lengths: list[int], seen: dict[str, int], scheme: str
-) -> None:
-    """Renumber the stream by the sorted vocabulary and write all else."""
-    vocabulary = Vocabulary.of(seen, scheme=scheme)
-    renumber = np.empty(len(seen), vocabulary.dtype)
-    renumber[list(seen.values())] = vocabulary.encode(list(seen))
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-
-    stream = np.memmap(partial / "stream.u32", np.uint32, mode="r")
-    tokens = np.lib.format.open_memmap(
-        partial / "tokens.npy", mode="w+", dtype=vocabulary.dtype, shape=stream.shape
-    )
-    for start in range(0, len(stream), COPY_CHUNK):
-        tokens[start : start + COPY_CHUNK] = renumber[stream[start : start + COPY_CHUNK]]
-    tokens.flush()
-    del stream, tokens
-    (partial / "stream.u32").unlink()
-    np.save(partial / "songs.npy", offsets)
-    vocabulary.save(partial / "vocabulary.json")
-    with (partial / "ledger.jsonl").open("w", encoding="utf-8") as ledger:
-        for row in rows:
-            ledger.write(json.dumps(dataclasses.asdict(row)) + "\n")
-
-    digests = {
-        name: _file_digest(partial / name)
-        for name in ("tokens.npy", "songs.npy", "vocabulary.json")
-    }
-    about = {
-        "format": FORMAT,
-        "scheme": scheme,
-        "tokeniser": TOKENISER,
-        "files": len(rows),
-        "songs": len(lengths),
-        "tokens": int(offsets[-1]),
-        "distinct": len(vocabulary),
-        "digests": digests,
-        "digest": hashlib.blake2b("".join(digests.values()).encode(), digest_size=16).hexdigest(),
-    }
-    (partial / "corpus.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+def _cores() -> int:
+    """The cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def _swap(partial: Path, target: Path) -> None:
+def _refuse_other_things(target: Path) -> None:
+    if target.exists() and any(target.iterdir()) and not (target / "corpus.json").exists():
+        raise CorpusError(f"{target} holds other things than a corpus: give another --corpus.")
+
+
+def _old_records(target: Path, scheme: str, *, verify: bool) -> Records:
+    """What the corpus holds; nothing if there is none, or another kind, or it is damaged."""
+    about = read_about(target)
+    if about is None or (about["scheme"], about["tokeniser"]) != (scheme, TOKENISER):
+        return Records.none()
+    try:
+        if verify and find_damage(target):
+            return Records.none()
+        return Records.of(Corpus.open(target))
+    except (CorpusError, OSError, ValueError, TypeError):
+        return Records.none()
+
+
+def _retired(target: Path) -> Path:
+    return target.with_name(f".{target.name}.replaced")
+
+
+def _swap(new: Path, target: Path) -> None:
     """Put the new folder where the old one is."""
-    if not target.exists():
-        partial.rename(target)
-        return
-    retired = target.with_name(f".{target.name}.old-{os.getpid()}")
-    target.rename(retired)
-    partial.rename(target)
+    if target.exists():
+        target.rename(_retired(target))
+    new.rename(target)
+    shutil.rmtree(_retired(target), ignore_errors=True)
+
+
+def _bring_back(target: Path) -> None:
+    """Undo or finish a swap that was stopped half way."""
+    retired = _retired(target)
+    if retired.exists() and not target.exists():
+        retired.rename(target)
     shutil.rmtree(retired, ignore_errors=True)
 
 
-def _nothing_usable(folder: Path, rows: list[LedgerRow]) -> str:
-    skipped = [row for row in rows if row.status == "skipped"]
-    first = f" The first one skipped: {skipped[0].path}: {skipped[0].reason}" if skipped else ""
+def _nothing_usable(folder: Path, survey: Survey) -> str:
+    skipped, first = 0, ""
+    for row in survey.ledger():
+        if row.status == "skipped":
+            skipped += 1
+            first = first or f" The first one skipped: {row.path}: {row.reason}"
     return (
-        f"None of the {len(rows)} MIDI files in {folder} gives any tokens: {len(skipped)} can't be "
-        f"read, {len(rows) - len(skipped)} have no notes that count.{first}"
+        f"None of the {len(survey.paths)} MIDI files in {folder} gives any tokens: {skipped} can't "
+        f"be read, {len(survey.paths) - skipped} have no notes that count.{first}"
     )
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

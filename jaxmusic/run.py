@@ -19,6 +19,7 @@ from jaxmusic.errors import UserError
 from jaxmusic.model import MusicLSTM
 from jaxmusic.order import shuffled
 from jaxmusic.state import PyTree, abstract_state, model_structure
+from jaxmusic.tokenmap import TokenMap
 from jaxmusic.tokens import Vocabulary
 from jaxmusic.windows import Windows
 
@@ -112,7 +113,9 @@ def _logits(
     return logits if logits.ndim == 2 else logits[:, -1]
 
 
-def enter_run(folder: RunFolder, config: Config, corpus: Corpus, windows: Windows) -> None:
+def enter_run(
+    folder: RunFolder, config: Config, corpus: Corpus, token_map: TokenMap, windows: Windows
+) -> None:
     """Begin a run in its folder, or refuse to go on with one that is another training.
 
     Raises ConfigError naming the settings that differ, RunError for another corpus.
@@ -135,8 +138,8 @@ def enter_run(folder: RunFolder, config: Config, corpus: Corpus, windows: Window
                 f"{about['path']}): give that one, or another --run-dir."
             )
     else:
-        np.save(folder.primes, chosen_primes(config, windows))
-        corpus.vocabulary.save(folder.vocabulary)
+        np.save(folder.primes, chosen_primes(config, token_map, windows))
+        token_map.vocabulary.save(folder.vocabulary)
         about = {
             "path": str(corpus.path.resolve()),
             "digest": corpus.digest,
@@ -147,11 +150,12 @@ def enter_run(folder: RunFolder, config: Config, corpus: Corpus, windows: Window
     save_config(config, folder.config)  # last: it makes the folder a run
 
 
-def chosen_primes(config: Config, windows: Windows) -> np.ndarray:
-    """Windows of the corpus for generating to start from, (windows, window) ids."""
+def chosen_primes(config: Config, token_map: TokenMap, windows: Windows) -> np.ndarray:
+    """Windows of the corpus for generating to start from, (windows, window) ids of the run."""
     count = min(PRIMES, len(windows))
     chosen = shuffled(np.arange(count), len(windows), seed=config.train.seed, epoch=2**32)
-    return windows.gather(windows.places(chosen))[0]
+    rows = windows.gather(windows.places(chosen))[:, :-1]
+    return rows if token_map.table is None else token_map.table[0][rows]
 
 
 def open_run(run_dir: str | os.PathLike[str], which: Literal["best", "latest"] = "best") -> Run:

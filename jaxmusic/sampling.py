@@ -16,6 +16,7 @@ from jaxmusic.errors import UserError
 from jaxmusic.model import MusicLSTM
 from jaxmusic.run import Run
 from jaxmusic.state import PyTree
+from jaxmusic.tokens import RARE
 
 
 class SamplingError(UserError):
@@ -73,6 +74,8 @@ def generate(
         primes = run.primes[np.asarray(chosen)]
     else:
         primes = np.tile(_prime_ids(run, prime), (count, 1))
+    # What stands for many tokens can't be played.
+    never = run.vocabulary.place(RARE) if RARE in run.vocabulary else None
     ids = _generate(
         run.params,
         run.batch_stats,
@@ -81,6 +84,7 @@ def generate(
         jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count)),
         length=length,
         sampling=sampling,
+        never=never,
         structure=run.structure,
     )
     return [run.vocabulary.decode(row) for row in np.asarray(ids)]
@@ -90,6 +94,8 @@ def _prime_ids(run: Run, prime: Sequence[str]) -> np.ndarray:
     """The last tokens of the prime, (time,): a window of them, or fewer where that will do."""
     window = run.config.data.window
     last = list(prime[-window:])
+    if RARE in run.vocabulary:
+        last = [token if token in run.vocabulary else RARE for token in last]
     if unknown := sorted({token for token in last if token not in run.vocabulary}):
         raise SamplingError(
             f"The prime has {len(unknown)} tokens that the run has never met "
@@ -104,7 +110,7 @@ def _prime_ids(run: Run, prime: Sequence[str]) -> np.ndarray:
     return run.vocabulary.encode(last)
 
 
-@partial(jax.jit, static_argnames=("length", "sampling", "structure"))
+@partial(jax.jit, static_argnames=("length", "sampling", "never", "structure"))
 def _generate(
     params: PyTree,
     batch_stats: PyTree,
@@ -113,12 +119,15 @@ def _generate(
     *,
     length: int,
     sampling: SamplingConfig,
+    never: int | None,
     structure: nnx.GraphDef[MusicLSTM],
 ) -> jax.Array:
     """From primes (count, time) and keys (count,) to ids (count, length)."""
     model: MusicLSTM = nnx.merge(structure, params, batch_stats)
 
     def choose(logits: jax.Array, number: jax.Array) -> jax.Array:
+        if never is not None:
+            logits = logits.at[:, never].set(-jnp.inf)
         step_keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
         return jax.vmap(partial(choose_token, sampling=sampling))(step_keys, logits)
 

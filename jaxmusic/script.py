@@ -1,10 +1,11 @@
 """What every script does around its own work: errors as one sentence and an exit code."""
 
+import signal
 import sys
 from collections.abc import Callable
 
 from jaxmusic.errors import UserError
-from jaxmusic.signals import Stopped
+from jaxmusic.signals import Stopped, Terminated, raise_terminated
 
 DONE, FAILED = 0, 1
 INTERRUPTED = 130  # as shells number a program that Ctrl-C ended
@@ -16,10 +17,13 @@ def run_script(main: Callable[[], None]) -> int:
     A user's mistake is told in its one sentence, without a traceback: 2 for wrong usage, 1 for
     what failed. Stopping with all saved gives 75 (SIGTERM) or 130 (Ctrl-C).
     """
+    signal.signal(signal.SIGTERM, raise_terminated)
     try:
         main()
     except Stopped as stopped:
         return stopped.exit_code
+    except Terminated as terminated:
+        return terminated.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
     except UserError as error:

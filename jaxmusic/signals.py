@@ -19,6 +19,17 @@ class Stopped(Exception):  # noqa: N818 (not an error: all is saved)
         return 130 if self.number == signal.SIGINT else 75
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM where nothing has to be saved first: handled as Ctrl-C is, but for its exit code."""
+
+    exit_code = 75
+
+
+def raise_terminated(number: int, frame: FrameType | None) -> None:
+    """A handler of SIGTERM."""
+    raise Terminated
+
+
 class StopSignals:
     """While it is entered, a first SIGTERM or SIGINT is only noted; a second Ctrl-C kills.
 
@@ -29,6 +40,7 @@ class StopSignals:
     def __init__(self, *, several_processes: bool = False) -> None:
         self._several = several_processes
         self._number: int | None = None  # of the signal that this process got
+        self._agreed: int | None = None  # that all processes stop
         self._looks = 0
         self._before: dict[signal.Signals, Any] = {}
 
@@ -36,12 +48,15 @@ class StopSignals:
         """The signal that asks to stop, or None; all processes are to look equally often."""
         if not self._several:
             return self._number
+        if self._agreed:
+            return self._agreed
         from jax.experimental.multihost_utils import reached_preemption_sync_point  # noqa: PLC0415
 
         self._looks += 1
         if not reached_preemption_sync_point(self._looks):
             return None
-        return self._number or signal.SIGTERM
+        self._agreed = self._number or signal.SIGTERM
+        return self._agreed
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._number = number

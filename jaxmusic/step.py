@@ -1,5 +1,6 @@
 """One step of training, and one of evaluation: pure functions of state and batch."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from jax import lax
 from jaxmusic.feed import Batch
 from jaxmusic.model import MusicLSTM
 from jaxmusic.state import PyTree, TrainState
+from jaxmusic.tokenmap import map_rows
 from jaxmusic.windows import Objective, cut_rows
 
 DROPOUT_STREAM = 1  # keeps dropout's random numbers apart from those of the initial weights
@@ -40,7 +42,9 @@ def train_step(
 ) -> tuple[TrainState, jax.Array]:
     """The state after one step on a batch, and the batch's mean loss, ().
 
-    Rows of weight 0 count for nothing in the loss, the gradient and the batch statistics.
+    Rows of weight 0 count for nothing in the loss, the gradient and the batch statistics. A step
+    from which the loss or a parameter would come out NaN or infinite changes nothing but the
+    number of steps: its loss is told as NaN.
     """
     key = jax.random.fold_in(jax.random.key(seed), DROPOUT_STREAM)
     inputs, targets, weights = map(jnp.asarray, batch)
@@ -56,16 +60,22 @@ def train_step(
 
     (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+    params = optax.apply_updates(state.params, updates)
     going_on = (state.step % steps_per_epoch != 0).astype(jnp.float32)  # 0: an epoch starts
+    before = state._replace(
+        loss_sum=going_on * state.loss_sum, window_sum=going_on * state.window_sum
+    )
     after = TrainState(
-        step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
+        step=state.step,
+        params=params,
         batch_stats=batch_stats,
         optimizer=optimizer_state,
-        loss_sum=going_on * state.loss_sum + loss * windows,
-        window_sum=going_on * state.window_sum + windows,
+        loss_sum=before.loss_sum + loss * windows,
+        window_sum=before.window_sum + windows,
     )
-    return after, loss
+    good = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(params))
+    kept: TrainState = jax.tree.map(partial(jnp.where, good), after, before)
+    return kept._replace(step=state.step + 1), jnp.where(good, loss, jnp.nan)
 
 
 class CorpusBatches(NamedTuple):
@@ -74,6 +84,8 @@ class CorpusBatches(NamedTuple):
     tokens: jax.Array  # (tokens,) the whole stream
     starts: jax.Array  # (steps, batch) int32: where the windows start
     weights: jax.Array  # (steps, batch) float32, as a Batch's
+    shifts: jax.Array | None = None  # (steps, batch) int32: which row of the table
+    table: jax.Array | None = None  # of a TokenMap; None: the corpus's ids are the run's
 
 
 def batch_at(
@@ -84,6 +96,8 @@ def batch_at(
         return Batch(*(array[number] for array in batches))
     places = batches.starts[number][:, None] + jnp.arange(window + 1, dtype=jnp.int32)
     rows = batches.tokens.at[places].get(mode="promise_in_bounds")
+    if batches.table is not None and batches.shifts is not None:
+        rows = map_rows(rows, batches.table, batches.shifts[number])
     return Batch(*cut_rows(rows, objective), batches.weights[number])  # type: ignore[arg-type]
 
 

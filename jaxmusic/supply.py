@@ -5,7 +5,6 @@ Both give the same batches, bit for bit.
 
 from typing import Protocol
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -52,16 +51,24 @@ class FromDevices:
         self.most_steps = most_steps
         self._feed = feed
         self._mesh = mesh
-        self._tokens: jax.Array = put_everywhere(np.asarray(feed.windows.tokens), mesh)
+        # None stays None.
+        self._tokens, self._table = put_everywhere(
+            (np.asarray(feed.windows.tokens), feed.table), mesh
+        )
 
     def take(self, step: int, count: int) -> CorpusBatches:
         """As in Supply."""
         share = self._feed.share
         starts = np.zeros((self.most_steps, share.stop - share.start), np.int32)
         weights = np.zeros(starts.shape, np.float32)
+        shifts = None if self._table is None else np.zeros_like(starts)
         for number in range(count):
-            starts[number], weights[number] = self._feed.places(step + number)
-        return CorpusBatches(self._tokens, *put_rows((starts, weights), self._mesh, axis=1))
+            places = self._feed.places(step + number)
+            starts[number], weights[number] = places.starts, places.weights
+            if shifts is not None and places.shifts is not None:
+                shifts[number] = places.shifts
+        starts, weights, shifts = put_rows((starts, weights, shifts), self._mesh, axis=1)
+        return CorpusBatches(self._tokens, starts, weights, shifts, self._table)
 
     def close(self) -> None:
         """As in Supply."""

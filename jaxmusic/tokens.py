@@ -15,10 +15,11 @@ import numpy.typing as npt
 
 from jaxmusic.atomic import write_atomic
 from jaxmusic.classic import classic_tokens
-from jaxmusic.midi import TICKS_PER_QUARTER, Note, read_midi, write_notes
+from jaxmusic.midi import TICKS_PER_QUARTER, Note, parse_midi, read_midi, write_notes
 from jaxmusic.pitches import pitches_of
 
 SCHEMES = ("classic",)
+RARE = "<rare>"  # stands for all tokens too rare to be learnt; no music is written for it
 
 _FILE_FORMAT = 1  # of vocabulary files
 _SHORTEST_STEP = 1 / 16  # quarters; tokens any closer would be read as one chord
@@ -33,6 +34,12 @@ def read_tokens(path: str | os.PathLike[str], scheme: str = "classic") -> list[s
     """
     check_scheme(scheme)
     return classic_tokens(read_midi(path))
+
+
+def parse_tokens(data: bytes, scheme: str = "classic") -> list[str]:
+    """The same of a file's bytes. Raises MidiError, and ValueError for an unknown scheme."""
+    check_scheme(scheme)
+    return classic_tokens(parse_midi(data))
 
 
 def check_scheme(scheme: str) -> None:
@@ -123,6 +130,10 @@ class Vocabulary:
         """The type of encoded tokens: uint16, or uint32 when there are more than 65,535."""
         small = len(self.tokens) <= np.iinfo(np.uint16).max
         return np.dtype(np.uint16) if small else np.dtype(np.uint32)
+
+    def place(self, token: str) -> int:
+        """The token's id. Raises KeyError for one that is not here."""
+        return self._ids[token]
 
     def encode(self, tokens: Iterable[str]) -> npt.NDArray[np.unsignedinteger]:
         """The tokens' ids. Raises ValueError, naming it, for a token that is not here."""

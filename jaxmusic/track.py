@@ -1,12 +1,14 @@
-"""The bytes of one MIDI track as notes and marks, read in one pass.
+"""One MIDI track as notes and marks, and the reader of tracks that break the rules.
 
-There are two readers. `read_track` takes what the MIDI file standard allows (and the few liberties
-that mido allows), and nothing else. `read_loose_track` takes nearly anything, with the meaning
-that music21 5.7.2 finds in it: the token stream of old files is defined by that reading.
+There are two readers. `jaxmusic.runs` takes what the MIDI file standard allows (and the few
+liberties that mido allows), and nothing else. `read_loose_track` takes nearly anything, with the
+meaning that music21 5.7.2 finds in it: the token stream of old files is defined by that reading.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 # Kinds of marks: what a track says besides notes that has a bearing on the tokens.
 PROGRAM = 0xC0
@@ -14,13 +16,13 @@ TEMPO = 0x51
 TIME_SIGNATURE = 0x58
 KEY_SIGNATURE = 0x59
 
-_SYSEX, _SYSEX_CONTINUED, _META = 0xF0, 0xF7, 0xFF
-_MARKING_METAS = frozenset((TEMPO, TIME_SIGNATURE, KEY_SIGNATURE))
+_SYSEX, _SYSEX_CONTINUED, META = 0xF0, 0xF7, 0xFF
+MARKING_METAS = frozenset((TEMPO, TIME_SIGNATURE, KEY_SIGNATURE))
 # Data bytes of the other system messages. They don't belong in a file, but mido lets them pass.
 _SYSTEM_SIZES = {0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0, 0xF8: 0, 0xFA: 0, 0xFB: 0, 0xFC: 0, 0xFE: 0}
 # The meta events that music21 5.7.2 knows. Any other derails it (see read_loose_track).
 _LOOSE_METAS = frozenset((*range(0x0A), 0x20, 0x21, 0x2F, 0x51, 0x54, 0x58, 0x59, 0x7F))
-_LONGEST_NUMBER = 4  # bytes of a variable-length number, by the standard
+LONGEST_NUMBER = 4  # bytes of a variable-length number, by the standard
 
 
 class MidiError(ValueError):
@@ -46,101 +48,17 @@ class Track(NamedTuple):
     is a note-on at all: its note is missing above when nothing ever ended it.
     """
 
-    starts: list[int]
-    ends: list[int]
-    pitches: list[int]
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    pitches: npt.NDArray[np.int64]
     marks: list[Mark]  # in file order
     sounds: bool
-
-
-def read_track(  # noqa: PLR0912, PLR0915 - a call for each event would cost more than its work
-    data: bytes, position: int, end: int, check_meta: Callable[[int, bytes], None]
-) -> Track:
-    """The track whose events are the bytes of `data` from `position` up to `end`.
-
-    A note is ended by the next note event of its pitch and channel, be it on or off. That event is
-    then used up: a note struck again while it sounds ends there and no new one begins. A note-on
-    of velocity 0 is a note-off. Notes that are never ended are left out.
-
-    `check_meta(kind, data)` raises NonconformingError for a meta event that mido refuses.
-    Raises NonconformingError for any track that mido refuses.
-    """
-    starts: list[int] = []
-    ends: list[int] = []
-    pitches: list[int] = []
-    marks: list[Mark] = []
-    sounding = [-1] * 2048  # (channel, pitch) -> place of the note that sounds, or -1
-    now = 0
-    running = 0  # the last status byte; meta events leave it alone
-    try:
-        while position < end:
-            byte = data[position]
-            position += 1
-            if byte < 0x80:
-                now += byte
-            else:
-                delta, position = _number(data, position - 1)
-                now += delta
-            status = data[position]
-            if status >= 0x80:
-                position += 1
-            else:
-                if not running:
-                    raise NonconformingError
-                status = running
-                if status >= 0xF0:
-                    position = _after_running_system(data, position, status)
-                    continue
-            if status < 0xA0:  # note off, note on
-                running = status
-                pitch = data[position]
-                velocity = data[position + 1]
-                position += 2
-                if (pitch | velocity) > 0x7F:
-                    raise NonconformingError
-                key = (status & 15) << 7 | pitch
-                place = sounding[key]
-                if place >= 0:
-                    ends[place] = now
-                    sounding[key] = -1
-                elif velocity and status >= 0x90:
-                    sounding[key] = len(starts)
-                    starts.append(now)
-                    ends.append(-1)
-                    pitches.append(pitch)
-            elif status < 0xF0:
-                running = status
-                if 0xC0 <= status < 0xE0:  # program, channel pressure: one data byte
-                    value = data[position]
-                    position += 1
-                    if status < 0xD0:
-                        marks.append(Mark(now, PROGRAM, value))
-                else:
-                    value = data[position] | data[position + 1]
-                    position += 2
-                if value > 0x7F:
-                    raise NonconformingError
-            elif status == _META:
-                kind = data[position]
-                size, position = _number(data, position + 1)
-                check_meta(kind, data[position : position + size])
-                position += size
-                if kind in _MARKING_METAS:
-                    marks.append(Mark(now, kind))
-            else:
-                running = status
-                position = _after_system(data, position, status)
-    except IndexError:
-        raise NonconformingError from None
-    if position != end or position > len(data):
-        raise NonconformingError
-    return _without_endless(starts, ends, pitches, marks)
 
 
 def read_loose_track(  # noqa: PLR0912 - to be read beside the one above
     data: bytes, position: int, end: int
 ) -> Track:
-    """The same for a track that breaks the rules, as music21 5.7.2 reads it.
+    """The track in the bytes of `data` from `position` up to `end`, as music21 5.7.2 reads it.
 
     Data bytes may be above 127 (such a pitch sounds in the top octave). Running status has no
     exceptions: it repeats a meta or system exclusive event as well, and stands for a note-on when
@@ -161,7 +79,7 @@ def read_loose_track(  # noqa: PLR0912 - to be read beside the one above
     running = 0x90
     try:
         while position < end:
-            delta, position = _number(data, position)
+            delta, position = number_at(data, position)
             if end - position < 2:
                 break
             after_delta = position
@@ -171,16 +89,16 @@ def read_loose_track(  # noqa: PLR0912 - to be read beside the one above
             else:
                 status = running
             if status in (_SYSEX, _SYSEX_CONTINUED):
-                size, position = _number(data, position)
+                size, position = number_at(data, position)
                 position += size
-            elif status == _META:
+            elif status == META:
                 kind = data[position]
                 if kind not in _LOOSE_METAS:
                     position = after_delta
                     continue
-                size, position = _number(data, position + 1)
+                size, position = number_at(data, position + 1)
                 position += size
-                if kind in _MARKING_METAS:
+                if kind in MARKING_METAS:
                     marks.append(Mark(now + delta, kind))
             elif status >= 0xF0:
                 position = after_delta
@@ -206,14 +124,14 @@ def read_loose_track(  # noqa: PLR0912 - to be read beside the one above
     except IndexError:
         raise MidiError("a track ends in the middle of an event") from None
     except NonconformingError:
-        raise MidiError(f"a number in a track has more than {_LONGEST_NUMBER} bytes") from None
+        raise MidiError(f"a number in a track has more than {LONGEST_NUMBER} bytes") from None
     return _without_endless(starts, ends, pitches, marks)
 
 
-def _number(data: bytes, position: int) -> tuple[int, int]:
+def number_at(data: bytes, position: int) -> tuple[int, int]:
     """The variable-length number at `position`, and the position after it."""
     value = 0
-    for place in range(position, position + _LONGEST_NUMBER):
+    for place in range(position, position + LONGEST_NUMBER):
         byte = data[place]
         value = value << 7 | byte & 0x7F
         if byte < 0x80:
@@ -221,10 +139,10 @@ def _number(data: bytes, position: int) -> tuple[int, int]:
     raise NonconformingError
 
 
-def _after_system(data: bytes, position: int, status: int) -> int:
+def after_system(data: bytes, position: int, status: int) -> int:
     """The position after the system message whose data begin at `position`."""
     if status in (_SYSEX, _SYSEX_CONTINUED):
-        size, position = _number(data, position)
+        size, position = number_at(data, position)
         body = data[position : position + size].removeprefix(b"\xf0").removesuffix(b"\xf7")
     elif status in _SYSTEM_SIZES:
         size = _SYSTEM_SIZES[status]
@@ -236,13 +154,13 @@ def _after_system(data: bytes, position: int, status: int) -> int:
     return position + size
 
 
-def _after_running_system(data: bytes, position: int, status: int) -> int:
+def after_running_system(data: bytes, position: int, status: int) -> int:
     """The same where the status is left out, which the standard forbids and mido lets pass."""
     if status in (_SYSEX, _SYSEX_CONTINUED):
-        return _after_system(data, position + 1, status)  # mido drops the first byte
+        return after_system(data, position + 1, status)  # mido drops the first byte
     if not _SYSTEM_SIZES[status]:
         raise NonconformingError
-    return _after_system(data, position, status)
+    return after_system(data, position, status)
 
 
 def _in_top_octave(pitch: int) -> int:
@@ -253,10 +171,6 @@ def _in_top_octave(pitch: int) -> int:
 def _without_endless(
     starts: list[int], ends: list[int], pitches: list[int], marks: list[Mark]
 ) -> Track:
-    sounds = bool(starts)
-    if -1 in ends:
-        ended = [place for place, end in enumerate(ends) if end >= 0]
-        starts = [starts[place] for place in ended]
-        pitches = [pitches[place] for place in ended]
-        ends = [ends[place] for place in ended]
-    return Track(starts, ends, pitches, marks, sounds)
+    columns = np.array([starts, ends, pitches], np.int64)
+    kept = columns[:, columns[1] >= 0]
+    return Track(kept[0], kept[1], kept[2], marks, bool(starts))

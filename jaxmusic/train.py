@@ -1,9 +1,11 @@
 """Training: from settings to a trained run, and from a stopped run onwards."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +18,7 @@ from jaxmusic.compilation import use_compilation_cache
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus
-from jaxmusic.data import cut_windows, open_corpus
+from jaxmusic.data import cut_windows, map_tokens, open_corpus
 from jaxmusic.feed import Feed, batches_in_order
 from jaxmusic.lstm import why_not_cpu
 from jaxmusic.memory import keep_freed_memory
@@ -29,7 +31,10 @@ from jaxmusic.run import Run, RunFolder, chosen_primes, enter_run, open_run
 from jaxmusic.signals import Stopped, StopSignals
 from jaxmusic.state import TrainState, abstract_state, new_state
 from jaxmusic.supply import make_supply
+from jaxmusic.tokenmap import TokenMap
 from jaxmusic.windows import Windows
+
+PLACES_TOLD = 5  # windows of a step that went wrong
 
 
 class Training(NamedTuple):
@@ -41,6 +46,7 @@ class Training(NamedTuple):
     folder: RunFolder
     mesh: Mesh
     corpus: Corpus
+    token_map: TokenMap
     windows: Windows
     held_out: Windows | None
     feed: Feed
@@ -64,7 +70,7 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
             use_compilation_cache()
         training = _settle(config, processes, console or Console(silent=not processes.first))
         step, stopped_by = _loop(training)
-        if stopped_by is not None and step < training.last_step:
+        if stopped_by is not None:
             training.console.say(
                 f"Stopped and saved after step {step:,}: the same command goes on from there."
             )
@@ -81,8 +87,15 @@ def _settle(config: Config, processes: Processes, console: Console) -> Training:
     corpus = open_corpus(config, processes, console)
     processes.agree(_common(config, corpus, mesh))
     windows, held_out = cut_windows(config, corpus, console)
+    token_map = map_tokens(config, corpus, console)
     share = batch_share(config.train.batch_size, mesh)
-    feed = Feed(windows, config.train.batch_size, share=share, seed=config.train.seed)
+    feed = Feed(
+        windows,
+        config.train.batch_size,
+        share=share,
+        seed=config.train.seed,
+        token_map=token_map,
+    )
     last_step = config.train.epochs * feed.steps_per_epoch
     if config.train.max_steps is not None:
         last_step = min(last_step, config.train.max_steps)
@@ -97,32 +110,51 @@ def _settle(config: Config, processes: Processes, console: Console) -> Training:
     # The run's folder.
     folder = RunFolder(Path(str(config.run.run_dir)))
     if processes.first:
-        enter_run(folder, config, corpus, windows)
+        enter_run(folder, config, corpus, token_map, windows)
     return Training(
-        config, processes, console, folder, mesh, corpus, windows, held_out, feed, last_step
+        config,
+        processes,
+        console,
+        folder,
+        mesh,
+        corpus,
+        token_map,
+        windows,
+        held_out,
+        feed,
+        last_step,
     )
 
 
 def _loop(training: Training) -> tuple[int, int | None]:
-    """Train to the last step, or until asked to stop: steps done, and the signal that asked."""
+    """Train until all is done, or asked to stop: steps done, and the signal that stopped it."""
     config, processes, console, folder, mesh, *_ = training
     feed, last_step = training.feed, training.last_step
 
     # State: new, or as it was left. Process 0 reads and writes it.
     checkpoints = Checkpoints(folder.checkpoints, tell=console.say) if processes.first else None
-    step, state = _starting_state(training, checkpoints)
+    step, state, score = _starting_state(training, checkpoints)
+    # Stopped while it was evaluating: that comes first.
+    epoch_to_come = step > 0 and step % feed.steps_per_epoch == 0 and score is None
     if step:
         console.say(f"Going on with {folder.path} after step {step:,}.")
 
     # Programs (compiled when first called).
-    vocabulary_size = len(training.corpus.vocabulary)
+    vocabulary_size = len(training.token_map.vocabulary)
     do_steps = training_program(config, vocabulary_size, mesh, steps_per_epoch=feed.steps_per_epoch)
     do_eval = evaluation_program(config, vocabulary_size, mesh)
     supply = make_supply(feed, mesh, config.run, step=step, last_step=last_step)
     pace = Pace(step, supply.most_steps, config.run.steps_per_dispatch)
     metrics = folder.metrics if processes.first else None
     reporter = Reporter(
-        metrics, console, config, step, last_step, steps_per_epoch=feed.steps_per_epoch
+        metrics,
+        console,
+        config,
+        step,
+        last_step,
+        steps_per_epoch=feed.steps_per_epoch,
+        epoch_to_come=epoch_to_come,
+        place_of=partial(_place_of, training),
     )
 
     # Loop. (A kernel has to be told the mesh: the compiler can't divide it.)
@@ -137,58 +169,89 @@ def _loop(training: Training) -> tuple[int, int | None]:
         stack.callback(supply.close)
         stack.enter_context(jax.set_mesh(mesh))
         console.show(step, last_step, "compiling")
-        while step < last_step and stopped_by is None:
-            epoch_end = (step // feed.steps_per_epoch + 1) * feed.steps_per_epoch
-            count = min(pace.steps, epoch_end - step, last_step - step)
-            with reporter.fetching():
-                batches = supply.take(step, count)
-            state, losses = do_steps(state, batches, np.int32(count))
-            step += count
-            reporter.steps(step, count, losses)
-            # Looked at once a dispatch: a signal that comes later is for the next one, which saves.
-            stopped_by = stop.look()
-            if pace.learns_after(step):
-                reporter.drain()
-                speed = processes.tell(lambda: reporter.meter.windows_per_second)
-                pace.learn(speed, config.train.batch_size)
+        while stopped_by is None and (step < last_step or epoch_to_come):
+            if not epoch_to_come:
+                epoch_end = (step // feed.steps_per_epoch + 1) * feed.steps_per_epoch
+                count = min(pace.steps, epoch_end - step, last_step - step)
+                with reporter.fetching():
+                    batches = supply.take(step, count)
+                state, losses = do_steps(state, batches, np.int32(count))
+                step += count
+                reporter.steps(step, count, losses)
+                # Looked at once a dispatch: a signal that comes later is for the next one.
+                stopped_by = stop.look()
+                if pace.learns_after(step):
+                    reporter.drain()
+                    speed = processes.tell(lambda: reporter.meter.windows_per_second)
+                    pace.learn(speed, config.train.batch_size)
+                epoch_to_come = step == epoch_end
             pausing = step == last_step or stopped_by is not None or time.monotonic() >= save_at
-            if step == epoch_end or pausing:
+            if epoch_to_come or pausing:
                 reporter.drain()
                 score = None
-                if step == epoch_end:
-                    loss = float(state.loss_sum) / float(state.window_sum)
-                    score = reporter.epoch(step, loss, _held_out_loss(training, do_eval, state))
+                if epoch_to_come:
+                    score = _epoch_ends(training, step, state, do_eval, reporter, stop)
+                    epoch_to_come = False
+                    stopped_by = stop.look()
                 if checkpoints is not None:
                     checkpoints.save(step, state._asdict(), score=score)
                 save_at = time.monotonic() + save_seconds
-    return step, stopped_by
+    done = step >= last_step and not (step % feed.steps_per_epoch == 0 and score is None)
+    return step, None if done else stopped_by
 
 
-def _starting_state(training: Training, checkpoints: Checkpoints | None) -> tuple[int, TrainState]:
-    """Steps done, and the state after them on all devices, as process 0 has it."""
-    config, vocabulary_size = training.config, len(training.corpus.vocabulary)
-    step, state = 0, new_state(config, vocabulary_size)
+def _starting_state(
+    training: Training, checkpoints: Checkpoints | None
+) -> tuple[int, TrainState, float | None]:
+    """Steps done, the state after them on all devices, and its score, as process 0 has them."""
+    config, vocabulary_size = training.config, len(training.token_map.vocabulary)
+    step, state, score = 0, new_state(config, vocabulary_size), None
     if checkpoints is not None:
         restored = checkpoints.restore_latest(abstract_state(config, vocabulary_size)._asdict())
         if restored is not None:
-            step, state = restored.step, TrainState(**restored.state)
-    step = training.processes.tell(lambda: step)
+            step, state, score = restored.step, TrainState(**restored.state), restored.score
+    step, score = training.processes.tell(lambda: [step, score])
     placed: TrainState = put_everywhere(training.processes.share(state), training.mesh)
-    return step, placed
+    return step, placed, score
 
 
-def _held_out_loss(
-    training: Training, do_eval: Callable[..., jax.Array], state: TrainState
+def _epoch_ends(
+    training: Training,
+    step: int,
+    state: TrainState,
+    do_eval: Callable[..., jax.Array],
+    reporter: Reporter,
+    stop: StopSignals,
 ) -> float | None:
-    """The loss in evaluation mode, the mean over the windows held out; None: there are none."""
-    if training.held_out is None:
-        return None
-    # The sums stay on the device until all batches are dispatched.
-    sums = [
-        do_eval(state.params, state.batch_stats, put_rows(batch, training.mesh))
-        for batch in batches_in_order(training.held_out, training.feed.share)
+    """Tell the epoch's losses: the one that the best is chosen by; None: stopped before that."""
+    held_out_loss = None
+    if training.held_out is not None:
+        sums: list[jax.Array] = []
+        batches = batches_in_order(training.held_out, training.feed.share, training.token_map)
+        for batch in batches:
+            sums.append(do_eval(state.params, state.batch_stats, put_rows(batch, training.mesh)))
+            jax.block_until_ready(sums[-2:-1])  # one ahead, so that a signal is soon seen
+            if stop.look() is not None:
+                return None
+        total = np.sum(jax.device_get(sums), dtype=np.float64)
+        held_out_loss = float(total) / len(training.held_out)
+    counted = float(state.window_sum)  # 0: every step was skipped
+    loss = float(state.loss_sum) / counted if counted else math.nan
+    return reporter.epoch(step, loss, held_out_loss)
+
+
+def _place_of(training: Training, step: int) -> str:
+    """Where in the songs the windows of a step begin (of this process's rows, the first few)."""
+    places = training.feed.places(step - 1)
+    starts = places.starts[places.weights > 0]
+    corpus = training.corpus
+    songs = np.searchsorted(corpus.offsets, starts[:PLACES_TOLD], side="right") - 1
+    told = [
+        f"{corpus.songs[song]} (token {start - corpus.offsets[song]})"
+        for song, start in zip(songs, starts, strict=False)
     ]
-    return float(np.sum(jax.device_get(sums), dtype=np.float64)) / len(training.held_out)
+    more = f" and {len(starts) - len(told)} more" if len(starts) > len(told) else ""
+    return f", on windows from {', '.join(told)}{more}"
 
 
 # What processes may have otherwise than each other, beside where things lie.
@@ -212,15 +275,15 @@ def _common(config: Config, corpus: Corpus, mesh: Mesh) -> dict[str, Any]:
 
 def _best(training: Training) -> Run:
     """The run at its best checkpoint, which process 0 reads and gives to the others."""
-    config, processes, corpus = training.config, training.processes, training.corpus
+    config, processes, token_map = training.config, training.processes, training.token_map
     if processes.first:
         run = open_run(training.folder.path)
     else:
-        abstract = abstract_state(config, len(corpus.vocabulary))
+        abstract = abstract_state(config, len(token_map.vocabulary))
         empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
-        primes = chosen_primes(config, training.windows)
+        primes = chosen_primes(config, token_map, training.windows)
         run = Run(
-            training.folder.path, config, corpus.vocabulary, 0, empty.params, empty.batch_stats,
+            training.folder.path, config, token_map.vocabulary, 0, empty.params, empty.batch_stats,
             primes,
         )  # fmt: skip
     step = processes.tell(lambda: run.step)

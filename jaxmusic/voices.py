@@ -9,23 +9,28 @@ Times are in twelfths of a quarter. Notes stand in order of their onsets.
 """
 
 import heapq
-from bisect import bisect_left
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
 
 TWELFTHS = 12
 
 
-def lost_notes(onsets: list[int], lengths: list[int]) -> list[int]:
+def lost_notes(onsets: Ints, lengths: Ints) -> list[int]:
     """The places of the notes that fit into no voice, in order.
 
     Each note takes a voice that is free at its onset; while all voices there are sound, notes
     that begin are lost. Which of the free voices a note takes makes no difference.
     """
     capacity = _voice_count(onsets, lengths)
-    if capacity <= 1:
+    if capacity <= 1 or _most_sounding(onsets, lengths) <= capacity:
         return []
     lost = []
     sounding: list[float] = []  # a heap of the ends of the notes that sound
-    for place, (onset, length) in enumerate(zip(onsets, lengths, strict=True)):
+    notes = zip(onsets.tolist(), lengths.tolist(), strict=True)
+    for place, (onset, length) in enumerate(notes):
         now = onset / TWELFTHS
         # Ends are rounded and onsets exact: a voice whose end was rounded up to the float nearest
         # to this very onset is still taken.
@@ -38,45 +43,57 @@ def lost_notes(onsets: list[int], lengths: list[int]) -> list[int]:
     return lost
 
 
-def _voice_count(onsets: list[int], lengths: list[int]) -> int:
+def _most_sounding(onsets: Ints, lengths: Ints) -> int:
+    """How many voices suffice, or some more.
+
+    A note whose end may be rounded up (only those off the grid of quarters are rounded at all), and
+    one of no length, is taken to sound on when another begins where it ends.
+    """
+    ends = onsets + lengths
+    ends = 2 * ends + ((ends % 3 > 0) | (lengths == 0))
+    ends.sort()
+    ended = np.searchsorted(ends, 2 * onsets, "right")
+    return int((np.arange(len(onsets)) - ended).max()) + 1
+
+
+def _voice_count(onsets: Ints, lengths: Ints) -> int:
     """The size of the largest group of overlapping notes; 0 if nothing overlaps.
 
     A group is a chain of notes each of which overlaps another of them. Groups that begin at the
     same time count as one; notes without overlaps are in none. The notes after one that overlap it
     come in an unbroken row, so a group is a row of notes too.
     """
-    largest = size = 0
-    begin = furthest = -1  # the group's onset; the place up to which its notes reach
-    for place, reach in enumerate(_reaches(onsets, lengths)):
-        if place > furthest:
-            if reach == place:
-                continue
-            if onsets[place] != begin:
-                begin, size = onsets[place], 0
-        size += 1
-        largest = max(largest, size)
-        furthest = max(furthest, reach)
-    return largest
+    if not len(onsets):
+        return 0
+    furthest = np.maximum.accumulate(_reaches(onsets, lengths))
+    is_first = np.ones(len(onsets), np.bool_)
+    is_first[1:] = np.arange(1, len(onsets)) > furthest[:-1]
+    firsts = is_first.nonzero()[0]
+    sizes = np.diff(firsts, append=len(onsets))
+    firsts, sizes = firsts[sizes > 1], sizes[sizes > 1]
+    if not len(sizes):
+        return 0
+    begins = onsets[firsts]
+    other_begins = np.diff(begins, prepend=begins[0] - 1).nonzero()[0]
+    return int(np.add.reduceat(sizes, other_begins).max())
 
 
-def _reaches(onsets: list[int], lengths: list[int]) -> list[int]:
+def _reaches(onsets: Ints, lengths: Ints) -> Ints:
     """For each note the place of the last note after it, in an unbroken row, that it overlaps.
 
     Notes overlap when one begins before the other ends. Of two that begin together the shorter is
-    taken as the first: when its length is 0 they do not overlap, and the row ends there.
+    taken as the first: when its length is 0 they do not overlap, and the row ends there. A note
+    that overlaps none after it has its own place.
     """
-    reaches = list(range(len(onsets)))
-    empty = len(onsets)  # place of the next note of length 0
-    for place in range(len(onsets) - 1, -1, -1):
-        if not lengths[place]:
-            empty = place
-            continue
-        onset = onsets[place]
-        stop = bisect_left(onsets, onset + lengths[place], place + 1)
-        if empty < stop and onsets[empty] == onset:
-            stop = empty
-        reaches[place] = stop - 1
-    return reaches
+    places = np.arange(len(onsets))
+    stops = np.searchsorted(onsets, onsets + lengths)
+    empty = (lengths == 0).nonzero()[0]
+    if len(empty):
+        following = np.append(empty, -1)[np.searchsorted(empty, places)]  # -1: none, and no stop
+        breaks = (following >= 0) & (following < stops) & (onsets[following] == onsets)
+        stops = np.where(breaks, following, stops)
+        stops[empty] = empty + 1
+    return stops - 1
 
 
 def _float_end(onset: int, length: int) -> float:

@@ -60,9 +60,13 @@ class Windows:
         inputs, targets = cut_rows(self.rows[self.places(np.array(index))], self.objective)
         return inputs, targets
 
-    def gather(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The windows that start at `places` (batch,), copied: inputs (batch, window), targets."""
-        return cut_rows(self.rows[places], self.objective)
+    def gather(self, places: np.ndarray) -> np.ndarray:
+        """The windows that start at `places` (batch,), with their targets: (batch, window + 1).
+
+        They are copied; `cut_rows` parts inputs and targets.
+        """
+        rows: np.ndarray = self.rows[places]
+        return rows
 
 
 def cut_rows(rows: Any, objective: Objective) -> tuple[Any, Any]:

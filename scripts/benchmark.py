@@ -3,6 +3,7 @@
 python scripts/benchmark.py train [classic|...] [--against keras-jax,keras-tensorflow,torch,flax]
 python scripts/benchmark.py scaling [classic|...] [--devices 1 2 4 8] [--processes 1 2] [--weak]
 python scripts/benchmark.py data [MIDI_DIR]
+python scripts/benchmark.py prepare [--files 1000 10000]
 python scripts/benchmark.py generate [classic|...]
     each: [--json FILE] [--plot FILE] [--baseline FILE]
 """
@@ -13,6 +14,7 @@ from typing import Annotated
 
 import tyro
 from benchmarking.generating import GenerateFlags, run_generating
+from benchmarking.preparing import PrepareFlags, run_preparing
 from benchmarking.reading import DataFlags, run_data
 from benchmarking.scaling import ScalingFlags, run_scaling
 from benchmarking.session import OutputFlags, run_session
@@ -46,6 +48,14 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Prepare:
+    """Time preparing large sets of files, made of small ones, and the memory that it takes."""
+
+    flags: tyro.conf.OmitArgPrefixes[PrepareFlags] = field(default_factory=PrepareFlags)
+    output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
+
+
+@dataclass(frozen=True)
 class Generate:
     """Time generating with a preset's network, untrained, against Keras a window a note."""
 
@@ -57,6 +67,7 @@ Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Scaling, tyro.conf.subcommand("scaling")]
     | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Prepare, tyro.conf.subcommand("prepare")]
     | Annotated[Generate, tyro.conf.subcommand("generate")]
 )
 
@@ -70,6 +81,8 @@ def main() -> None:
             run_session("scaling", run_scaling, flags, output)
         case Data(flags, output):
             run_session("data", run_data, flags, output)
+        case Prepare(flags, output):
+            run_session("prepare", run_preparing, flags, output)
         case Generate(flags, output):
             run_session("generate", run_generating, flags, output)
 

@@ -1,54 +1,98 @@
-"""Turn a folder of MIDI files into a corpus to train on.
+"""Turn a folder of MIDI files into a corpus to train on, or look at one.
 
-python scripts/prepare.py MIDI_DIR --corpus DIR [--scheme classic] [--workers N]
+python scripts/prepare.py MIDI_DIR --corpus DIR [--scheme classic] [--workers N] [--verify]
+python scripts/prepare.py --show DIR
+python scripts/prepare.py --check DIR
 """
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import tyro
 
 from jaxmusic.config import ConfigError
 from jaxmusic.console import Console
-from jaxmusic.corpus import summary
+from jaxmusic.corpus import Corpus, CorpusError, find_damage, summary
+from jaxmusic.inventory import inventory
 from jaxmusic.preparing import prepare
 from jaxmusic.script import run_script
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Turn a folder of MIDI files into a corpus; files it already holds are not parsed again."""
+    """Turn a folder of MIDI files into a corpus; files it already holds are not parsed again.
+
+    It can be stopped at any time and goes on from there when started again.
+    """
 
     # Folder of MIDI files (.mid, .midi, .kar; folders inside it too).
-    midi_dir: tyro.conf.Positional[str]
+    midi_dir: tyro.conf.Positional[str | None] = None
     # The corpus's folder, made or brought up to date.
-    corpus: str
+    corpus: str | None = None
     # How notes become tokens.
     scheme: Literal["classic"] = "classic"
     # Processes that parse (default: one a core).
     workers: int | None = None
+    # Look at the bytes of all files, also where size and time of change are the known ones; and
+    # make the corpus anew if it is damaged.
+    verify: bool = False
     # Tokens of a window, to tell how many there are (training chooses its own).
     window: int = 100
+    # Instead: tell what is in this corpus.
+    show: str | None = None
+    # Instead: see whether this corpus is whole, by its digests; exit code 1 if it isn't.
+    check: str | None = None
 
 
 def main() -> None:
-    """Read the flags, prepare, and tell what became of the files."""
+    """Read the flags, then prepare, show or check."""
     arguments = tyro.cli(Arguments)
+    if arguments.show is not None or arguments.check is not None:
+        _look_at_corpora(arguments)
+    elif arguments.midi_dir is None or arguments.corpus is None:
+        missing = "MIDI_DIR" if arguments.midi_dir is None else "--corpus"
+        raise ConfigError(
+            f"{missing} is missing: give MIDI_DIR and --corpus DIR, or --show DIR, or --check DIR."
+        )
+    else:
+        _prepare(arguments, arguments.midi_dir, arguments.corpus)
+
+
+def _prepare(arguments: Arguments, midi_dir: str, corpus_dir: str) -> None:
     if arguments.workers is not None and arguments.workers < 1:
         raise ConfigError(f"--workers is {arguments.workers}, but must be 1 or more.")
-    with Console() as console:
-        corpus = prepare(
-            arguments.midi_dir,
-            arguments.corpus,
-            scheme=arguments.scheme,
-            workers=arguments.workers,
-            progress=lambda done, total: console.show(done, total, "MIDI files read"),
-        )
+    try:
+        with Console() as console:
+            corpus = prepare(
+                midi_dir,
+                corpus_dir,
+                scheme=arguments.scheme,
+                workers=arguments.workers,
+                verify=arguments.verify,
+                progress=lambda done, total: console.show(done, total, "MIDI files read"),
+                tell=console.say,
+            )
+    except KeyboardInterrupt:
+        print("Stopped. What was read is kept: the same command goes on from there.")
+        raise
     for line in summary(corpus):
         print(line)
     windows = max(0, len(corpus.tokens) - arguments.window)
     print(f"{windows:,} windows of {arguments.window} (across songs, one at every token)")
+
+
+def _look_at_corpora(arguments: Arguments) -> None:
+    if arguments.midi_dir is not None or arguments.corpus is not None:
+        raise ConfigError("--show and --check take a corpus's folder, and no MIDI_DIR or --corpus.")
+    if arguments.check is not None:
+        if damage := find_damage(Path(arguments.check)):
+            raise CorpusError(damage)
+        print(f"{arguments.check} is whole: all its files are as they were written.")
+    if arguments.show is not None:
+        for line in inventory(Corpus.open(arguments.show)):
+            print(line)
 
 
 if __name__ == "__main__":

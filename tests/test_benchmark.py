@@ -20,7 +20,7 @@ from midi_files import write_song
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from benchmarking import generating, reading, training  # noqa: E402
+from benchmarking import generating, preparing, reading, training  # noqa: E402
 from benchmarking.machine import datasheet_peak, describe_machine  # noqa: E402
 from benchmarking.measurement import (  # noqa: E402
     Measurement,
@@ -289,6 +289,27 @@ def test_data_is_measured(tmp_path: Path) -> None:
     assert found.refused == []
 
 
+def test_preparing_is_measured(tmp_path: Path) -> None:
+    for number in range(3):
+        write_song(tmp_path / "songs" / f"{number}.mid", 40, seed=number)
+    sets = tmp_path / "sets"
+    flags = preparing.PrepareFlags(
+        files=(20,), midi_dir=str(tmp_path / "songs"), sets=str(sets), workers=2, rounds=1
+    )
+    for _ in range(2):  # the set is made once
+        found = report()
+        preparing.run_preparing(flags, found, tell)
+        assert len(list(sets.rglob("*.mid"))) == 20  # those that were more are gone again
+    assert [each.name for each in found.measurements] == [
+        "2 processes", "1 process", "again, nothing new", "10 files more",
+        "the rest, killed half way",
+    ]  # fmt: skip
+    assert {each.work["files"] for each in found.measurements} == {20}
+    if sys.platform == "linux":
+        assert all(each.extras["all_peak_bytes"] > 10**7 for each in found.measurements)
+    assert "all processes MiB" in "\n".join(report_lines(found))
+
+
 def test_generating_is_measured() -> None:
     flags = generating.GenerateFlags(
         against="keras-jax", pieces=(2,), length=3, hidden_size=8, window=5, vocabulary_size=11,
@@ -309,6 +330,8 @@ MISTAKES = [
     (["train", "--baseline", "nowhere.json"], 1, "nowhere.json can't be read"),
     (["train", "slow"], 2, "slow"),
     (["data", "nowhere"], 1, "There is no folder nowhere"),
+    (["prepare", "--files", "0"], 2, "--files is 0"),
+    (["prepare", "--midi-dir", "nowhere"], 1, "There is no folder nowhere"),
     (["generate", "--against", "torch"], 2, "only Keras's way"),
 ]
 

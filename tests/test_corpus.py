@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from midi_files import write_song
 
-from jaxmusic.corpus import Corpus, CorpusError, summary
+from jaxmusic.corpus import Corpus, CorpusError, find_damage, summary
 from jaxmusic.preparing import prepare
 
 
@@ -37,3 +37,31 @@ def test_damaged_corpora_are_refused_and_made_anew(tmp_path: Path) -> None:
     (out / "corpus.json").write_text(json.dumps({**about, "tokens": 31}))
     with pytest.raises(CorpusError, match="damaged"):
         Corpus.open(out)
+
+
+def test_any_changed_byte_is_found(tmp_path: Path) -> None:
+    write_song(tmp_path / "in" / "a.mid", 30)
+    out = prepare(tmp_path / "in", tmp_path / "out", workers=1).path
+    assert find_damage(out) == ""
+    for path in sorted(out.iterdir()):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-3] + bytes((whole[-3] ^ 1,)) + whole[-2:])
+        damage = find_damage(out)
+        assert str(out) in damage and damage.count(". ") <= 1, path
+        path.unlink()
+        assert str(out) in find_damage(out), path
+        path.write_bytes(whole)
+    about = json.loads((out / "corpus.json").read_text())
+    (out / "corpus.json").write_text(json.dumps({**about, "digest": "0" * 32}))
+    assert "corpus.json is not what was written" in find_damage(out)
+    (out / "corpus.json").write_text(json.dumps({**about, "digests": ["tokens.npy"]}))
+    assert str(out) in find_damage(out)
+
+
+def test_corpora_of_earlier_versions_are_checked_as_far_as_they_can_be(tmp_path: Path) -> None:
+    write_song(tmp_path / "in" / "a.mid", 30)
+    out = prepare(tmp_path / "in", tmp_path / "out", workers=1).path
+    about = json.loads((out / "corpus.json").read_text())
+    del about["ledger"]
+    (out / "corpus.json").write_text(json.dumps(about))
+    assert find_damage(out) == ""

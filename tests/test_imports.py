@@ -47,7 +47,18 @@ def test_only_scripts_import_train() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["midi", "tokens", "corpus", "preparing", "parsing", "config", "windows"]
+    "module",
+    [
+        "midi",
+        "tokens",
+        "corpus",
+        "preparing",
+        "parsing",
+        "workers",
+        "inventory",
+        "config",
+        "windows",
+    ],
 )
 def test_parsing_starts_without_jax(module: str) -> None:
     code = f"import sys, jaxmusic.{module}; print('jax' in sys.modules, 'flax' in sys.modules)"

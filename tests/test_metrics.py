@@ -43,6 +43,28 @@ def test_the_meter_forgets_old_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert meter.windows_per_second == pytest.approx(100, rel=0.01)
 
 
+def test_speed_and_waiting_where_each_dispatch_is_an_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    config = Config(train=TrainConfig(batch_size=4), run=RunConfig(log_steps=10))
+    path = tmp_path / "metrics.jsonl"
+    with Reporter(path, Console(silent=True), config, 0, 30, steps_per_epoch=10) as reporter:
+        for step in (10, 20, 30):
+            with reporter.fetching():
+                clock.now += 0.25
+            clock.now += 100 if step == 10 else 0.75  # the first one is compiled
+            reporter.steps(step, 10, jnp.ones(16))
+            reporter.drain()
+            clock.now += 5  # saved
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [10, 20, 30]
+    assert [rows[0][name] for name in ("windows_per_second", "data_wait")] == [None, None]
+    for row in rows[1:]:
+        assert row["windows_per_second"] == pytest.approx(40)
+        assert row["data_wait"] == pytest.approx(0.25)
+
+
 def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     first = MetricsFile(path, from_step=0)
@@ -58,6 +80,14 @@ def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     assert rows == [{"step": 2, "loss": 1.0}, {"step": 4, "loss": 1.0}, {"step": 6, "loss": 2.0}]
 
 
+def test_an_epochs_row_is_not_written_twice(tmp_path: Path) -> None:
+    """The run was killed between the row and the checkpoint that has its score."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 4, "loss": 1.0}\n{"step": 4, "epoch_loss": 1.5}\n')
+    MetricsFile(path, from_step=4, epoch_to_come=True).close()
+    assert path.read_text() == '{"step": 4, "loss": 1.0}\n'
+
+
 def test_a_loss_that_is_no_number_names_its_step(tmp_path: Path) -> None:
     config = Config(train=TrainConfig(batch_size=4), run=RunConfig(log_steps=1))
     path = tmp_path / "metrics.jsonl"
@@ -66,7 +96,7 @@ def test_a_loss_that_is_no_number_names_its_step(tmp_path: Path) -> None:
         reporter.steps(14, 1, jnp.array([1.5]))
         # Two steps in one dispatch, which has room for three.
         reporter.steps(16, 2, jnp.array([1.25, float("nan"), float("inf")]))
-        with pytest.raises(LossError, match="The loss is nan in epoch 2, step 16"):
+        with pytest.raises(LossError, match="is no number in epoch 2, step 16"):
             reporter.drain()
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     told = [(row["step"], row["epoch"], row["loss"]) for row in rows]

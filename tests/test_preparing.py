@@ -1,19 +1,27 @@
 """From a folder of MIDI files to a corpus."""
 
 import os
+import re
 import shutil
 import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from midi_files import write_song
 
-from jaxmusic import parsing, preparing
+from jaxmusic import parsing, preparing, workers
+from jaxmusic.claim import claimed
+from jaxmusic.config import Config, DataConfig, RunConfig
+from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus, CorpusError, LedgerRow, summary
-from jaxmusic.parsing import FileResult, parse_files
+from jaxmusic.data import cut_windows, open_corpus
 from jaxmusic.preparing import default_corpus_dir, find_midi_files, prepare
-from jaxmusic.tokens import read_tokens
+from jaxmusic.processes import Processes
+from jaxmusic.tokens import parse_tokens
 
 
 def tokens_of(corpus: Corpus, song: int) -> list[str]:
@@ -50,19 +58,24 @@ def test_a_folder_becomes_a_corpus(tmp_path: Path) -> None:
     assert f"180 tokens, {len(distinct)} distinct" in text
 
 
-def test_processes_give_the_same_corpus(tmp_path: Path) -> None:
+def test_processes_give_the_same_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         write_song(tmp_path / "in" / f"{number}.mid", 20 + number, seed=number)
+    monkeypatch.setattr(workers, "SIZE_FOR_A_WORKER", 1)
+    monkeypatch.setattr(workers, "OWN_FILE_SIZE", 0)  # the workers do it all
+    monkeypatch.setattr(parsing.Chunks, "FILES", 3)
     done: list[tuple[int, int]] = []
     many = prepare(
         tmp_path / "in",
         tmp_path / "many",
-        workers=2,
+        workers=3,
         progress=lambda *progress: done.append(progress),
     )
+    monkeypatch.undo()
     one = prepare(tmp_path / "in", tmp_path / "one", workers=1)
-    assert many.digest == one.digest
-    assert done == [(number, 20) for number in range(1, 21)]
+    for name in ("tokens.npy", "songs.npy", "vocabulary.json", "ledger.jsonl", "corpus.json"):
+        assert (many.path / name).read_bytes() == (one.path / name).read_bytes()
+    assert done == sorted(done) and (done[0], done[-1]) == ((0, 20), (20, 20))
 
 
 def test_files_come_in_one_order_everywhere(tmp_path: Path) -> None:
@@ -82,18 +95,18 @@ def test_unchanged_files_are_not_parsed_again(
         write_song(folder / f"{number}.mid", 30, seed=number)
     (folder / "bad.mid").write_bytes(b"bad")
     prepare(folder, out, workers=1)
-    parsed: list[str] = []
+    parsed: list[bytes] = []
 
-    def read(path: Path, scheme: str) -> list[str]:
-        parsed.append(path.name)
-        return read_tokens(path, scheme)
+    def parse(data: bytes, scheme: str) -> list[str]:
+        parsed.append(data)
+        return parse_tokens(data, scheme)
 
-    monkeypatch.setattr(parsing, "read_tokens", read)
+    monkeypatch.setattr(parsing, "parse_tokens", parse)
     write_song(folder / "2.mid", 40, seed=50)  # changed
     write_song(folder / "new.mid", 25, seed=51)
     (folder / "0.mid").unlink()
     corpus = prepare(folder, out, workers=1)
-    assert parsed == ["2.mid", "new.mid"]
+    assert parsed == [(folder / name).read_bytes() for name in ("2.mid", "new.mid")]
 
     fresh = prepare(folder, tmp_path / "fresh", workers=1)
     assert corpus.digest == fresh.digest
@@ -116,14 +129,14 @@ def test_another_version_of_the_tokeniser_parses_anew(
     write_song(tmp_path / "in" / "a.mid", 30)
     prepare(tmp_path / "in", tmp_path / "out", workers=1)
     monkeypatch.setattr(preparing, "TOKENISER", preparing.TOKENISER + 1)
-    monkeypatch.setattr(parsing, "read_tokens", lambda path, scheme: ["C4", "D4"])
+    monkeypatch.setattr(parsing, "parse_tokens", lambda data, scheme: ["C4", "D4"])
     assert len(prepare(tmp_path / "in", tmp_path / "out", workers=1).tokens) == 2
 
 
 def test_wide_vocabularies_are_stored_wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [f"t{number}" for number in range(65_600)]
     write_song(tmp_path / "in" / "a.mid", 3)
-    monkeypatch.setattr(parsing, "read_tokens", lambda path, scheme: words)
+    monkeypatch.setattr(parsing, "parse_tokens", lambda data, scheme: words)
     corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
     assert corpus.tokens.dtype == np.uint32
     assert tokens_of(corpus, 0) == words
@@ -178,26 +191,257 @@ def test_default_corpora_are_found_by_the_full_path(tmp_path: Path) -> None:
     assert default_corpus_dir(one, "classic") != default_corpus_dir(other, "classic")
 
 
-def deadly(jobs: list[parsing.Job]) -> list[FileResult]:
-    """Parse, but be killed (as by the system, out of memory) over one file."""
-    for _, path, _, _ in jobs:
-        if path == "deadly.mid":
-            os.kill(os.getpid(), signal.SIGKILL)
-    return [FileResult(path, tokens=[path]) for _, path, _, _ in jobs]
+def files_of(corpus: Corpus) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in corpus.path.iterdir()}
 
 
-def deadly_alone(folder: Path, path: str, known: str | None, scheme: str) -> FileResult:
-    return deadly([(folder, path, known, scheme)])[0]
+class Parsed:
+    """Counts what is parsed; `stop_at` stops all, as Ctrl-C does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> None:
+        self.count = 0
+        self.stop_at = stop_at
+        monkeypatch.setattr(parsing, "parse_tokens", self)
+
+    def __call__(self, data: bytes, scheme: str) -> list[str]:
+        if self.count == self.stop_at:
+            raise KeyboardInterrupt
+        self.count += 1
+        return parse_tokens(data, scheme)
 
 
-def test_a_file_that_kills_its_process_costs_only_itself(
+def test_a_stopped_preparation_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(12):
+        write_song(tmp_path / "in" / f"{number:02}.mid", 20 + number, seed=number)
+    (tmp_path / "in" / "03.mid").write_bytes(b"bad")
+    whole = files_of(prepare(tmp_path / "in", tmp_path / "whole", workers=1))
+    monkeypatch.setattr(parsing.Chunks, "FILES", 2)
+    for stop in range(12):
+        out = tmp_path / f"out{stop}"
+        Parsed(monkeypatch, stop_at=stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(tmp_path / "in", out, workers=1)
+        assert not out.exists()
+        parsed, told = Parsed(monkeypatch), list[str]()
+        corpus = prepare(tmp_path / "in", out, workers=1, tell=told.append)
+        kept = stop // 2 * 2  # files of whole portions
+        assert parsed.count == 12 - kept
+        assert told == ([f"Going on: {kept} files were read before a stop."] if kept else [])
+        assert files_of(corpus) == whole
+        assert not (tmp_path / f".{out.name}.partial").exists()
+
+
+def test_bringing_up_to_date_can_be_stopped_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = [f"{number:02}.mid" for number in range(60)]
-    paths[33] = "deadly.mid"
-    monkeypatch.setattr(parsing, "_parse_chunk", deadly)
-    monkeypatch.setattr(parsing, "_parse", deadly_alone)
-    results = list(parse_files(tmp_path, paths, {}, scheme="classic", workers=2))
-    assert [result.path for result in results] == paths
-    assert [result.path for result in results if result.reason] == ["deadly.mid"]
-    assert "killed" in results[33].reason
+    """Old songs, songs read before the stop and after it come together, in the one order."""
+    monkeypatch.setattr(parsing.Chunks, "FILES", 1)
+    for number in range(9):
+        write_song(tmp_path / "in" / f"{number}.mid", 20 + number, seed=number)
+    before = prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    (tmp_path / "in" / "0.mid").unlink()
+    write_song(tmp_path / "in" / "1.mid", 70, seed=60)  # changed
+    write_song(tmp_path / "in" / "4a.mid", 80, seed=61)
+    write_song(tmp_path / "in" / "8.mid", 90, seed=62)
+    Parsed(monkeypatch, stop_at=2)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    assert Corpus.open(tmp_path / "out").digest == before.digest  # the old one is whole
+    write_song(tmp_path / "in" / "4a.mid", 50, seed=63)  # changed again, after it was read
+    (tmp_path / "in" / "2.mid").unlink()
+    parsed = Parsed(monkeypatch)
+    after = prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    assert parsed.count == 2  # 4a.mid and 8.mid
+    assert files_of(after) == files_of(prepare(tmp_path / "in", tmp_path / "fresh", workers=1))
+
+
+PREPARE = """
+import sys
+import threading
+from jaxmusic import parsing, workers
+from jaxmusic.processes import Processes
+from jaxmusic.preparing import prepare
+parsing.Chunks.FILES = 2
+workers.SIZE_FOR_A_WORKER = 1
+print("started", flush=True)
+prepare(sys.argv[1], sys.argv[2], workers=2, tell=lambda line: print(line, flush=True))
+"""
+
+
+def start_preparing(tmp_path: Path, out: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PREPARE, str(tmp_path / "in"), str(tmp_path / out)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_killed_at_any_time_it_goes_on_and_gives_the_same(tmp_path: Path) -> None:
+    for number in range(150):
+        write_song(tmp_path / "in" / f"{number}.mid", 300, seed=number)
+    whole = files_of(prepare(tmp_path / "in", tmp_path / "whole", workers=1))
+    journal = tmp_path / ".out.partial" / "journal.jsonl"
+    size, kills = 0, 0
+    for _ in range(4):
+        process = start_preparing(tmp_path, "out")
+        assert process.stdout is not None
+        process.stdout.readline()
+        while process.poll() is None:
+            if journal.exists() and journal.stat().st_size > size + 3000:
+                process.kill()
+        process.stdout.close()
+        kills += process.wait() == -signal.SIGKILL
+        size = journal.stat().st_size if journal.exists() else size
+    assert kills >= 2
+    assert files_of(prepare(tmp_path / "in", tmp_path / "out", workers=2)) == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "whole"]
+
+
+def test_two_processes_at_once_make_one_corpus(tmp_path: Path) -> None:
+    for number in range(60):
+        write_song(tmp_path / "in" / f"{number}.mid", 200, seed=number)
+    whole = files_of(prepare(tmp_path / "in", tmp_path / "whole", workers=1))
+    both = [start_preparing(tmp_path, "out") for _ in range(3)]
+    said = [process.communicate(timeout=60)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0, 0]
+    assert "Another process is preparing" in "".join(said)
+    assert files_of(Corpus.open(tmp_path / "out")) == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "whole"]
+
+
+def test_a_swap_stopped_half_way_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_song(tmp_path / "in" / "a.mid", 30)
+    corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    whole = files_of(corpus)
+    parsed = Parsed(monkeypatch)
+    corpus.path.rename(tmp_path / ".out.replaced")  # stopped before the new one was in place
+    assert files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1)) == whole
+    shutil.copytree(tmp_path / "out", tmp_path / ".out.replaced")  # stopped after that
+    assert files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1)) == whole
+    assert parsed.count == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_known_files_are_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(4):
+        write_song(tmp_path / "in" / f"{number}.mid", 30, seed=number)
+    before = prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    read: list[str] = []
+    read_file = parsing.Reader._read_file
+
+    def note(self: parsing.Reader, job: parsing.Job, ids: list[int]) -> parsing.FileResult:
+        read.append(job.path)
+        return read_file(self, job, ids)
+
+    monkeypatch.setattr(parsing.Reader, "_read_file", note)
+    parsed = Parsed(monkeypatch)
+    assert prepare(tmp_path / "in", tmp_path / "out", workers=1).digest == before.digest
+    assert read == []
+    # Another time of change: opened, but its bytes are the known ones. And remembered.
+    os.utime(tmp_path / "in" / "2.mid", ns=(1, 10**18))
+    touched = prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    assert (touched.digest, read, parsed.count) == (before.digest, ["2.mid"], 0)
+    assert touched.ledger[2].mtime_ns == 10**18
+    prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    assert read == ["2.mid"]
+    # The same size, the same time of change, other bytes: seen when all bytes are looked at.
+    stat = (tmp_path / "in" / "1.mid").stat()
+    data = (tmp_path / "in" / "1.mid").read_bytes()
+    (tmp_path / "in" / "1.mid").write_bytes(data.replace(b"\x3c", b"\x3d"))
+    os.utime(tmp_path / "in" / "1.mid", ns=(1, stat.st_mtime_ns))
+    assert prepare(tmp_path / "in", tmp_path / "out", workers=1).digest == before.digest
+    after = prepare(tmp_path / "in", tmp_path / "out", workers=1, verify=True)
+    assert parsed.count == 1 and after.digest != before.digest
+    assert files_of(after) == files_of(prepare(tmp_path / "in", tmp_path / "new", workers=1))
+
+
+def test_a_damaged_corpus_is_made_anew_on_request(tmp_path: Path) -> None:
+    write_song(tmp_path / "in" / "a.mid", 30)
+    whole = files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1))
+    tokens = bytearray(whole["tokens.npy"])
+    tokens[-2] ^= 1
+    (tmp_path / "out" / "tokens.npy").write_bytes(tokens)
+    assert files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1, verify=True)) == whole
+
+
+def test_a_ledger_of_an_earlier_version_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tells no time of change: the files are opened, and their digests are the known ones."""
+    for number in range(3):
+        write_song(tmp_path / "in" / f"{number}.mid", 30, seed=number)
+    whole = files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1))
+    ledger = re.sub(rb', "mtime_ns": \d+', b"", whole["ledger.jsonl"])
+    (tmp_path / "out" / "ledger.jsonl").write_bytes(ledger)
+    parsed = Parsed(monkeypatch)
+    assert files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1)) == whole
+    assert parsed.count == 0
+
+
+def test_what_is_no_file_or_cannot_be_opened_is_told(tmp_path: Path) -> None:
+    write_song(tmp_path / "in" / "a.mid", 30)
+    os.mkfifo(tmp_path / "in" / "pipe.mid")  # to open it would be to wait for ever
+    (tmp_path / "in" / "gone.mid").symlink_to("nowhere.mid")
+    (tmp_path / "in" / "again.mid").symlink_to("a.mid")  # in the folder: as good as a file
+    corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    assert [(row.path, row.status, row.reason) for row in corpus.ledger] == [
+        ("a.mid", "used", ""),
+        ("again.mid", "used", ""),
+        ("gone.mid", "skipped", "it can't be opened: No such file or directory"),
+        ("pipe.mid", "skipped", "it is no file but a device or the like"),
+    ]
+    stamp = (tmp_path / "out" / "tokens.npy").stat().st_mtime_ns
+    again = prepare(tmp_path / "in", tmp_path / "out", workers=1)  # tried again, and no news
+    assert (again.path / "tokens.npy").stat().st_mtime_ns == stamp
+
+
+def test_files_too_large_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "MAX_FILE_SIZE", 5_000)
+    write_song(tmp_path / "in" / "a.mid", 30)
+    write_song(tmp_path / "in" / "b.mid", 3_000)
+    corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    assert corpus.ledger[1].reason == "it is larger than 16,777,216 bytes"
+    assert (corpus.songs, corpus.ledger[1].digest) == (["a.mid"], "")
+
+
+def test_other_windows_and_other_songs_held_out_parse_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(5):
+        write_song(tmp_path / "songs" / f"{number}.mid", 60, seed=number)
+    parsed = Parsed(monkeypatch)
+    for held_out, window in ((0.0, 20), (0.4, 20), (0.4, 10)):
+        config = Config(
+            data=DataConfig(midi_dir="songs", held_out=held_out, window=window),
+            run=RunConfig(workers=1),
+        )
+        cut_windows(config, open_corpus(config, Processes(), Console()), Console())
+        assert parsed.count == 5
+
+
+def test_songs_stay_whole_whatever_comes_or_goes_beside_them(tmp_path: Path) -> None:
+    """Songs that follow each other in the old corpus or in the journal are copied together."""
+    for name in ("b", "d", "e", "f"):
+        write_song(tmp_path / "in" / f"{name}.mid", 30, seed=ord(name))
+    prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    for name in ("a", "c"):  # each begins in the journal where the song before it ends in the old
+        write_song(tmp_path / "in" / f"{name}.mid", 30, seed=ord(name))
+    (tmp_path / "in" / "e.mid").unlink()  # leaves a gap between d and f
+    corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    assert files_of(corpus) == files_of(prepare(tmp_path / "in", tmp_path / "new", workers=1))
+
+
+def test_who_waited_sees_the_files_that_came_meanwhile(tmp_path: Path) -> None:
+    write_song(tmp_path / "in" / "a.mid", 30)
+    is_told = threading.Event()
+
+    def wait_and_prepare() -> None:
+        prepare(tmp_path / "in", tmp_path / "out", workers=1, tell=lambda line: is_told.set())
+
+    waiting = threading.Thread(target=wait_and_prepare)
+    with claimed(tmp_path / ".out.partial", print, "never told"):
+        waiting.start()
+        assert is_told.wait(20)
+        write_song(tmp_path / "in" / "b.mid", 30)
+    waiting.join(20)
+    assert Corpus.open(tmp_path / "out").songs == ["a.mid", "b.mid"]

@@ -2,8 +2,11 @@
 
 import os
 import runpy
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mido
@@ -115,6 +118,43 @@ def test_a_prepared_corpus_trains(tmp_path: Path) -> None:
     assert (tmp_path / "here" / "config.json").exists()
 
 
+def test_a_corpus_is_shown_and_checked(tmp_path: Path) -> None:
+    write_song(tmp_path / "in" / "a.mid", 120)
+    assert run(tmp_path, "prepare.py", "in", "--corpus", "corpus").returncode == 0
+    ran = run(tmp_path, "prepare.py", "--show", "corpus", "--check", "corpus")
+    assert ran.returncode == 0, ran.stderr
+    assert "corpus is whole" in ran.stdout and "Most frequent tokens" in ran.stdout
+    vocabulary = tmp_path / "corpus" / "vocabulary.json"
+    vocabulary.write_text(vocabulary.read_text().replace("C4", "C9").replace("D4", "C4D"))
+    ran = run(tmp_path, "prepare.py", "--check", "corpus")
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 1 and "corpus is damaged" in ran.stderr, ran.stderr
+    # What it says to do helps.
+    ran = run(tmp_path, "prepare.py", "in", "--corpus", "corpus", "--verify")
+    assert ran.returncode == 0, ran.stderr
+    assert run(tmp_path, "prepare.py", "--check", "corpus").returncode == 0
+
+
+def test_preparing_can_be_stopped_and_goes_on(tmp_path: Path) -> None:
+    write_song(tmp_path / "in" / "0.mid", 300)
+    for number in range(1, 1500):
+        shutil.copyfile(tmp_path / "in" / "0.mid", tmp_path / "in" / f"{number}.mid")
+    process = subprocess.Popen(
+        [sys.executable, SCRIPTS / "prepare.py", "in", "--corpus", "corpus", "--workers", "1"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    stream = tmp_path / ".corpus.partial" / "stream.u32"
+    while process.poll() is None and not (stream.exists() and stream.stat().st_size):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Stopped." in said and "Traceback" not in said
+    ran = run(tmp_path, "prepare.py", "in", "--corpus", "corpus")
+    assert ran.returncode == 0, ran.stderr
+    assert "Going on: " in ran.stdout and "1,500 files: 1,500 used" in ran.stdout
+
+
 MISTAKES = [
     ("train.py", ["fast"], 2, "There is no preset fast: give one of classic"),
     ("train.py", ["--epochs", "x"], 2, "--epochs"),
@@ -131,6 +171,10 @@ MISTAKES = [
     ("prepare.py", ["short"], 2, "--corpus"),
     ("prepare.py", ["short", "--corpus", "bad"], 1, "bad holds other things than a corpus"),
     ("prepare.py", ["short", "--corpus", "c", "--workers", "0"], 2, "--workers is 0"),
+    ("prepare.py", [], 2, "MIDI_DIR is missing"),
+    ("prepare.py", ["short", "--show", "c"], 2, "--show and --check take"),
+    ("prepare.py", ["--show", "short"], 1, "short is not a corpus"),
+    ("prepare.py", ["--check", "nowhere"], 1, "nowhere is not a corpus"),
     ("generate.py", ["nowhere"], 1, "nowhere holds no run"),
     ("generate.py", ["nowhere", "--temperature", "0"], 2, "--temperature is 0"),
     ("generate.py", ["nowhere", "--tempo", "0"], 2, "--tempo is 0"),

@@ -1,19 +1,22 @@
 """The step, and several of them in one dispatch."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxmusic.config import PRESETS, Config, ModelConfig, RunConfig, TrainConfig
-from jaxmusic.feed import Feed
+from jaxmusic.feed import Batch, Feed
 from jaxmusic.parallel import make_mesh, put_everywhere
 from jaxmusic.preparing import prepare
 from jaxmusic.program import training_program
-from jaxmusic.state import new_state
+from jaxmusic.state import model_structure, new_optimizer, new_state
+from jaxmusic.step import train_step
 from jaxmusic.supply import make_supply
 from jaxmusic.windows import Windows
 
@@ -50,6 +53,34 @@ def test_how_steps_are_divided_into_dispatches_changes_no_bit() -> None:
         found = losses_of(config, windows, 20, dispatches, 6)
         assert found[0] == expected[0]
         jax.tree.map(np.testing.assert_array_equal, found[1], expected[1])
+
+
+def test_a_bad_step_changes_nothing_but_their_number() -> None:
+    config = Config(model=ModelConfig(hidden_size=6, dense_size=5, layers=1))
+    state = new_state(config, 7)._replace(step=jnp.int32(3), loss_sum=jnp.float32(2.5))
+    do_step = jax.jit(
+        partial(
+            train_step,
+            structure=model_structure(config, 7),
+            optimizer=new_optimizer(config.train),
+            seed=0,
+            steps_per_epoch=10,
+        )
+    )
+    batch = Batch(np.ones((4, 5), np.uint16), np.ones(4, np.uint16), np.ones(4, np.float32))
+    bad = batch._replace(weights=np.array([1, np.inf, 1, 1], np.float32))
+    after, loss = do_step(state, bad)
+    assert np.isnan(loss)
+    assert int(after.step) == 4
+    jax.tree.map(np.testing.assert_array_equal, after._replace(step=state.step), state)
+    after, loss = do_step(state, batch)
+    assert np.isfinite(loss) and float(after.loss_sum) > 2.5
+    # Parameters may go wrong though the loss doesn't.
+    huge = jax.tree.map(lambda leaf: leaf, state.params)
+    huge["output"]["bias"] = np.full(7, 3e38, np.float32)
+    after, loss = do_step(state._replace(params=huge), batch)
+    assert np.isnan(loss)
+    np.testing.assert_array_equal(after.params["output"]["bias"], huge["output"]["bias"])
 
 
 @pytest.mark.parametrize("objective", ["last", "every"])

@@ -4,12 +4,18 @@ import random
 import time
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
-from jaxmusic.voices import lost_notes, rounds_up
+from jaxmusic.voices import lost_notes as lost_of_arrays
+from jaxmusic.voices import rounds_up
 
 TIMES = (0, 3, 4, 6, 8, 9, 12, 15, 16, 18, 20, 21, 24, 27, 28, 30, 32, 33)
 LENGTHS = (0, 0, 3, 4, 6, 8, 9, 12, 16, 24)
+
+
+def lost_notes(onsets: list[int], lengths: list[int]) -> list[int]:
+    return lost_of_arrays(np.array(onsets, np.int64), np.array(lengths, np.int64))
 
 
 def quarters(twelfths: int) -> float | Fraction:

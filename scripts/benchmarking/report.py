@@ -80,6 +80,8 @@ COLUMNS = (
     Column("unreadable", _extra("unreadable", str)),
     Column("compile s", _extra("compile_seconds", "{:.1f}".format)),
     Column("host MiB", _extra("host_peak_bytes", mebibytes)),
+    Column("processor s", _extra("processor_seconds", "{:.2f}".format)),
+    Column("all processes MiB", _extra("all_peak_bytes", mebibytes)),
     Column("device MiB", _extra("device_peak_bytes", mebibytes)),
 )
 

@@ -1,0 +1,182 @@
+"""What is known of files parsed before: a row of a ledger each, and the ids of their tokens.
+
+A corpus is read as such, and so is the journal of a preparation that is under way, or was stopped.
+All that is kept in memory of a file is its path and five numbers.
+"""
+
+import io
+import itertools
+import json
+import os
+import zlib
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from jaxmusic.corpus import Corpus, LedgerRow
+
+Ids = npt.NDArray[np.unsignedinteger[Any]]
+
+_JOURNAL_FORMAT = 1
+
+
+class Records:
+    """Rows of a ledger and the ids that belong to them, on disk, found by the files' paths."""
+
+    def __init__(
+        self, ledger: IO[bytes], ids: IO[bytes], dtype: npt.DTypeLike, offset: int
+    ) -> None:
+        self.words: list[str] = []  # what the ids mean
+        self.rows: dict[str, int] = {}  # path -> number of its (last) row
+        self.sizes, self.stamps = array("q"), array("q")  # bytes, ns; a row each, as are these:
+        self.starts, self.counts = array("q"), array("q")  # of tokens
+        self._lines = array("q")  # where the row's line is
+        self._ledger, self._ids = ledger, ids
+        self._dtype, self._offset = np.dtype(dtype), offset  # of ids in their file
+
+    @classmethod
+    def none(cls) -> Self:
+        """No records."""
+        return cls(io.BytesIO(), io.BytesIO(), np.uint16, 0)
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> Self:
+        """The records of a whole corpus. Raises OSError or ValueError when its ledger is not."""
+        tokens = np.load(corpus.path / "tokens.npy", mmap_mode="r")
+        assert isinstance(tokens, np.memmap)
+        ledger = (corpus.path / "ledger.jsonl").open("rb")
+        ids = (corpus.path / "tokens.npy").open("rb")
+        records = cls(ledger, ids, tokens.dtype, tokens.offset)
+        records.words = list(corpus.vocabulary.tokens)
+        position = 0
+        for line in ledger:
+            records.add(LedgerRow(**json.loads(line)), position)
+            position += len(line)
+        if records.total != len(tokens):
+            raise ValueError(f"its rows tell {records.total} tokens, not {len(tokens)}")
+        return records
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def total(self) -> int:
+        """Tokens of all rows."""
+        return self.starts[-1] + self.counts[-1] if self.starts else 0
+
+    def add(self, row: LedgerRow, line: int) -> None:
+        """Take a row, whose line begins at a byte, and whose ids follow those of the last row."""
+        start = self.total
+        self.rows[row.path] = len(self)
+        self.sizes.append(row.size)
+        self.stamps.append(row.mtime_ns)
+        self.starts.append(start)
+        self.counts.append(row.tokens)
+        self._lines.append(line)
+
+    def line(self, row: int) -> bytes:
+        """A row as it stands in the ledger."""
+        self._ledger.seek(self._lines[row])
+        return self._ledger.readline()
+
+    def row(self, row: int) -> LedgerRow:
+        """A row."""
+        return LedgerRow(**json.loads(self.line(row)))
+
+    def read_ids(self, start: int, count: int) -> Ids:
+        """Some of the ids."""
+        self._ids.seek(self._offset + start * self._dtype.itemsize)
+        return np.fromfile(self._ids, self._dtype, count)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._ledger.close()
+        self._ids.close()
+
+
+class Journal(Records):
+    """Records that grow: what is parsed is on disk at once, and a stop loses none of it.
+
+    `journal.jsonl` has a line that names the scheme, then for each batch of files a line (words
+    that are new, number of rows and of tokens, checksum of the ids) and its rows; `stream.u32` has
+    the ids. A batch that was not wholly written is cut off when the journal is opened again.
+    """
+
+    def __init__(self, folder: Path, scheme: str, tokeniser: int) -> None:
+        """Open the journal of a folder, or begin one if there is none that can be gone on with."""
+        paths = folder / "journal.jsonl", folder / "stream.u32"
+        for path in paths:
+            path.touch()
+        ledger, ids = (path.open("r+b") for path in paths)
+        super().__init__(ledger, ids, np.uint32, 0)
+        self._numbers: dict[str, int] = {}
+        header = {"journal": _JOURNAL_FORMAT, "scheme": scheme, "tokeniser": tokeniser}
+        first = json.dumps(header).encode() + b"\n"
+        end = self._resume(first)
+        if not end:
+            ledger.seek(0)
+            ledger.write(first)
+            end = len(first)
+        ledger.truncate(end)
+        ledger.flush()
+        ids.truncate(4 * self.total)
+
+    def _resume(self, header: bytes) -> int:
+        """Take all whole batches; the byte at which the last one ends, 0 if there is no header."""
+        self._ledger.seek(0)
+        if self._ledger.readline() != header:
+            return 0
+        end = len(header)
+        try:
+            while line := self._ledger.readline():
+                batch = json.loads(line)
+                position = end + len(line)
+                rows = []
+                for _ in range(batch["rows"]):
+                    line = self._ledger.readline()
+                    rows.append((LedgerRow(**json.loads(line)), position))
+                    position += len(line)
+                tokens = self.read_ids(self.total, batch["tokens"])
+                whole = line.endswith(b"\n") and len(tokens) == sum(row.tokens for row, _ in rows)
+                if not whole or zlib.crc32(tokens.data) != batch["crc"]:
+                    break
+                self.numbers_of(batch["words"])
+                self.words += batch["words"]
+                for row, place in rows:
+                    self.add(row, place)
+                end = position
+        except (ValueError, TypeError, KeyError):  # a line that was not wholly written
+            pass
+        return end
+
+    def numbers_of(self, words: Sequence[str]) -> npt.NDArray[np.uint32]:
+        """The ids of words; those that are new get theirs."""
+        for word in words:
+            if word not in self._numbers:
+                self._numbers[word] = len(self._numbers)
+        return np.array([self._numbers[word] for word in words], np.uint32)
+
+    def append(self, rows: Sequence[LedgerRow], ids: npt.NDArray[np.uint32]) -> None:
+        """Write rows and, before them, the ids of their tokens, end to end."""
+        words = list(itertools.islice(self._numbers, len(self.words), None))
+        batch = {
+            "words": words,
+            "rows": len(rows),
+            "tokens": len(ids),
+            "crc": zlib.crc32(ids.data),
+        }
+        self._ids.seek(0, os.SEEK_END)
+        self._ids.write(ids.data)
+        self._ids.flush()
+        position = self._ledger.seek(0, os.SEEK_END)
+        lines = [json.dumps(each).encode() + b"\n" for each in (batch, *map(vars, rows))]
+        self._ledger.write(b"".join(lines))
+        self._ledger.flush()
+        for row, line in zip(rows, lines, strict=False):
+            position += len(line)
+            self.add(row, position)
+        self.words.extend(words)

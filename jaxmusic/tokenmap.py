@@ -1,0 +1,90 @@
+"""From a corpus's tokens to those that a run learns: transposed, or the rare ones as one.
+
+The corpus stays as it is. A table says for each transposition and each of its tokens which of
+the run's tokens it becomes, and windows go through it when they are read.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jaxmusic.corpus import Corpus
+from jaxmusic.pitches import transposed
+from jaxmusic.tokens import RARE, Vocabulary
+
+LEAVES = -1  # in the table: the transposed token is none of the corpus's
+COUNT_CHUNK = 1 << 24  # tokens counted at a time
+
+
+@dataclass(frozen=True)
+class TokenMap:
+    """How a run sees the tokens of its corpus."""
+
+    vocabulary: Vocabulary  # the run's
+    # (shifts, corpus's tokens) int32 ids of the run, or LEAVES; the first row is shift 0. None:
+    # the run's ids are the corpus's, and nothing is transposed.
+    table: np.ndarray | None
+    shifts: tuple[int, ...] = (0,)  # semitones, by row
+    rare: int = 0  # how many of the corpus's tokens are one now
+
+
+def make_token_map(
+    corpus: Corpus, *, transpose: tuple[int, int] | None = None, min_count: int = 1
+) -> TokenMap:
+    """The map for these settings.
+
+    Args:
+        transpose: the lowest and the highest shift in semitones; None: no transposition.
+        min_count: tokens that the corpus has fewer times become the one token RARE.
+    """
+    vocabulary = corpus.vocabulary
+    low, high = transpose or (0, 0)
+    shifts = (0, *(shift for shift in range(low, high + 1) if shift != 0))
+    ids = np.arange(len(vocabulary), dtype=np.int32)
+    rare = 0
+    if min_count > 1:
+        often = token_counts(corpus) >= min_count
+        rare = int((~often).sum())
+        if rare:
+            kept = [
+                token for token, is_kept in zip(vocabulary.tokens, often, strict=True) if is_kept
+            ]
+            vocabulary = Vocabulary.of([*kept, RARE], vocabulary.scheme)
+            ids = np.array(
+                [
+                    vocabulary.place(token if is_kept else RARE)
+                    for token, is_kept in zip(corpus.vocabulary.tokens, often, strict=True)
+                ],
+                np.int32,
+            )
+    if len(shifts) == 1 and not rare:
+        return TokenMap(vocabulary, None)
+    table = np.full((len(shifts), len(ids)), LEAVES, np.int32)
+    for row, shift in enumerate(shifts):
+        for place, token in enumerate(corpus.vocabulary.tokens):
+            moved = transposed(token, shift) if shift else token
+            if moved is not None and moved in corpus.vocabulary:
+                table[row, place] = ids[corpus.vocabulary.place(moved)]
+    return TokenMap(vocabulary, table, shifts, rare)
+
+
+def token_counts(corpus: Corpus) -> np.ndarray:
+    """How often the corpus has each token of its vocabulary: (tokens,) int64."""
+    counts = np.zeros(len(corpus.vocabulary), np.int64)
+    for start in range(0, len(corpus.tokens), COUNT_CHUNK):
+        counts += np.bincount(
+            corpus.tokens[start : start + COUNT_CHUNK], minlength=len(corpus.vocabulary)
+        )
+    return counts
+
+
+def map_rows(rows: Any, table: Any, shifts: Any) -> Any:
+    """Rows of the corpus's ids (batch, time) as the run's: arrays of NumPy, or of JAX.
+
+    `shifts` (batch,) says which row of the table each is read by. A row of which any token leaves
+    the vocabulary is not transposed.
+    """
+    moved = table[shifts[:, None], rows]
+    stays = (moved < 0).any(axis=1)[:, None]
+    return moved * ~stays + table[0][rows] * stays

@@ -1,0 +1,176 @@
+"""`benchmark.py prepare`: preparing large sets by the command line, first, again, after a kill."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import make_large_set
+
+from benchmarking.measurement import Measurement, Report
+from benchmarking.peers import SCRIPTS
+from benchmarking.rounds import Tell
+from jaxmusic.config import ConfigError
+from jaxmusic.corpus import Corpus
+from jaxmusic.errors import UserError
+
+MORE_FILES = 10
+LOOK_SECONDS = 0.02  # from one look at the processes' memory to the next
+
+
+class PrepareError(UserError):
+    """A preparation that failed."""
+
+
+@dataclass(frozen=True)
+class PrepareFlags:
+    """Time preparing large sets of files, made of small ones, and the memory that it takes."""
+
+    # Files of each set.
+    files: tuple[int, ...] = (1_000,)
+    # Songs that the sets are made of.
+    midi_dir: str = "midi_songs"
+    # Seed of the sets.
+    seed: int = 0
+    # Folder for the sets, found again there the next time (default: a temporary one).
+    sets: str | None = None
+    # Processes beside the single one (default: one a core).
+    workers: int | None = None
+    # How often each has its turn; below 7 the figures are no more than an impression.
+    rounds: int = 7
+
+
+@dataclass(frozen=True)
+class _Set:
+    midi: Path
+    corpora: Path  # folder for what is prepared of it
+    workers: int
+
+
+def run_preparing(flags: PrepareFlags, report: Report, tell: Tell) -> None:
+    """Time preparing each set into the report."""
+    for name, count in (("rounds", flags.rounds), ("files", min(flags.files, default=0))):
+        if count < 1:
+            raise ConfigError(f"--{name} is {count}, but must be 1 or more.")
+    songs = make_large_set.read_songs(Path(flags.midi_dir))
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        for files in flags.files:
+            midi = Path(flags.sets or folder) / f"{files}-{flags.seed}"
+            if not midi.exists():
+                tell(f"making {files:,} files")
+                make_large_set.write_set(songs, midi, files, flags.seed)
+            workers = flags.workers or os.cpu_count() or 1
+            _time_set(_Set(midi, Path(folder), workers), flags.rounds, report, tell)
+
+
+def _time_set(one: _Set, rounds: int, report: Report, tell: Tell) -> None:
+    paths = [path for path in one.midi.rglob("*") if path.is_file()]
+    work = {"files": len(paths), "MB": sum(path.stat().st_size for path in paths) / 1e6}
+    ways: dict[str, Callable[[_Set], tuple[float, float, int]]] = {
+        f"{one.workers} processes": lambda one: _first(one, one.workers),
+        "1 process": lambda one: _first(one, 1),
+        "again, nothing new": _again,
+        f"{MORE_FILES} files more": _more,
+        "the rest, killed half way": _rest,
+    }
+    group = f"Preparing {len(paths):,} files"
+    measurements = {
+        name: Measurement(group, name, "preparation from nothing", work, extras={"part": True})
+        for name in ways
+    }
+    del measurements[f"{one.workers} processes"].extras["part"]
+    report.measurements += measurements.values()
+    for number in range(1, rounds + 1):
+        for name, way in ways.items():
+            seconds, processor_seconds, peak = way(one)
+            measurement = measurements[name]
+            measurement.samples.append(seconds)
+            measurement.extras["processor_seconds"] = processor_seconds
+            measurement.extras["all_peak_bytes"] = max(
+                peak, measurement.extras.get("all_peak_bytes", 0)
+            )
+            tell(f"  round {number} of {rounds}: {name} {seconds:,.2f} s, {peak / 1e6:,.0f} MB")
+
+
+def _first(one: _Set, workers: int) -> tuple[float, float, int]:
+    shutil.rmtree(one.corpora / "corpus", ignore_errors=True)
+    return _prepare(one, workers)
+
+
+def _again(one: _Set) -> tuple[float, float, int]:
+    return _prepare(one, one.workers)
+
+
+def _more(one: _Set) -> tuple[float, float, int]:
+    """Some files more; they are gone again afterwards, and so is what they changed."""
+    more, before = one.midi / "more", one.corpora / "before"
+    shutil.copytree(one.corpora / "corpus", before)
+    more.mkdir()
+    try:
+        for path in sorted(one.midi.rglob("*.mid"))[:MORE_FILES]:
+            shutil.copyfile(path, more / path.name)
+        return _prepare(one, one.workers)
+    finally:
+        shutil.rmtree(more)
+        shutil.rmtree(one.corpora / "corpus")
+        before.rename(one.corpora / "corpus")
+
+
+def _rest(one: _Set) -> tuple[float, float, int]:
+    """Killed when half of the tokens were there, and started again."""
+    tokens = len(Corpus.open(one.corpora / "corpus").tokens)
+    shutil.rmtree(one.corpora / "corpus")
+    stream = one.corpora / ".corpus.partial" / "stream.u32"
+    process = subprocess.Popen(_command(one, one.workers), stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        if stream.exists() and stream.stat().st_size > 4 * tokens / 2:
+            process.kill()
+        time.sleep(LOOK_SECONDS)
+    return _prepare(one, one.workers)
+
+
+def _prepare(one: _Set, workers: int) -> tuple[float, float, int]:
+    """Seconds, processor seconds, and the most bytes that all of its processes held at a time."""
+    with tempfile.TemporaryFile() as said:
+        start = time.perf_counter()
+        process = subprocess.Popen(_command(one, workers), stdout=said, stderr=subprocess.STDOUT)
+        peak = 0
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            peak = max(peak, _resident(process.pid))
+            time.sleep(LOOK_SECONDS)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            raise PrepareError(f"preparing failed: {said.read().decode(errors='replace')[-500:]}")
+    return seconds, usage.ru_utime + usage.ru_stime, peak
+
+
+def _command(one: _Set, workers: int) -> list[str]:
+    return [
+        sys.executable, str(SCRIPTS / "prepare.py"), str(one.midi),
+        "--corpus", str(one.corpora / "corpus"), "--workers", str(workers),
+    ]  # fmt: skip
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory of a process and all of its children; what they share counts for each.
+
+    0 where there is no /proc.
+    """
+    total = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):  # it may end at any moment
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        total = pages * os.sysconf("SC_PAGE_SIZE")
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            total += sum(map(_resident, map(int, (task / "children").read_text().split())))
+    return total

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Prepare a corpus, train, and start training again whenever it was stopped, until it is done.
+#
+#   scripts/train_until_done.sh MIDI_DIR RUN_DIR [preset] [any flag of train.py]
+#
+# On several hosts, start it on each of them. Exit codes are train.py's; what fails three times
+# within a minute of its start is not tried again. PYTHON chooses the interpreter.
+set -u
+if [ $# -lt 2 ] || [[ $2 == -* ]]; then
+    echo "Usage: $0 MIDI_DIR RUN_DIR [preset] [flags of train.py]" >&2
+    exit 2
+fi
+midi_dir=$1 run_dir=$2
+shift 2
+scripts=$(dirname "$0")
+python=${PYTHON:-python}
+corpus=corpora/$(basename "$midi_dir")
+
+# Asked to stop: let the training save, and don't start it again.
+child= stopping=
+stop() {
+    stopping=yes
+    [ -n "$child" ] && kill -TERM "$child" 2>/dev/null
+}
+trap stop TERM INT
+
+# A shell runs its trap only once a foreground program has ended: so each runs beside it.
+run() {
+    "$@" &
+    child=$!
+    wait "$child"
+    code=$?
+    while [ -n "$stopping" ] && kill -0 "$child" 2>/dev/null; do
+        wait "$child" # a signal ended the wait above, not the program
+        code=$?
+    done
+    child=
+}
+
+run "$python" "$scripts/prepare.py" "$midi_dir" --corpus "$corpus"
+[ "$code" -eq 0 ] || exit "$code"
+
+failures=0
+while true; do
+    started=$SECONDS
+    run "$python" "$scripts/train.py" "$@" --corpus "$corpus" --run-dir "$run_dir"
+    case $code in
+        0 | 2 | 130) exit "$code" ;; # done; wrong usage; Ctrl-C
+    esac
+    [ -z "$stopping" ] || exit "$code"
+    if [ $((SECONDS - started)) -lt 60 ]; then
+        failures=$((failures + 1))
+        [ $failures -lt 3 ] || exit "$code"
+    else
+        failures=0
+    fi
+    echo "Training ended with exit code $code; starting it again."
+    sleep 5
+done
