@@ -1,6 +1,7 @@
-"""Measure: a training step, the way of the data, generating; alone or against others.
+"""Measure: a training step, its scaling, the way of the data, generating; alone or against others.
 
 python scripts/benchmark.py train [classic|...] [--against keras-jax,keras-tensorflow,torch,flax]
+python scripts/benchmark.py scaling [classic|...] [--devices 1 2 4 8] [--processes 1 2] [--weak]
 python scripts/benchmark.py data [MIDI_DIR]
 python scripts/benchmark.py prepare [--files 1000 10000]
 python scripts/benchmark.py generate [classic|...]
@@ -15,6 +16,7 @@ import tyro
 from benchmarking.generating import GenerateFlags, run_generating
 from benchmarking.preparing import PrepareFlags, run_preparing
 from benchmarking.reading import DataFlags, run_data
+from benchmarking.scaling import ScalingFlags, run_scaling
 from benchmarking.session import OutputFlags, run_session
 from benchmarking.training import TrainFlags, run_training
 
@@ -26,6 +28,14 @@ class Train:
     """Time the training step of a preset; lists of sizes are swept, all with all."""
 
     flags: tyro.conf.OmitArgPrefixes[TrainFlags] = field(default_factory=TrainFlags)
+    output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Time a preset's training on more and more devices, and in several processes."""
+
+    flags: tyro.conf.OmitArgPrefixes[ScalingFlags] = field(default_factory=ScalingFlags)
     output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
 
 
@@ -55,6 +65,7 @@ class Generate:
 
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Scaling, tyro.conf.subcommand("scaling")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Prepare, tyro.conf.subcommand("prepare")]
     | Annotated[Generate, tyro.conf.subcommand("generate")]
@@ -66,6 +77,8 @@ def main() -> None:
     match tyro.cli(Command, description=__doc__):
         case Train(flags, output):
             run_session("train", run_training, flags, output)
+        case Scaling(flags, output):
+            run_session("scaling", run_scaling, flags, output)
         case Data(flags, output):
             run_session("data", run_data, flags, output)
         case Prepare(flags, output):

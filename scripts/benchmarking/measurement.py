@@ -37,12 +37,13 @@ class Measurement:
 class Report:
     """All of one run of the benchmark; it grows while that runs."""
 
-    kind: str  # train, data, generate
+    kind: str  # train, data, generate, scaling
     settings: dict[str, Any]
     machine: dict[str, Any]
     measurements: list[Measurement] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)  # who isn't in it, and why
     refused: list[str] = field(default_factory=list)  # whose results are wrong
+    notes: list[str] = field(default_factory=list)  # how the figures are to be read
     complete: bool = False
 
     def measured(self) -> dict[str, list[Measurement]]:

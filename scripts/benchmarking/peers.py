@@ -102,7 +102,9 @@ class PeerProcess:
     def _last_words(self) -> str:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").splitlines()
-        return " ".join(line.strip() for line in lines[-3:])
+        # jaxmusic's own last word says it all, between what libraries say of their connections.
+        own = [line for line in lines if line.startswith("Error: ")]
+        return " ".join(line.strip() for line in own[-1:] or lines[-3:])
 
     def close(self) -> None:
         """End the process."""

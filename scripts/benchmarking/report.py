@@ -69,6 +69,10 @@ COLUMNS = (
     Column("MB/s", _rate("MB")),
     Column("windows/s", _rate("windows")),
     Column("tokens/s", _rate("tokens")),
+    Column("of 1 device", _extra("of_one_device", "{:.0%}".format)),
+    Column("efficiency", _extra("efficiency", "{:.1%}".format)),
+    Column("collectives", _extra("collectives_share", "{:.1%}".format)),
+    Column("waiting", _extra("waiting_share", "{:.1%}".format)),
     Column("GFLOP/s", _rate("flop", 1e9)),
     Column("MFU", _share_of("peak_flops")),
     Column("of datasheet", _share_of("datasheet_flops")),
@@ -94,6 +98,8 @@ def report_lines(report: Report) -> list[str]:
             told = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in products.items())
             lines.append(f"Peak for MFU: the faster large matrix product, in GFLOP/s: {told}.")
         lines += ratio_lines(measurements)
+    lines += [""] * bool(report.notes)
+    lines += report.notes
     lines += [""] * bool(report.left_out or report.refused)
     lines += [f"Left out: {each}" for each in report.left_out]
     lines += [f"Refused: {each}" for each in report.refused]
