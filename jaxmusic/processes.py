@@ -117,7 +117,7 @@ def join_processes(run: RunConfig) -> Processes:
     Raises ConfigError for flags that don't fit, ProcessError when the others don't come.
     """
     global _joined  # noqa: PLW0603 (JAX joins once, too)
-    if _joined is None:
+    if _joined is None or _joined.count == 1:
         _joined = _join(run)
     return _joined
 

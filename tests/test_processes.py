@@ -155,8 +155,8 @@ def test_a_run_goes_on_in_more_or_fewer_processes(corpus: Path, tmp_path: Path, 
 
 def test_killed_and_stopped_processes_go_on_bit_for_bit(corpus: Path, tmp_path: Path) -> None:
     """One of them killed takes the other down; one of them asked to stop stops both."""
-    flags = {"checkpoint-minutes": 0.005, "max-steps": 60, "held-out": 0}
-    killed = Job(corpus, tmp_path / "run", 2, 1, **flags)
+    endless = {"checkpoint-minutes": 0.005, "max-steps": 10**6, "epochs": 10**5, "held-out": 0}
+    killed = Job(corpus, tmp_path / "run", 2, 1, **endless)
     killed.wait_for_rows(12)
     killed.processes[1].kill()
     (code, output), _ = killed.end()
@@ -164,16 +164,17 @@ def test_killed_and_stopped_processes_go_on_bit_for_bit(corpus: Path, tmp_path: 
     assert "Error: Process 1 of 2 is gone. All processes of the training stop." in output
     assert "Traceback" not in output
 
-    stopped = Job(corpus, tmp_path / "run", 2, 1, **flags)
+    stopped = Job(corpus, tmp_path / "run", 2, 1, **endless)
     stopped.wait_for_rows(len(killed.rows()) + 4)
     stopped.processes[1].send_signal(signal.SIGTERM)
     ended = stopped.end()
     assert [code for code, _ in ended] == [75, 75], ended
-    assert re.search(r"Going on with .* after step \d+", ended[0][1])
+    assert re.search(r"Going on with .* after step [\d,]+", ended[0][1])
     assert "Stopped and saved after step" in ended[0][1]
 
-    last = Job(corpus, tmp_path / "run", 2, 1, **flags).succeed()
-    whole = Job(corpus, tmp_path / "whole", 2, 1, **flags).succeed()
+    to_its_end = endless | {"max-steps": max(losses(stopped)) + 10}
+    last = Job(corpus, tmp_path / "run", 2, 1, **to_its_end).succeed()
+    whole = Job(corpus, tmp_path / "whole", 2, 1, **to_its_end).succeed()
     assert losses(last) == losses(whole)
     jax.tree.map(np.testing.assert_array_equal, arrays(last.run_dir), arrays(whole.run_dir))
 
