@@ -298,10 +298,15 @@ def test_two_processes_at_once_make_one_corpus(tmp_path: Path) -> None:
     for number in range(60):
         write_song(tmp_path / "in" / f"{number}.mid", 200, seed=number)
     whole = files_of(prepare(tmp_path / "in", tmp_path / "whole", workers=1))
-    both = [start_preparing(tmp_path, "out") for _ in range(3)]
-    said = [process.communicate(timeout=60)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0, 0]
-    assert "Another process is preparing" in "".join(said)
+    with claimed(tmp_path / ".out.partial", lambda: print("never told")):
+        all_three = [start_preparing(tmp_path, "out") for _ in range(3)]
+        for process in all_three:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "started\n"
+            assert process.stdout.readline().startswith("Another process is preparing")
+    for process in all_three:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in all_three] == [0, 0, 0]
     assert files_of(Corpus.open(tmp_path / "out")) == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "whole"]
 
