@@ -105,8 +105,9 @@ class Feed:
 class ReadAhead:
     """The batches of steps that follow each other, read before they are asked for.
 
-    A window of a large corpus is a page of the disk. Threads read the batches to come (NumPy
-    copies without the interpreter's lock), so that the disk works while the devices do.
+    A window of a large corpus is a page somewhere on the disk. The system is asked for all pages
+    of some batches at once, and threads copy the windows when they have come, so that the disk
+    works while the devices do.
     """
 
     def __init__(self, feed: Feed, step: int, last_step: int) -> None:
@@ -120,11 +121,13 @@ class ReadAhead:
         """The batch of the next step."""
         while len(self._coming) <= READERS and (self._next < self._last or not self._coming):
             places = self._feed.places(self._next)
-            self._coming.append(
-                self._pool.submit(read_batch, self._feed.windows, places, self._feed.table)
-            )
+            self._coming.append(self._pool.submit(self._read, places))
             self._next += 1
         return self._coming.popleft().result()
+
+    def _read(self, places: Places) -> Batch:
+        self._feed.windows.read_ahead(places.starts)
+        return read_batch(self._feed.windows, places, self._feed.table)
 
     def close(self) -> None:
         """Read no more."""

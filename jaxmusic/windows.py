@@ -1,8 +1,9 @@
 """Windows as views of the token stream, and the split by song."""
 
 import hashlib
+import os
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -29,6 +30,12 @@ class Windows:
         objective: Objective = "last",
     ) -> None:
         self.tokens = tokens
+        # Where the stream lies in a file, for the system to read ahead.
+        self._file: BinaryIO | None = None
+        self._offset = 0
+        if isinstance(tokens, np.memmap) and hasattr(os, "posix_fadvise"):
+            self._file = open(str(tokens.filename), "rb")  # noqa: SIM115 (as long as the windows)
+            self._offset = tokens.offset
         self.window = window
         self.stride = stride
         self.objective = objective
@@ -60,6 +67,18 @@ class Windows:
             raise IndexError(f"window {index} of {len(self)}")
         inputs, targets = cut_rows(self.rows[self.places(np.array(index))], self.objective)
         return inputs, targets
+
+    def read_ahead(self, places: np.ndarray) -> None:
+        """Have the system read these windows (those that start there) off the disk, all at once.
+
+        Otherwise each would be waited for when it is copied, one after the other.
+        """
+        if self._file is None:
+            return
+        descriptor, size = self._file.fileno(), self.tokens.itemsize
+        length = (self.window + 1) * size
+        for start in (self._offset + places * size).tolist():
+            os.posix_fadvise(descriptor, start, length, os.POSIX_FADV_WILLNEED)
 
     def gather(self, places: np.ndarray) -> np.ndarray:
         """The windows that start at `places` (batch,), with their targets: (batch, window + 1).

@@ -1,5 +1,7 @@
 """The batches of a training."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -60,8 +62,13 @@ def test_processes_make_their_own_rows_of_the_same_batches(processes: int) -> No
             np.testing.assert_array_equal(left, right)
 
 
-def test_reading_ahead_gives_the_same_batches_and_stops_at_the_last() -> None:
-    feed = Feed(Windows(STREAM, [(0, 1000)], 100), 64, seed=2)
+@pytest.mark.parametrize("mapped", [True, False])
+def test_reading_ahead_gives_the_same_batches_and_stops_at_the_last(
+    tmp_path: Path, mapped: bool
+) -> None:
+    np.save(tmp_path / "tokens.npy", STREAM)
+    stream = np.load(tmp_path / "tokens.npy", mmap_mode="r") if mapped else STREAM
+    feed = Feed(Windows(stream, [(0, 1000)], 100), 64, seed=2)
     ahead = ReadAhead(feed, 3, 20)
     for step in range(3, 20):
         for left, right in zip(ahead.batch(), feed.batch(step), strict=True):
