@@ -1,7 +1,7 @@
 """MIDI files in and out: the only door to mido.
 
 mido says what a file's header and meta events mean and which files are well formed. The events
-themselves are read by our own readers (`jaxmusic.runs`, `jaxmusic.track`): mido spends a Python
+themselves are read by our own readers (`jaxmusic.event_runs`, `jaxmusic.track`): mido spends a Python
 call on each byte and an object on each message, and gives up on a good many files that others can
 read.
 """
@@ -18,7 +18,7 @@ from mido.midifiles.meta import build_meta_message
 from mido.midifiles.midifiles import read_file_header
 
 from jaxmusic.atomic import write_atomic
-from jaxmusic.runs import read_tracks
+from jaxmusic.event_runs import read_tracks
 from jaxmusic.track import MidiError, NonconformingError, Track, read_loose_track
 
 __all__ = ["TICKS_PER_QUARTER", "MidiError", "MidiScore", "Note", "read_midi", "write_notes"]

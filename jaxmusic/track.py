@@ -1,6 +1,6 @@
 """One MIDI track as notes and marks, and the reader of tracks that break the rules.
 
-There are two readers. `jaxmusic.runs` takes what the MIDI file standard allows (and the few
+There are two readers. `jaxmusic.event_runs` takes what the MIDI file standard allows (and the few
 liberties that mido allows), and nothing else. `read_loose_track` takes nearly anything, with the
 meaning that music21 5.7.2 finds in it: the token stream of old files is defined by that reading.
 """
