@@ -1,9 +1,9 @@
 """MIDI files in and out: the only door to mido.
 
 mido says what a file's header and meta events mean and which files are well formed. The events
-themselves are read by our own readers (`jaxmusic.event_runs`, `jaxmusic.track`): mido spends a Python
-call on each byte and an object on each message, and gives up on a good many files that others can
-read.
+themselves are read by our own readers (`jaxmusic.event_runs`, `jaxmusic.track`): mido spends a
+Python call on each byte and an object on each message, and gives up on a good many files that
+others can read.
 """
 
 import functools
