@@ -1,5 +1,6 @@
 """The training program, compiled for the chips of a topology."""
 
+import math
 import re
 import time
 from dataclasses import dataclass, replace
@@ -84,6 +85,8 @@ def make_topology_mesh(topology: Topology) -> Mesh:
     options: dict[str, Any] = {}
     if topology.chip.configuration is not None:
         options["chip_config_name"] = topology.chip.configuration
+    if math.prod(topology.shape) == 1:  # older compilers expect four chips on a host
+        options["chips_per_host_bounds"] = (1, 1, 1)
     try:
         description: Any = topologies.get_topology_desc(
             platform="tpu", topology_name=topology.name, **options
