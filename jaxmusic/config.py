@@ -224,6 +224,19 @@ PRESETS = {
 }  # fmt: skip
 
 
+def take_preset(arguments: list[str]) -> tuple[str, list[str]]:
+    """The preset that a command line begins with (none: `classic`), and the rest of it.
+
+    Raises ConfigError when there is no such preset.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        return "classic", arguments
+    preset, *rest = arguments
+    if preset not in PRESETS:
+        raise ConfigError(f"There is no preset {preset}: give one of {', '.join(PRESETS)}.")
+    return preset, rest
+
+
 def flag(field_name: str) -> str:
     """A field's name as the command line spells it."""
     return "--" + field_name.replace("_", "-")

@@ -11,6 +11,8 @@ from jax.typing import DTypeLike
 
 Precision = Literal["f32", "bf16"]
 
+BATCH_AXIS = "batch"  # the one axis of our meshes: each device has its own rows of a batch
+
 
 class Carry(NamedTuple):
     """What a layer hands from one step to the next: h and c, both (batch, hidden)."""

@@ -19,7 +19,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from jaxmusic import lstm_scan
-from jaxmusic.lstm_cell import Carry, Layer, Precision, Weights, differentiated_once
+from jaxmusic.lstm_cell import BATCH_AXIS, Carry, Layer, Precision, Weights, differentiated_once
 from jaxmusic.lstm_pallas_kernel import (
     AXES,
     LANES,
@@ -31,7 +31,6 @@ from jaxmusic.lstm_pallas_kernel import (
     rows_a_block,
 )
 
-BATCH_AXIS = "batch"  # the one axis of our meshes
 # Axes of what the functions outside of `_run` have otherwise than the kernel; `_run` lays it out.
 PUBLIC_AXES = {**AXES, "masks": "bqh", "present": "tb", "bias": "g", "d_bias": "ng"}
 

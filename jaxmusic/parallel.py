@@ -8,10 +8,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxmusic.config import ConfigError
 from jaxmusic.feed import Share
+from jaxmusic.lstm_cell import BATCH_AXIS
 
 PyTree = Any
-
-AXIS = "batch"  # the one axis of our meshes
 
 
 def make_mesh(devices: int | None = None) -> Mesh:
@@ -33,7 +32,7 @@ def make_mesh(devices: int | None = None) -> Mesh:
             f"--devices {devices}: there are {fewest} here ({kind}); give that or fewer."
         )
     chosen = [device for of_process in by_process for device in of_process[: devices or fewest]]
-    return Mesh(np.array(chosen), (AXIS,))
+    return Mesh(np.array(chosen), (BATCH_AXIS,))
 
 
 def batch_share(batch_size: int, mesh: Mesh) -> Share:
@@ -45,7 +44,7 @@ def batch_share(batch_size: int, mesh: Mesh) -> Share:
 
 def rows_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
     """Each device has its own rows, which are counted by the axis of that number."""
-    return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, BATCH_AXIS))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

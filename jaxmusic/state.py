@@ -1,5 +1,6 @@
 """What training changes: parameters, batch statistics, the optimiser's state, the step."""
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -38,6 +39,7 @@ def new_model(config: Config, vocabulary_size: int) -> MusicLSTM:
     )
 
 
+@cache  # every program of a training wants it
 def model_structure(config: Config, vocabulary_size: int) -> nnx.GraphDef[MusicLSTM]:
     """The network without its arrays: `nnx.merge` it with those of a state."""
     abstract = nnx.eval_shape(lambda: new_model(config, vocabulary_size))

@@ -210,11 +210,13 @@ def _starting_state(
 ) -> tuple[int, TrainState, float | None]:
     """Steps done, the state after them on all devices, and its score, as process 0 has them."""
     config, vocabulary_size = training.config, len(training.token_map.vocabulary)
-    step, state, score = 0, new_state(config, vocabulary_size), None
+    restored = None
     if checkpoints is not None:
         restored = checkpoints.restore_latest(abstract_state(config, vocabulary_size)._asdict())
-        if restored is not None:
-            step, state, score = restored.step, TrainState(**restored.state), restored.score
+    if restored is not None:
+        step, state, score = restored.step, TrainState(**restored.state), restored.score
+    else:
+        step, state, score = 0, new_state(config, vocabulary_size), None
     step, score = training.processes.tell(lambda: [step, score])
     placed: TrainState = put_everywhere(training.processes.share(state), training.mesh)
     return step, placed, score

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jaxmusic.config import PRESETS, Config, ConfigError
+from jaxmusic.config import PRESETS, Config, take_preset
 from jaxmusic.script import run_script
 
 
@@ -39,10 +39,7 @@ def main() -> None:
     """Read the flags, compile, tell."""
     import tyro  # noqa: PLC0415 (as train.py: help and errors come before JAX)
 
-    arguments = sys.argv[1:]
-    preset = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "classic"
-    if preset not in PRESETS:
-        raise ConfigError(f"There is no preset {preset}: give one of {', '.join(PRESETS)}.")
+    preset, arguments = take_preset(sys.argv[1:])
     marked: Any = tyro.conf.OmitArgPrefixes[Flags]
     flags = tyro.cli(
         marked,

@@ -6,7 +6,7 @@ python scripts/train.py [quick|classic|classic-64] [--midi-dir DIR] [--run-dir D
 import dataclasses
 import sys
 
-from jaxmusic.config import PRESETS, Config, ConfigError
+from jaxmusic.config import PRESETS, Config, take_preset
 from jaxmusic.script import run_script
 
 
@@ -16,10 +16,7 @@ def main() -> None:
     # shall neither wait for JAX nor take an accelerator.
     import tyro  # noqa: PLC0415
 
-    arguments = sys.argv[1:]
-    preset = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "classic"
-    if preset not in PRESETS:
-        raise ConfigError(f"There is no preset {preset}: give one of {', '.join(PRESETS)}.")
+    preset, arguments = take_preset(sys.argv[1:])
     config = tyro.cli(
         tyro.conf.OmitArgPrefixes[Config],
         default=PRESETS[preset],

@@ -13,7 +13,8 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from jaxmusic.config import Config, ConfigError
-from jaxmusic.parallel import AXIS, batch_share
+from jaxmusic.lstm_cell import BATCH_AXIS
+from jaxmusic.parallel import batch_share
 from jaxmusic.program import training_arguments, training_program
 from tpu_report.chips import Topology, unknown_topology
 from tpu_report.libtpu import CompilerError
@@ -94,7 +95,7 @@ def make_topology_mesh(topology: Topology) -> Mesh:
     except jax.errors.JaxRuntimeError as error:
         raise unknown_topology(topology.name) from error
     devices = sorted(description.devices, key=lambda device: (device.process_index, device.id))
-    return Mesh(np.array(devices), (AXIS,))
+    return Mesh(np.array(devices), (BATCH_AXIS,))
 
 
 def compile_training(config: Config, corpus: Corpus, mesh: Mesh) -> Compiled | TooLarge:
