@@ -163,7 +163,7 @@ class Reporter:
         """`count` steps, the last one of the number `step`, were dispatched.
 
         Waits for the dispatch before, and tells of that. Raises LossError when a loss of that one
-        is NaN or infinite.
+        is NaN or infinite, and more such steps aren't to be skipped.
         """
         self._under_way.append((step, count, losses))
         if len(self._under_way) > 1:
@@ -216,7 +216,7 @@ class Reporter:
     def _tell_bad(self, step: int, epoch: int) -> None:
         bad = f"The loss or its gradient is no number in epoch {epoch}, step {step:,}"
         place = self.place_of(step)
-        if self._bad_steps == self.most_bad_steps:
+        if self._bad_steps >= self.most_bad_steps:  # more than allowed now, in a run that goes on
             raise LossError(
                 f"{bad}{place}. The checkpoints before it are kept; start another run with a "
                 "smaller --learning-rate, or go on over such steps with --skip-bad-steps "

@@ -190,6 +190,8 @@ def test_bad_steps_are_gone_over_as_often_as_allowed(config: Config) -> None:
     assert [row["step"] for row in rows if "skipped" in row] == list(range(1, 13))
     with pytest.raises(LossError, match="step 15, "):
         fit(changed(config, "run", skip_bad_steps=14))
+    with pytest.raises(LossError, match="step 13, "):
+        fit(changed(config, "run", skip_bad_steps=1))  # fewer than there were already
     run = open_run(str(config.run.run_dir), "latest")
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.params))
 
