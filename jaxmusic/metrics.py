@@ -231,3 +231,5 @@ class Reporter:
 
     def __exit__(self, *error: object) -> None:
         self._file.close()
+        # A process that ends while JAX computes may crash.
+        jax.block_until_ready([losses for _, _, losses in self._under_way])

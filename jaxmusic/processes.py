@@ -20,13 +20,14 @@ from jax.experimental import multihost_utils
 from jaxmusic.channel import Channel
 from jaxmusic.config import ConfigError, RunConfig
 from jaxmusic.errors import UserError
-from jaxmusic.signals import Stopped
+from jaxmusic.signals import STOPPING, Stopped, Terminated, exit_code_of
 
 PyTree = Any
 
 # What JAX gives a process without a heartbeat; the channel notices most ends at once.
 HEARTBEAT_SECONDS = 100
 START_SECONDS = 300  # from the first process's start to the last one's
+ASKED = "was asked to stop"
 SECOND_GLANCE = 5.0  # seconds for the channel to notice that another process is gone
 
 
@@ -88,15 +89,23 @@ class Processes:
         try:
             yield
         except UserError as error:
-            self._fail(str(error), error.exit_code)
+            self._fail(f"failed: {error}", error.exit_code)
+            raise
+        except KeyboardInterrupt as error:  # Terminated too
+            self._fail(ASKED, error.exit_code if isinstance(error, Terminated) else 130)
             raise
         except Exception as error:
             if self._channel is not None and not isinstance(error, Stopped):
                 # When another process is gone, what we wait for together fails in ways of the
                 # transport's own; the channel's thread then ends this process, with a clear line.
                 time.sleep(SECOND_GLANCE)
-                self._fail(f"{type(error).__name__}: {error}", 1)
+                self._fail(f"failed: {type(error).__name__}: {error}", 1)
             raise
+
+    def leave(self, exit_code: int) -> None:
+        """Tell the others that this process was asked to stop, and ends now; so shall they."""
+        if self._channel is not None:
+            self._channel.fail(ASKED, exit_code)
 
     def _fail(self, reason: str, exit_code: int) -> None:
         if self._channel is not None:
@@ -134,6 +143,8 @@ def _join(run: RunConfig) -> Processes:
         return Processes()
     try:
         if not jax.distributed.is_initialized():
+            # Its handler of SIGTERM would take the place of ours, and waits for the next step.
+            jax.config.update("jax_enable_preemption_service", False)
             jax.distributed.initialize(
                 *given,
                 initialization_timeout=START_SECONDS,
@@ -199,6 +210,9 @@ def _open_channel(index: int, count: int) -> Channel:
 
 def _lost(reason: str, exit_code: int) -> None:
     """Another process is gone: nothing can go on without it."""
+    if exit_code in map(exit_code_of, STOPPING):
+        print(f"{reason}: all stop. The same command on all hosts goes on from the last checkpoint.")
+        _exit(exit_code)
     print(
         f"Error: {reason}. All processes of the training stop. Once it is mended, start the same "
         "command on all hosts: training goes on from the last checkpoint.",

@@ -1,9 +1,22 @@
-"""Asked to stop: SIGTERM and Ctrl-C as a flag that the training loop looks at."""
+"""Asked to stop: SIGTERM and Ctrl-C, whatever a process is doing when they come."""
 
+import os
 import signal
+import sys
 import threading
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Self
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+# Seconds in which Python has to take up a signal. Later than that it is inside a long call of
+# JAX's, such as compiling, and a handler would not run before that ends.
+PATIENCE = 2.0
+
+
+def exit_code_of(number: int) -> int:
+    """130 for Ctrl-C as shells have it; 75 (EX_TEMPFAIL: try again) for SIGTERM."""
+    return 130 if number == signal.SIGINT else 75
 
 
 class Stopped(Exception):  # noqa: N818 (not an error: all is saved)
@@ -15,8 +28,8 @@ class Stopped(Exception):  # noqa: N818 (not an error: all is saved)
 
     @property
     def exit_code(self) -> int:
-        """130 for Ctrl-C as shells have it; 75 (EX_TEMPFAIL: try again) for SIGTERM."""
-        return 130 if self.number == signal.SIGINT else 75
+        """As `exit_code_of` the signal."""
+        return exit_code_of(self.number)
 
 
 class Terminated(KeyboardInterrupt):
@@ -30,49 +43,115 @@ def raise_terminated(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-class StopSignals:
-    """While it is entered, a first SIGTERM or SIGINT is only noted; a second Ctrl-C kills.
+def _alone(number: int | None) -> Sequence[int | None]:
+    return [number]
 
-    Of several processes one is enough to stop them all, after the same step: JAX's own handler
-    of SIGTERM (which a handler of ours would disable) tells the others.
+
+class StopSignals:
+    """SIGTERM and Ctrl-C in a training, while it is entered.
+
+    At first there is nothing to lose: a signal raises Terminated or KeyboardInterrupt, and where
+    Python can't do that for a while the process just ends, with the same exit code. From `compile`
+    on it just ends in any case, and from `hold` on a signal is only noted, for `look` to tell of.
+    Then a second Ctrl-C ends the process at once.
+
+    Of several processes one is enough to stop them all, after the same step.
     """
 
-    def __init__(self, *, several_processes: bool = False) -> None:
-        self._several = several_processes
+    def __init__(self) -> None:
+        # How all processes learn what each was asked; and what the others are told, with the exit
+        # code, by one that ends without a word to `look`.
+        self._gather: Callable[[int | None], Sequence[int | None]] = _alone
+        self._leave: Callable[[int], None] = lambda exit_code: None
+        self._compiling = self._held = False
         self._number: int | None = None  # of the signal that this process got
         self._agreed: int | None = None  # that all processes stop
-        self._looks = 0
         self._before: dict[signal.Signals, Any] = {}
+        self._answered = threading.Event()  # by Python
+        self._wakes: tuple[int, int] | None = None  # of `signal.set_wakeup_fd`: the old one, ours
+
+    def join(
+        self,
+        gather: Callable[[int | None], Sequence[int | None]],
+        leave: Callable[[int], None],
+    ) -> None:
+        """There are other processes: `gather` a value of each; `leave` them, with an exit code."""
+        self._gather, self._leave = gather, leave
+        if self._before:  # what joined them may have set handlers of its own
+            self._take(self._raise)
+
+    def compile(self) -> None:
+        """From now on JAX is at work: it takes minutes, maybe, and an exception might crash it."""
+        self._compiling = True
+
+    def hold(self) -> None:
+        """From now on there is something to save: a signal is noted, for `look`."""
+        if self._before and not self._held:
+            self._held = True
+            self._take(self._note)
 
     def look(self) -> int | None:
         """The signal that asks to stop, or None; all processes are to look equally often."""
-        if not self._several:
-            return self._number
-        if self._agreed:
-            return self._agreed
-        from jax.experimental.multihost_utils import reached_preemption_sync_point  # noqa: PLC0415
-
-        self._looks += 1
-        if not reached_preemption_sync_point(self._looks):
-            return None
-        self._agreed = self._number or signal.SIGTERM
+        if self._agreed is None:
+            asked = [number for number in self._gather(self._number) if number is not None]
+            self._agreed = max(asked, default=None)
         return self._agreed
 
+    def _take(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        for each in STOPPING:
+            signal.signal(each, handler)
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        if self._compiling:
+            return  # the thread that watches ends the process
+        self._answered.set()
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._number = number
-        for each in self._before:
-            signal.signal(each, signal.SIG_DFL)
-        if self._several:
-            signal.raise_signal(signal.SIGTERM)
+        self._answered.set()
+        self._number = self._number or number
+
+    def _watch(self, descriptor: int) -> None:
+        """See each signal the moment it comes, whatever the main thread does."""
+        asked = 0
+        with os.fdopen(descriptor, "rb", buffering=0) as signals:
+            while byte := signals.read(1):
+                number = byte[0]
+                if number not in STOPPING:
+                    continue
+                asked += 1
+                again = asked > 1 and number == signal.SIGINT
+                if again or not (self._held or self._is_raised()):
+                    self._end(number)
+
+    def _is_raised(self) -> bool:
+        return not self._compiling and self._answered.wait(PATIENCE)
+
+    def _end(self, number: int) -> None:
+        exit_code = exit_code_of(number)
+        end_of_bar = "\x1b[?25h\n" if sys.stdout.isatty() else ""  # where the cursor may be hidden
+        words = "Stopped at once." if self._held else "Stopped; nothing had to be saved."
+        print(f"{end_of_bar}{words}")
+        self._leave(exit_code)
+        sys.stdout.flush()
+        os._exit(exit_code)
 
     def __enter__(self) -> Self:
         # Python lets no other thread set handlers; there the caller has to stop us its own way.
         if threading.current_thread() is threading.main_thread():
-            caught = (signal.SIGINT,) if self._several else (signal.SIGTERM, signal.SIGINT)
-            for each in caught:
-                self._before[each] = signal.signal(each, self._note)
+            ours, theirs = os.pipe()
+            os.set_blocking(theirs, False)
+            self._wakes = signal.set_wakeup_fd(theirs, warn_on_full_buffer=False), theirs
+            threading.Thread(target=self._watch, args=(ours,), daemon=True).start()
+            self._before = {each: signal.getsignal(each) for each in STOPPING}
+            self._take(self._raise)
         return self
 
     def __exit__(self, *error: object) -> None:
         for each, handler in self._before.items():
             signal.signal(each, handler)
+        self._before = {}
+        if self._wakes is not None:
+            before, theirs = self._wakes
+            signal.set_wakeup_fd(before)
+            os.close(theirs)  # which ends the thread

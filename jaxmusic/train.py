@@ -64,13 +64,15 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
     if config.run.run_dir is None:
         raise ConfigError("--run-dir is not given: name a folder for the run.")
     keep_freed_memory()  # before JAX starts its threads
-    processes = join_processes(config.run)
-    with processes.together(), ExitStack() as stack:
+    with StopSignals() as stop, ExitStack() as stack:
+        processes = join_processes(config.run)
+        stop.join(processes.gather, processes.leave)
+        stack.enter_context(processes.together())
         if config.run.compilation_cache:
             use_compilation_cache()
         console = console or Console(silent=not processes.first)
         training = _settle(config, processes, console, stack)
-        step, stopped_by = _loop(training)
+        step, stopped_by = _loop(training, stop)
         if stopped_by is not None:
             training.console.say(
                 f"Stopped and saved after step {step:,}: the same command goes on from there."
@@ -131,7 +133,7 @@ def _settle(config: Config, processes: Processes, console: Console, stack: ExitS
     )
 
 
-def _loop(training: Training) -> tuple[int, int | None]:
+def _loop(training: Training, stop: StopSignals) -> tuple[int, int | None]:
     """Train until all is done, or asked to stop: steps done, and the signal that stopped it."""
     config, processes, console, folder, mesh, *_ = training
     feed, last_step = training.feed, training.last_step
@@ -167,13 +169,16 @@ def _loop(training: Training) -> tuple[int, int | None]:
     save_at = time.monotonic() + save_seconds
     stopped_by: int | None = None
     with ExitStack() as stack:
-        stop = stack.enter_context(StopSignals(several_processes=processes.count > 1))
         stack.enter_context(console)
         stack.enter_context(reporter)
         stack.enter_context(checkpoints or nullcontext())
         stack.callback(supply.close)
         stack.enter_context(jax.set_mesh(mesh))
         console.show(step, last_step, "compiling")
+        stop.compile()
+        if training.held_out is not None and (step < last_step or epoch_to_come):
+            # Later a signal would have to wait for it, with an epoch's work to be saved.
+            _compile_evaluation(training, training.held_out, state, do_eval)
         while stopped_by is None and (step < last_step or epoch_to_come):
             if not epoch_to_come:
                 epoch_end = (step // feed.steps_per_epoch + 1) * feed.steps_per_epoch
@@ -181,6 +186,7 @@ def _loop(training: Training) -> tuple[int, int | None]:
                 with reporter.fetching():
                     batches = supply.take(step, count)
                 state, losses = do_steps(state, batches, np.int32(count))
+                stop.hold()  # there will be something to save
                 step += count
                 reporter.steps(step, count, losses)
                 # Looked at once a dispatch: a signal that comes later is for the next one.
@@ -195,6 +201,7 @@ def _loop(training: Training) -> tuple[int, int | None]:
                 reporter.drain()
                 score = None
                 if epoch_to_come:
+                    stop.hold()
                     score = _epoch_ends(training, step, state, do_eval, reporter, stop)
                     epoch_to_come = False
                     stopped_by = stop.look()
@@ -220,6 +227,13 @@ def _starting_state(
     step, score = training.processes.tell(lambda: [step, score])
     placed: TrainState = put_everywhere(training.processes.share(state), training.mesh)
     return step, placed, score
+
+
+def _compile_evaluation(
+    training: Training, held_out: Windows, state: TrainState, do_eval: Callable[..., jax.Array]
+) -> None:
+    batches = batches_in_order(held_out, training.feed.share, training.token_map)
+    do_eval(state.params, state.batch_stats, put_rows(next(batches), training.mesh))
 
 
 def _epoch_ends(

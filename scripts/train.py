@@ -33,7 +33,11 @@ def main() -> None:
 
     from jaxmusic.train import fit  # noqa: PLC0415
 
-    best = fit(config)
+    try:
+        best = fit(config)
+    except KeyboardInterrupt:  # once it trains, it ends as Stopped
+        print("Stopped; nothing had to be saved.")
+        raise
     if jax.process_index() > 0:
         return  # the first of several processes speaks
     print(

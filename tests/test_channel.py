@@ -89,7 +89,7 @@ def test_a_process_that_is_gone_is_told_by_all_others(gone: int) -> None:
 @pytest.mark.parametrize("failed", [0, 2])
 def test_a_process_that_fails_says_why_to_all_others(failed: int) -> None:
     ends = Ends(3)
-    ends.channels[failed].fail("--window 9 is wrong.", 2)
+    ends.channels[failed].fail("failed: --window 9 is wrong.", 2)
     others = [index for index in range(3) if index != failed]
     soon(lambda: all(ends.lost[index] for index in others))
     for index in others:
@@ -105,3 +105,15 @@ def test_a_good_bye_is_no_loss() -> None:
         ends.cut(index)
     time.sleep(0.1)
     assert not any(ends.lost)
+
+
+def test_a_process_without_a_sign_of_life_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaxmusic.channel.SIGN_SECONDS", 0.05)
+    monkeypatch.setattr("jaxmusic.channel.SILENCE_SECONDS", 1.0)
+    ends = Ends(3)
+    time.sleep(1.5)
+    assert not any(ends.lost)  # they have nothing to say, but live
+    ends.channels[2]._closed.set()  # as if it were frozen
+    soon(lambda: all(ends.lost[index] for index in (0, 1)))
+    for index in (0, 1):
+        assert ends.lost[index] == [("Process 2 of 3 has given no sign of life for 1 seconds", 1)]
