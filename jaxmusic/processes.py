@@ -211,7 +211,7 @@ def _open_channel(index: int, count: int) -> Channel:
 def _lost(reason: str, exit_code: int) -> None:
     """Another process is gone: nothing can go on without it."""
     if exit_code in map(exit_code_of, STOPPING):
-        print(f"{reason}: all stop. The same command on all hosts goes on from the last checkpoint.")
+        print(f"{reason}: all stop. The same command on all hosts goes on from there.")
         _exit(exit_code)
     print(
         f"Error: {reason}. All processes of the training stop. Once it is mended, start the same "

@@ -1,0 +1,1 @@
+"""What torture.py is made of."""
