@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jaxmusic.corpus import DIGESTED, FORMAT, digest_of, file_digest
+from jaxmusic.corpus import DIGESTED, FORMAT, digest_of
 from jaxmusic.records import Ids, Records
+from jaxmusic.stored import file_digest
 from jaxmusic.survey import Survey
 from jaxmusic.tokens import Vocabulary
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jaxmusic.assembly import assemble
 from jaxmusic.claim import claimed
-from jaxmusic.corpus import Corpus, CorpusError, find_damage, read_about
+from jaxmusic.corpus import FILES, Corpus, CorpusError, DamagedCorpusError, read_about
 from jaxmusic.records import Journal, Records
 from jaxmusic.survey import Survey
 from jaxmusic.tokens import check_scheme
@@ -39,7 +39,8 @@ def prepare(
 
     A file of the size and the time of change that the corpus knows is not opened again; one whose
     bytes turn out to be the same is not parsed again. `verify` has all bytes looked at. The new
-    corpus takes the old one's place only when it is whole.
+    corpus takes the old one's place only when it is whole. An old one that doesn't match its
+    digests is not built upon: all is parsed anew, and `tell` gets the reason.
 
     `workers` processes parse (default: one a core; fewer when there is little to do). What they
     make of the files is on disk at once, beside the corpus in .NAME.partial: stopped in any way,
@@ -58,7 +59,7 @@ def prepare(
         if waited:
             paths = find_midi_files(folder)
         _bring_back(target)
-        old = _old_records(target, scheme, verify=verify)
+        old = _old_records(target, scheme, tell)
         stack.callback(old.close)
         journal = Journal(work, scheme, TOKENISER)
         stack.callback(journal.close)
@@ -137,21 +138,26 @@ def _cores() -> int:
 
 
 def _refuse_other_things(target: Path) -> None:
-    if target.exists() and any(target.iterdir()) and not (target / "corpus.json").exists():
+    names = {path.name for path in target.iterdir()} if target.exists() else set()
+    # (Without corpus.json, but nothing else either, it is a corpus that was copied half.)
+    if "corpus.json" not in names and names - set(FILES):
         raise CorpusError(f"{target} holds other things than a corpus: give another --corpus.")
 
 
-def _old_records(target: Path, scheme: str, *, verify: bool) -> Records:
+def _old_records(target: Path, scheme: str, tell: Tell) -> Records:
     """What the corpus holds; nothing if there is none, or another kind, or it is damaged."""
     about = read_about(target)
-    if about is None or (about["scheme"], about["tokeniser"]) != (scheme, TOKENISER):
+    if about is not None and (about["scheme"], about["tokeniser"]) != (scheme, TOKENISER):
+        return Records.none()
+    if about is None and not (target.exists() and any(target.iterdir())):
         return Records.none()
     try:
-        if verify and find_damage(target):
-            return Records.none()
-        return Records.of(Corpus.open(target))
-    except (CorpusError, OSError, ValueError, TypeError):
-        return Records.none()
+        return Records.of(Corpus.open_checked(target, tell))
+    except DamagedCorpusError as error:
+        tell(f"{error.fault}: it is made anew.")
+    except CorpusError as error:
+        tell(f"{error} It is made anew.")
+    return Records.none()
 
 
 def _retired(target: Path) -> Path:

@@ -35,8 +35,7 @@ class Arguments:
     scheme: Literal["classic"] = "classic"
     # Processes that parse (default: one a core).
     workers: int | None = None
-    # Look at the bytes of all files, also where size and time of change are the known ones; and
-    # make the corpus anew if it is damaged.
+    # Look at the bytes of all files, also where size and time of change are the known ones.
     verify: bool = False
     # Tokens of a window, to tell how many there are (training chooses its own).
     window: int = 100
