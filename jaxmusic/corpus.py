@@ -5,17 +5,16 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
 from jaxmusic.errors import UserError
-from jaxmusic.stored import file_digest, map_array, parse_json, read_json
+from jaxmusic.stored import Read, file_digest, map_array, parse_json, read_json, read_stored
 from jaxmusic.tokens import Vocabulary, check_tokens
 
-Read = TypeVar("Read")
 Status = Literal["used", "empty", "skipped"]
 
 FORMAT = 1  # of the corpus folder
@@ -246,13 +245,7 @@ def _about_of(folder: Path) -> dict[str, Any]:
 
 def _part(folder: Path, name: str, read: Callable[[Path], Read]) -> Read:
     """One file of a corpus, read. Raises CorpusError."""
-    try:
-        return read(folder / name)
-    except FileNotFoundError:
-        raise DamagedCorpusError(folder, f"{name} is missing (half-copied?)") from None
-    except (OSError, ValueError) as error:
-        fault = str(error) if name in str(error) else f"{name}: {error}"
-        raise DamagedCorpusError(folder, fault) from error
+    return read_stored(folder / name, read, partial(DamagedCorpusError, folder))
 
 
 def read_ledger(folder: Path) -> Iterator[LedgerRow]:

@@ -8,10 +8,15 @@ import json
 import math
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+from jaxmusic.errors import UserError
+
+Read = TypeVar("Read")
 
 # All that NumPy writes for an array of numbers is so small that its header is of version 1.0.
 _MAGIC = b"\x93NUMPY\x01\x00"
@@ -67,3 +72,16 @@ def file_digest(path: Path) -> str:
     """The digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def read_stored(
+    path: Path, read: Callable[[Path], Read], damaged: Callable[[str], UserError]
+) -> Read:
+    """What `read` makes of a file, or the error that `damaged` makes of what is wrong with it."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        raise damaged(f"{path.name} is missing (half-copied?)") from None
+    except (OSError, ValueError) as error:
+        reason = str(error)
+        raise damaged(reason if path.name in reason else f"{path.name}: {reason}") from error
