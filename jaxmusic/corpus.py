@@ -17,6 +17,9 @@ from jaxmusic.tokens import Vocabulary, check_tokens
 
 Status = Literal["used", "empty", "skipped"]
 
+Source = Literal["midi", "notes"]
+
+SOURCES: dict[Source, str] = {"midi": "MIDI files", "notes": "notes (--notes)"}
 FORMAT = 1  # of the corpus folder
 DIGESTED = ("tokens.npy", "songs.npy", "vocabulary.json")  # what training reads
 FILES = (*DIGESTED, "ledger.jsonl", "corpus.json")
@@ -217,6 +220,11 @@ def read_about(folder: Path) -> dict[str, Any] | None:
         return _about_of(folder)
     except CorpusError:
         return None
+
+
+def source_of(about: dict[str, Any]) -> Source:
+    """What a corpus is made of, by its corpus.json; earlier versions made it of MIDI files only."""
+    return "notes" if about.get("made_of") == "notes" else "midi"
 
 
 def _about_of(folder: Path) -> dict[str, Any]:

@@ -10,8 +10,18 @@ from pathlib import Path
 
 from jaxmusic.assembly import assemble
 from jaxmusic.claim import claimed
-from jaxmusic.corpus import FILES, Corpus, CorpusError, DamagedCorpusError, read_about
+from jaxmusic.corpus import (
+    FILES,
+    SOURCES,
+    Corpus,
+    CorpusError,
+    DamagedCorpusError,
+    Source,
+    read_about,
+    source_of,
+)
 from jaxmusic.records import Journal, Records
+from jaxmusic.replacing import bring_back, replace_folder
 from jaxmusic.survey import Survey
 from jaxmusic.tokens import check_scheme
 from jaxmusic.workers import parse_files
@@ -52,13 +62,13 @@ def prepare(
     check_scheme(scheme)
     folder, target = Path(midi_dir), Path(corpus_dir)
     paths = find_midi_files(folder)
-    _refuse_other_things(target)
+    refuse_other_things(target, made_of="midi")
     work = target.with_name(f".{target.name}.partial")
     waiting = f"Another process is preparing {target}: waiting until it is done."
     with claimed(work, lambda: tell(waiting)) as waited, contextlib.ExitStack() as stack:
         if waited:
             paths = find_midi_files(folder)
-        _bring_back(target)
+        bring_back(target)
         old = _old_records(target, scheme, tell)
         stack.callback(old.close)
         journal = Journal(work, scheme, TOKENISER)
@@ -75,7 +85,7 @@ def prepare(
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir()
             assemble(new, survey, scheme=scheme, tokeniser=TOKENISER)
-            _swap(new, target)
+            replace_folder(new, target)
         shutil.rmtree(work)
         return Corpus.open(target)
 
@@ -137,11 +147,19 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _refuse_other_things(target: Path) -> None:
+def refuse_other_things(target: Path, *, made_of: Source) -> None:
+    """Raise CorpusError where a corpus, of MIDI files or of notes, would replace something else."""
     names = {path.name for path in target.iterdir()} if target.exists() else set()
     # (Without corpus.json, but nothing else either, it is a corpus that was copied half.)
     if "corpus.json" not in names and names - set(FILES):
         raise CorpusError(f"{target} holds other things than a corpus: give another --corpus.")
+    about = read_about(target)
+    if about is not None and (theirs := source_of(about)) != made_of:
+        held, kinds = SOURCES[theirs], SOURCES[made_of]
+        raise CorpusError(
+            f"{target} holds a corpus of {held}, which one of {kinds} would replace: give another "
+            "--corpus, or remove that folder."
+        )
 
 
 def _old_records(target: Path, scheme: str, tell: Tell) -> Records:
@@ -158,26 +176,6 @@ def _old_records(target: Path, scheme: str, tell: Tell) -> Records:
     except CorpusError as error:
         tell(f"{error} It is made anew.")
     return Records.none()
-
-
-def _retired(target: Path) -> Path:
-    return target.with_name(f".{target.name}.replaced")
-
-
-def _swap(new: Path, target: Path) -> None:
-    """Put the new folder where the old one is."""
-    if target.exists():
-        target.rename(_retired(target))
-    new.rename(target)
-    shutil.rmtree(_retired(target), ignore_errors=True)
-
-
-def _bring_back(target: Path) -> None:
-    """Undo or finish a swap that was stopped half way."""
-    retired = _retired(target)
-    if retired.exists() and not target.exists():
-        retired.rename(target)
-    shutil.rmtree(retired, ignore_errors=True)
 
 
 def _nothing_usable(folder: Path, survey: Survey) -> str:

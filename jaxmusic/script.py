@@ -1,6 +1,5 @@
 """What every script does around its own work: errors as one sentence and an exit code."""
 
-import io
 import signal
 import sys
 from collections.abc import Callable
@@ -19,8 +18,6 @@ def run_script(main: Callable[[], None]) -> int:
     what failed. Stopping with all saved gives 75 (SIGTERM) or 130 (Ctrl-C).
     """
     signal.signal(signal.SIGTERM, raise_terminated)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no text
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
     except Stopped as stopped:

@@ -205,7 +205,7 @@ def test_no_random_damage_gives_anything_but_the_clear_error(tmp_path: Path) -> 
                 inventory(opened(out))
             except CorpusError as error:
                 assert str(out) in str(error) and "\n" not in str(error)
-        if not forged:
+        if not forged and name != "corpus.json":  # where a blank more or less is no damage
             assert (find_damage(out) == "") == (content == whole[name])
         for each, old in whole.items():
             (out / each).write_bytes(old)
