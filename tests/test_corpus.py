@@ -176,10 +176,11 @@ def test_what_was_written_wrong_is_refused_too(
     content = (out / name).read_bytes()
     (out / name).write_bytes(content[:-2] + new if old is None else content.replace(old, new))
     forge(out)
-    with pytest.raises(CorpusError) as caught:  # as looking at it, or training, comes upon it
-        inventory(Corpus.open(out))
-        Corpus.open_checked(out)
+    with pytest.raises(CorpusError) as caught:
+        _ = Corpus.open_checked(out).songs  # as a training does
     assert reason in str(caught.value) and str(out) in str(caught.value)
+    with contextlib.suppress(CorpusError):  # looking at it tells that too, or knows no better
+        inventory(Corpus.open(out))
 
 
 def test_no_random_damage_gives_anything_but_the_clear_error(tmp_path: Path) -> None:
