@@ -3,26 +3,39 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from jaxmusic.corpus import DIGESTED, FORMAT, digest_of, file_digest
+from jaxmusic.corpus import DIGESTED, FORMAT, Source, digest_of
 from jaxmusic.records import Ids, Records
-from jaxmusic.survey import Survey
+from jaxmusic.stored import file_digest
 from jaxmusic.tokens import Vocabulary
 
 COPY_CHUNK = 1 << 20  # tokens renumbered at a time
 
 
-def assemble(folder: Path, survey: Survey, *, scheme: str, tokeniser: int) -> None:
-    """Write the corpus of all files of a survey into an empty folder.
+class Stream(Protocol):
+    """What a corpus is assembled from: file k is row `rows[k]` of `records[which[k]]`."""
+
+    @property
+    def records(self) -> Sequence[Records]: ...
+    @property
+    def which(self) -> npt.NDArray[np.int8]: ...
+    @property
+    def rows(self) -> npt.NDArray[np.int64]: ...
+
+
+def assemble(
+    folder: Path, stream: Stream, *, scheme: str, tokeniser: int, made_of: Source = "midi"
+) -> None:
+    """Write the corpus of all files of a stream (a survey, mostly) into an empty folder.
 
     The bytes depend on what the rows and their tokens are, not on where they come from. Memory
     holds a few numbers of each file, and no tokens but those being copied.
     """
-    records, which, rows = survey.records, survey.which, survey.rows
+    records, which, rows = stream.records, stream.which, stream.rows
     starts = _column(which, rows, [each.starts for each in records])
     counts = _column(which, rows, [each.counts for each in records])
     used = counts > 0
@@ -59,6 +72,7 @@ def assemble(folder: Path, survey: Survey, *, scheme: str, tokeniser: int) -> No
     digests = {name: file_digest(folder / name) for name in DIGESTED}
     about: dict[str, Any] = {
         "format": FORMAT,
+        "made_of": made_of,
         "scheme": scheme,
         "tokeniser": tokeniser,
         "files": len(rows),

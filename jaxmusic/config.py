@@ -1,19 +1,14 @@
-"""Settings: frozen dataclasses, the presets, JSON both ways.
+"""Settings: frozen dataclasses and the presets.
 
 The comment above or beside a field is its help on the command line.
 """
 
 import dataclasses
-import json
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from jaxmusic.atomic import write_atomic
 from jaxmusic.errors import UserError
 
-FORMAT = 1  # of config.json
 MOST_SEMITONES = 24
 
 
@@ -177,6 +172,8 @@ class Config:
         for name, count in at_least_one.items():
             if count is not None and count < 1:
                 raise ConfigError(f"{flag(name)} is {count}, but must be 1 or more.")
+            if count is not None and count >= 2**31:
+                raise ConfigError(f"{flag(name)} is {count}, but must be below 2**31.")
         _ = self.data.transpose_range
         shares = {
             "held_out": self.data.held_out, "dropout": self.model.dropout,
@@ -250,34 +247,6 @@ def differences(ours: Config, theirs: Config) -> list[str]:
         for f in dataclasses.fields(part)
         if f.name not in CHANGEABLE and getattr(part, f.name) != getattr(other, f.name)
     ]
-
-
-def save_config(config: Config, path: str | os.PathLike[str]) -> None:
-    """Write the settings as JSON, whole or not at all."""
-    document = {"format": FORMAT, **dataclasses.asdict(config)}
-    write_atomic(path, json.dumps(document, indent=2) + "\n")
-
-
-def load_config(path: str | os.PathLike[str]) -> Config:
-    """Read settings that `save_config` wrote.
-
-    Raises ConfigError, naming the file, for anything else.
-    """
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} can't be read as a run's settings: {error}") from error
-    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-        raise ConfigError(f"{path} is not of format {FORMAT}, the one this version reads.")
-    try:
-        return Config(
-            data=DataConfig(**document["data"]),
-            model=ModelConfig(**document["model"]),
-            train=TrainConfig(**document["train"]),
-            run=RunConfig(**document["run"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f"{path} has other fields than this version's: {error}") from error
 
 
 def _parts(config: Config) -> tuple[Any, ...]:

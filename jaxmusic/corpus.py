@@ -1,27 +1,44 @@
 """A prepared corpus: memory-mapped tokens of all songs, the vocabulary, the ledger of files."""
 
 import hashlib
-import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
 from jaxmusic.errors import UserError
-from jaxmusic.tokens import Vocabulary
+from jaxmusic.stored import Read, file_digest, map_array, parse_json, read_json, read_stored
+from jaxmusic.tokens import Vocabulary, check_tokens
 
+Status = Literal["used", "empty", "skipped"]
+
+Source = Literal["midi", "notes"]
+
+SOURCES: dict[Source, str] = {"midi": "MIDI files", "notes": "notes (--notes)"}
 FORMAT = 1  # of the corpus folder
 DIGESTED = ("tokens.npy", "songs.npy", "vocabulary.json")  # what training reads
+FILES = (*DIGESTED, "ledger.jsonl", "corpus.json")
+REMEDY = "Copy it again, whole, or prepare it again."
+CHECK_CHUNK = 1 << 24  # tokens looked at at a time
+BYTES_TOLD = 1 << 30  # of a corpus whose check takes a while
 UNUSED_TOLD = 100  # files told one by one in a summary; the ledger has them all
 
 
 class CorpusError(UserError):
     """A folder that gives no corpus, or a corpus that can't be used."""
+
+
+class DamagedCorpusError(CorpusError):
+    """A corpus that is not what was written; `fault` is the sentence that says in what."""
+
+    def __init__(self, folder: Path, what: object) -> None:
+        self.fault = f"The corpus {folder} is damaged: {what}"
+        super().__init__(f"{self.fault}. {REMEDY}")
 
 
 @dataclass(frozen=True)
@@ -32,9 +49,29 @@ class LedgerRow:
     size: int  # bytes
     digest: str  # of the file's bytes
     tokens: int
-    status: Literal["used", "empty", "skipped"]
+    status: Status
     reason: str = ""  # why it was skipped
     mtime_ns: int = 0  # when it was changed last; 0: read it again to see whether it is the same
+
+    @classmethod
+    def of_line(cls, line: bytes | str) -> "LedgerRow":
+        """The row that a line of a ledger is. Raises ValueError when it is anything else."""
+        try:
+            row = cls(**parse_json(line))
+        except TypeError:
+            raise ValueError("it has a row with other fields") from None
+        texts = (row.path, row.digest, row.reason)
+        counts = (row.size, row.tokens)
+        if not (
+            row.status in get_args(Status)
+            and all(type(text) is str for text in texts)
+            and all(type(count) is int and 0 <= count < 2**63 for count in counts)
+            and type(row.mtime_ns) is int
+            and -(2**63) <= row.mtime_ns < 2**63
+        ):
+            raise ValueError("it has a row with values of other kinds")
+        row.path.encode("utf-8", "surrogateescape")  # ValueError: no system has such a path
+        return row
 
 
 @dataclass(frozen=True)
@@ -50,34 +87,88 @@ class Corpus:
     offsets: np.ndarray
     vocabulary: Vocabulary
     digest: str  # of all that training reads: tokens, offsets, vocabulary
+    tokeniser: int  # the version that made the tokens
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Corpus":
-        """Map a corpus that `prepare` made.
+        """Map a corpus that `prepare` made, after looking at its structure, not at all tokens.
 
         Raises CorpusError when it isn't one, or isn't whole.
         """
         folder = Path(path)
-        about = read_about(folder)
-        if about is None:
-            raise CorpusError(
-                f"{folder} is not a corpus of format {FORMAT}: make one with "
-                "scripts/prepare.py MIDI_DIR --corpus DIR."
+        about = _about_of(folder)
+        tokens = _part(folder, "tokens.npy", map_array)
+        offsets = np.array(_part(folder, "songs.npy", map_array))
+        vocabulary = _part(folder, "vocabulary.json", Vocabulary.load)
+        if tokens.ndim != 1 or tokens.dtype != vocabulary.dtype:
+            raise DamagedCorpusError(
+                folder,
+                f"tokens.npy has the shape {tokens.shape} and the type {tokens.dtype}, where a row "
+                f"of {vocabulary.dtype} is expected",
             )
-        try:
-            tokens = np.load(folder / "tokens.npy", mmap_mode="r", allow_pickle=False)
-            offsets = np.load(folder / "songs.npy", allow_pickle=False)
-            vocabulary = Vocabulary.load(folder / "vocabulary.json")
-        except (OSError, ValueError, EOFError) as error:
-            raise CorpusError(f"The corpus {folder} is damaged: {error}") from error
+        if (
+            offsets.ndim != 1
+            or offsets.dtype != np.int64
+            or offsets[0] != 0
+            or offsets[-1] != len(tokens)
+            or (offsets[1:] < offsets[:-1]).any()
+        ):
+            raise DamagedCorpusError(
+                folder, f"songs.npy tells no places of songs among {len(tokens):,} tokens"
+            )
         counts = (len(tokens), len(offsets) - 1, len(vocabulary))
         told = (about["tokens"], about["songs"], about["distinct"])
-        if counts != told or (len(tokens) and int(offsets[-1]) != len(tokens)):
-            raise CorpusError(
-                f"The corpus {folder} is damaged: it holds {counts} tokens, songs and distinct "
-                f"tokens where its corpus.json tells {told}. Prepare it again."
+        if counts != told:
+            raise DamagedCorpusError(
+                folder,
+                f"it holds {counts} tokens, songs and distinct tokens where its corpus.json tells "
+                f"{told}",
             )
-        return cls(folder, tokens, offsets, vocabulary, about["digest"])
+        if vocabulary.scheme != about["scheme"]:
+            raise DamagedCorpusError(
+                folder,
+                f"vocabulary.json is of the scheme {vocabulary.scheme}, where its corpus.json "
+                f"tells {about['scheme']!r}",
+            )
+        return cls(folder, tokens, offsets, vocabulary, about["digest"], about["tokeniser"])
+
+    @classmethod
+    def open_checked(
+        cls, path: str | os.PathLike[str], tell: Callable[[str], None] = lambda line: None
+    ) -> "Corpus":
+        """Open a corpus after reading all of it: every byte is as it was written.
+
+        `tell` gets a line before what takes seconds. Raises CorpusError as `open` does, and when
+        a file doesn't match its digest or a token is none of the vocabulary's.
+        """
+        folder = Path(path)
+        corpus = cls.open(folder)
+        if corpus.tokens.nbytes > BYTES_TOLD:
+            tell(f"Checking {corpus.tokens.nbytes / 1e9:,.1f} GB of the corpus {folder}.")
+        about = _about_of(folder)
+        told = about.get("digests")
+        if not isinstance(told, dict) or digest_of(told) != corpus.digest:
+            raise DamagedCorpusError(folder, "corpus.json is not what was written")
+        digests = {name: told.get(name) for name in DIGESTED}
+        if "ledger" in about:
+            digests["ledger.jsonl"] = about["ledger"]
+        else:  # corpora of earlier versions have no digest of it
+            _ = corpus.songs
+        for name, digest in digests.items():
+            if _part(folder, name, file_digest) != digest:
+                raise DamagedCorpusError(folder, f"{name} is not what was written")
+        # What is wrong beyond this was written so, digests and all.
+        size = len(corpus.vocabulary)
+        for start in range(0, len(corpus.tokens), CHECK_CHUNK):
+            if (most := int(corpus.tokens[start : start + CHECK_CHUNK].max())) >= size:
+                raise DamagedCorpusError(
+                    folder, f"tokens.npy has the token {most}, of a vocabulary of {size}"
+                )
+        try:
+            check_tokens(corpus.vocabulary.tokens, corpus.vocabulary.scheme)
+        except ValueError as error:
+            raise DamagedCorpusError(folder, f"vocabulary.json: {error}") from None
+        return corpus
 
     @cached_property
     def ledger(self) -> list[LedgerRow]:
@@ -86,8 +177,20 @@ class Corpus:
 
     @property
     def songs(self) -> list[str]:
-        """Paths of the files used, in the order of the stream."""
-        return [row.path for row in read_ledger(self.path) if row.status == "used"]
+        """Paths of the files used, in the order of the stream.
+
+        Raises CorpusError when the ledger is damaged.
+        """
+        names = [row.path for row in read_ledger(self.path) if row.status == "used"]
+        self.check_ledger(len(names))
+        return names
+
+    def check_ledger(self, used: int) -> None:
+        """Raise CorpusError when its ledger tells of another number of files used than this has."""
+        if used != (songs := len(self.offsets) - 1):
+            raise DamagedCorpusError(
+                self.path, f"ledger.jsonl tells {used:,} files used, where {songs:,} songs are here"
+            )
 
 
 def summary(corpus: Corpus) -> list[str]:
@@ -112,24 +215,55 @@ def summary(corpus: Corpus) -> list[str]:
 
 
 def read_about(folder: Path) -> dict[str, Any] | None:
+    """What a corpus's corpus.json tells; None if there is none that can be used."""
     try:
-        about = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return _about_of(folder)
+    except CorpusError:
         return None
-    needed = {"scheme", "tokeniser", "songs", "tokens", "distinct", "digest"}
-    if not isinstance(about, dict) or about.get("format") != FORMAT or not needed <= about.keys():
-        return None
-    return about
+
+
+def source_of(about: dict[str, Any]) -> Source:
+    """What a corpus is made of, by its corpus.json; earlier versions made it of MIDI files only."""
+    return "notes" if about.get("made_of") == "notes" else "midi"
+
+
+def _about_of(folder: Path) -> dict[str, Any]:
+    """What a corpus's corpus.json tells. Raises CorpusError saying why there is none."""
+    if not (folder / "corpus.json").exists():
+        if any((folder / name).exists() for name in FILES):
+            raise DamagedCorpusError(folder, "corpus.json is missing (half-copied?)")
+        raise CorpusError(
+            f"{folder} is not a corpus: make one with scripts/prepare.py MIDI_DIR --corpus DIR."
+        )
+    about = _part(folder, "corpus.json", read_json)
+    version = about.get("format") if isinstance(about, dict) else None
+    if type(version) is int and version != FORMAT:
+        made = "a newer" if version > FORMAT else "an older"
+        remedy = "update jaxmusic" if version > FORMAT else "prepare it again"
+        raise CorpusError(
+            f"The corpus {folder} was made by {made} version of jaxmusic (format {version}; this "
+            f"one reads {FORMAT}): {remedy}."
+        )
+    kinds = dict.fromkeys(("tokeniser", "songs", "tokens", "distinct"), int)
+    for name, kind in {"format": int, **kinds, "scheme": str, "digest": str}.items():
+        if not isinstance(about, dict) or type(about.get(name)) is not kind:
+            raise DamagedCorpusError(folder, f"corpus.json tells no {name}")
+    return cast("dict[str, Any]", about)
+
+
+def _part(folder: Path, name: str, read: Callable[[Path], Read]) -> Read:
+    """One file of a corpus, read. Raises CorpusError."""
+    return read_stored(folder / name, read, partial(DamagedCorpusError, folder))
 
 
 def read_ledger(folder: Path) -> Iterator[LedgerRow]:
     """The rows of a corpus's ledger, one at a time. Raises CorpusError when it is damaged."""
     try:
-        with (folder / "ledger.jsonl").open(encoding="utf-8") as ledger:
+        with (folder / "ledger.jsonl").open("rb") as ledger:
             for line in ledger:
-                yield LedgerRow(**json.loads(line))
-    except (OSError, ValueError, TypeError) as error:
-        raise CorpusError(f"The corpus {folder} is damaged: ledger.jsonl: {error}") from error
+                yield LedgerRow.of_line(line)
+    except (OSError, ValueError) as error:
+        raise DamagedCorpusError(folder, f"ledger.jsonl: {error}") from error
 
 
 def find_damage(folder: Path) -> str:
@@ -137,30 +271,11 @@ def find_damage(folder: Path) -> str:
 
     Reads all of it.
     """
-    remedy = "Prepare it again with --verify."
     try:
-        Corpus.open(folder)
-        found = {name: file_digest(folder / name) for name in (*DIGESTED, "ledger.jsonl")}
+        Corpus.open_checked(folder)
     except CorpusError as error:
         return str(error)
-    except OSError as error:
-        return f"The corpus {folder} is damaged: {error}. {remedy}"
-    about = read_about(folder) or {}
-    told = about.get("digests")
-    if not isinstance(told, dict) or digest_of(told) != about["digest"]:
-        return f"The corpus {folder} is damaged: corpus.json is not what was written. {remedy}"
-    # Corpora of earlier versions have no digest of the ledger.
-    told["ledger.jsonl"] = about.get("ledger", found["ledger.jsonl"])
-    for name, digest in found.items():
-        if digest != told.get(name):
-            return f"The corpus {folder} is damaged: {name} is not what was written. {remedy}"
     return ""
-
-
-def file_digest(path: Path) -> str:
-    """The digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def digest_of(digests: Mapping[str, str]) -> str:

@@ -4,9 +4,9 @@ import numpy as np
 
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
-from jaxmusic.corpus import Corpus, read_about, summary
+from jaxmusic.corpus import Corpus, CorpusError, read_about, summary
 from jaxmusic.errors import UserError
-from jaxmusic.preparing import default_corpus_dir, prepare
+from jaxmusic.preparing import TOKENISER, default_corpus_dir, prepare
 from jaxmusic.processes import Processes
 from jaxmusic.tokenmap import LEAVES, TokenMap, make_token_map
 from jaxmusic.windows import Windows, held_out_songs, stretches
@@ -20,7 +20,7 @@ def open_corpus(config: Config, processes: Processes, console: Console) -> Corpu
     """The corpus that the settings name, prepared first where they name a folder of MIDI.
 
     Process 0 prepares it while the others wait; one that doesn't see the result on its own disk
-    prepares it there.
+    prepares it there. Each looks at all bytes of what it didn't make itself.
 
     Raises ConfigError for a corpus of another scheme, CorpusError for one that can't be used.
     """
@@ -36,11 +36,17 @@ def open_corpus(config: Config, processes: Processes, console: Console) -> Corpu
 
 def _prepared(config: Config, console: Console) -> Corpus:
     if config.data.corpus is not None:
-        corpus = Corpus.open(config.data.corpus)
+        corpus = Corpus.open_checked(config.data.corpus, console.say)
         if corpus.vocabulary.scheme != config.data.scheme:
             raise ConfigError(
                 f"--corpus {corpus.path} is of the scheme {corpus.vocabulary.scheme}, not of "
                 f"--scheme {config.data.scheme}: prepare one, or give that scheme."
+            )
+        if corpus.tokeniser != TOKENISER:
+            console.say(
+                f"The corpus {corpus.path} was made by version {corpus.tokeniser} of the tokeniser "
+                f"and is used as it is; version {TOKENISER}, this one's, may make other tokens of "
+                "the same files."
             )
         return corpus
     with console:
@@ -56,9 +62,16 @@ def _prepared(config: Config, console: Console) -> Corpus:
 
 def _found(config: Config, digest: str) -> Corpus | None:
     """What process 0 has prepared, where this one sees it."""
+    if config.data.corpus is not None:
+        return None
     folder = default_corpus_dir(config.data.midi_dir, config.data.scheme)
-    about = None if config.data.corpus is not None else read_about(folder)
-    return Corpus.open(folder) if about is not None and about["digest"] == digest else None
+    about = read_about(folder)
+    if about is None or about["digest"] != digest:
+        return None
+    try:
+        return Corpus.open_checked(folder)
+    except CorpusError:  # preparing will tell, and make it anew
+        return None
 
 
 def cut_windows(config: Config, corpus: Corpus, console: Console) -> tuple[Windows, Windows | None]:

@@ -7,14 +7,15 @@ from collections import Counter
 
 import numpy as np
 
-from jaxmusic.corpus import Corpus, read_about, read_ledger
+from jaxmusic.corpus import Corpus, read_ledger
+from jaxmusic.tokenmap import token_counts
 
 MOST_FREQUENT = 20  # tokens told
 SONGS_TOLD = 3  # of the longest and of the shortest
 BAR_WIDTH = 40  # characters of the longest bar
 
 # Song lengths are counted between these: 10, 20, 50, 100, ...
-_EDGES = [0, *(step * 10**power for power in range(1, 8) for step in (1, 2, 5))]
+_EDGES = [0, *(step * 10**power for power in range(1, 13) for step in (1, 2, 5))]
 
 
 def inventory(corpus: Corpus) -> list[str]:
@@ -22,7 +23,6 @@ def inventory(corpus: Corpus) -> list[str]:
 
     Raises CorpusError when the ledger is damaged.
     """
-    about = read_about(corpus.path) or {}
     files: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     size = 0
@@ -34,10 +34,11 @@ def inventory(corpus: Corpus) -> list[str]:
             songs.append(row.path)
         else:
             reasons[_kind(row.reason) if row.reason else "it has no notes that count"] += 1
+    corpus.check_ledger(len(songs))
     lengths = np.diff(corpus.offsets)
     return [
         f"Corpus      {corpus.path}",
-        f"Scheme      {corpus.vocabulary.scheme}, tokeniser {about.get('tokeniser')}",
+        f"Scheme      {corpus.vocabulary.scheme}, tokeniser {corpus.tokeniser}",
         f"Digest      {corpus.digest}",
         f"Files       {files.total():,} of {size / 1e6:,.1f} MB: {files['used']:,} used, "
         f"{files['empty']:,} empty, {files['skipped']:,} skipped",
@@ -73,9 +74,7 @@ def _tell_lengths(lengths: np.ndarray, songs: list[str]) -> list[str]:
 
 
 def _tell_tokens(corpus: Corpus) -> list[str]:
-    counts = np.zeros(len(corpus.vocabulary), np.int64)
-    for start in range(0, len(corpus.tokens), 1 << 20):
-        counts += np.bincount(corpus.tokens[start : start + (1 << 20)], minlength=len(counts))
+    counts = token_counts(corpus)
     most = np.argsort(-counts, kind="stable")[:MOST_FREQUENT]
     names = [corpus.vocabulary.tokens[place] for place in most]
     once = int((counts == 1).sum())

@@ -10,8 +10,18 @@ from pathlib import Path
 
 from jaxmusic.assembly import assemble
 from jaxmusic.claim import claimed
-from jaxmusic.corpus import Corpus, CorpusError, find_damage, read_about
+from jaxmusic.corpus import (
+    FILES,
+    SOURCES,
+    Corpus,
+    CorpusError,
+    DamagedCorpusError,
+    Source,
+    read_about,
+    source_of,
+)
 from jaxmusic.records import Journal, Records
+from jaxmusic.replacing import bring_back, replace_folder
 from jaxmusic.survey import Survey
 from jaxmusic.tokens import check_scheme
 from jaxmusic.workers import parse_files
@@ -39,7 +49,8 @@ def prepare(
 
     A file of the size and the time of change that the corpus knows is not opened again; one whose
     bytes turn out to be the same is not parsed again. `verify` has all bytes looked at. The new
-    corpus takes the old one's place only when it is whole.
+    corpus takes the old one's place only when it is whole. An old one that doesn't match its
+    digests is not built upon: all is parsed anew, and `tell` gets the reason.
 
     `workers` processes parse (default: one a core; fewer when there is little to do). What they
     make of the files is on disk at once, beside the corpus in .NAME.partial: stopped in any way,
@@ -51,14 +62,14 @@ def prepare(
     check_scheme(scheme)
     folder, target = Path(midi_dir), Path(corpus_dir)
     paths = find_midi_files(folder)
-    _refuse_other_things(target)
+    refuse_other_things(target, made_of="midi")
     work = target.with_name(f".{target.name}.partial")
     waiting = f"Another process is preparing {target}: waiting until it is done."
     with claimed(work, lambda: tell(waiting)) as waited, contextlib.ExitStack() as stack:
         if waited:
             paths = find_midi_files(folder)
-        _bring_back(target)
-        old = _old_records(target, scheme, verify=verify)
+        bring_back(target)
+        old = _old_records(target, scheme, tell)
         stack.callback(old.close)
         journal = Journal(work, scheme, TOKENISER)
         stack.callback(journal.close)
@@ -74,7 +85,7 @@ def prepare(
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir()
             assemble(new, survey, scheme=scheme, tokeniser=TOKENISER)
-            _swap(new, target)
+            replace_folder(new, target)
         shutil.rmtree(work)
         return Corpus.open(target)
 
@@ -136,42 +147,35 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _refuse_other_things(target: Path) -> None:
-    if target.exists() and any(target.iterdir()) and not (target / "corpus.json").exists():
+def refuse_other_things(target: Path, *, made_of: Source) -> None:
+    """Raise CorpusError where a corpus, of MIDI files or of notes, would replace something else."""
+    names = {path.name for path in target.iterdir()} if target.exists() else set()
+    # (Without corpus.json, but nothing else either, it is a corpus that was copied half.)
+    if "corpus.json" not in names and names - set(FILES):
         raise CorpusError(f"{target} holds other things than a corpus: give another --corpus.")
+    about = read_about(target)
+    if about is not None and (theirs := source_of(about)) != made_of:
+        held, kinds = SOURCES[theirs], SOURCES[made_of]
+        raise CorpusError(
+            f"{target} holds a corpus of {held}, which one of {kinds} would replace: give another "
+            "--corpus, or remove that folder."
+        )
 
 
-def _old_records(target: Path, scheme: str, *, verify: bool) -> Records:
+def _old_records(target: Path, scheme: str, tell: Tell) -> Records:
     """What the corpus holds; nothing if there is none, or another kind, or it is damaged."""
     about = read_about(target)
-    if about is None or (about["scheme"], about["tokeniser"]) != (scheme, TOKENISER):
+    if about is not None and (about["scheme"], about["tokeniser"]) != (scheme, TOKENISER):
+        return Records.none()
+    if about is None and not (target.exists() and any(target.iterdir())):
         return Records.none()
     try:
-        if verify and find_damage(target):
-            return Records.none()
-        return Records.of(Corpus.open(target))
-    except (CorpusError, OSError, ValueError, TypeError):
-        return Records.none()
-
-
-def _retired(target: Path) -> Path:
-    return target.with_name(f".{target.name}.replaced")
-
-
-def _swap(new: Path, target: Path) -> None:
-    """Put the new folder where the old one is."""
-    if target.exists():
-        target.rename(_retired(target))
-    new.rename(target)
-    shutil.rmtree(_retired(target), ignore_errors=True)
-
-
-def _bring_back(target: Path) -> None:
-    """Undo or finish a swap that was stopped half way."""
-    retired = _retired(target)
-    if retired.exists() and not target.exists():
-        retired.rename(target)
-    shutil.rmtree(retired, ignore_errors=True)
+        return Records.of(Corpus.open_checked(target, tell))
+    except DamagedCorpusError as error:
+        tell(f"{error.fault}: it is made anew.")
+    except CorpusError as error:
+        tell(f"{error} It is made anew.")
+    return Records.none()
 
 
 def _nothing_usable(folder: Path, survey: Survey) -> str:

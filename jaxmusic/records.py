@@ -17,7 +17,7 @@ from typing import IO, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from jaxmusic.corpus import Corpus, LedgerRow
+from jaxmusic.corpus import Corpus, DamagedCorpusError, LedgerRow
 
 Ids = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -45,19 +45,25 @@ class Records:
 
     @classmethod
     def of(cls, corpus: Corpus) -> Self:
-        """The records of a whole corpus. Raises OSError or ValueError when its ledger is not."""
-        tokens = np.load(corpus.path / "tokens.npy", mmap_mode="r")
+        """The records of a whole corpus. Raises CorpusError when its ledger is not."""
+        tokens = corpus.tokens
         assert isinstance(tokens, np.memmap)
         ledger = (corpus.path / "ledger.jsonl").open("rb")
         ids = (corpus.path / "tokens.npy").open("rb")
         records = cls(ledger, ids, tokens.dtype, tokens.offset)
         records.words = list(corpus.vocabulary.tokens)
         position = 0
-        for line in ledger:
-            records.add(LedgerRow(**json.loads(line)), position)
-            position += len(line)
+        try:
+            for line in ledger:
+                records.add(LedgerRow.of_line(line), position)
+                position += len(line)
+        except (ValueError, OverflowError) as error:
+            raise DamagedCorpusError(corpus.path, f"ledger.jsonl: {error}") from error
         if records.total != len(tokens):
-            raise ValueError(f"its rows tell {records.total} tokens, not {len(tokens)}")
+            raise DamagedCorpusError(
+                corpus.path,
+                f"ledger.jsonl tells {records.total:,} tokens, where it holds {len(tokens):,}",
+            )
         return records
 
     def __len__(self) -> int:
@@ -85,7 +91,7 @@ class Records:
 
     def row(self, row: int) -> LedgerRow:
         """A row."""
-        return LedgerRow(**json.loads(self.line(row)))
+        return LedgerRow.of_line(self.line(row))
 
     def read_ids(self, start: int, count: int) -> Ids:
         """Some of the ids."""
@@ -138,7 +144,7 @@ class Journal(Records):
                 rows = []
                 for _ in range(batch["rows"]):
                     line = self._ledger.readline()
-                    rows.append((LedgerRow(**json.loads(line)), position))
+                    rows.append((LedgerRow.of_line(line), position))
                     position += len(line)
                 tokens = self.read_ids(self.total, batch["tokens"])
                 whole = line.endswith(b"\n") and len(tokens) == sum(row.tokens for row, _ in rows)

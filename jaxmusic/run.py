@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import jax
 import numpy as np
@@ -15,14 +15,16 @@ from flax import nnx
 from jaxmusic.atomic import write_atomic
 from jaxmusic.checkpoint import Checkpoints
 from jaxmusic.claim import claimed
-from jaxmusic.config import Config, ConfigError, differences, load_config, save_config
+from jaxmusic.config import Config, ConfigError, differences
+from jaxmusic.config_file import load_config, save_config
 from jaxmusic.corpus import Corpus
 from jaxmusic.errors import UserError
 from jaxmusic.model import MusicLSTM
 from jaxmusic.order import shuffled
 from jaxmusic.state import PyTree, abstract_state, model_structure
+from jaxmusic.stored import file_digest, map_array, read_json, read_stored
 from jaxmusic.tokenmap import TokenMap
-from jaxmusic.tokens import Vocabulary
+from jaxmusic.tokens import RARE, Vocabulary, check_tokens
 from jaxmusic.windows import Windows
 
 PRIMES = 1024  # windows kept in the run, for generating to start from
@@ -138,21 +140,27 @@ def enter_run(
 ) -> None:
     """Begin a run in its folder, or refuse to go on with one that is another training.
 
-    Raises ConfigError naming the settings that differ, RunError for another corpus.
+    Raises ConfigError naming the settings that differ, RunError for another corpus, and for a run
+    that is damaged, or has files of another one.
     """
     if folder.config.exists():
-        theirs = load_config(folder.config)
+        theirs = _settings(folder)
         if names := differences(config, theirs):
             raise ConfigError(
                 f"{folder.path} holds a run with other settings ({', '.join(names)}): start the "
                 "command with the same ones, or give another --run-dir."
             )
-        about = json.loads(folder.corpus.read_text(encoding="utf-8"))
+        about = _origin(folder)
         if about["digest"] != corpus.digest:
             raise RunError(
                 f"{folder.path} holds a run on another corpus ({about['tokens']:,} tokens, from "
                 f"{about['path']}): give that one, or another --run-dir."
             )
+        vocabulary, _ = _vocabulary_and_primes(folder, theirs)
+        if vocabulary != token_map.vocabulary:
+            raise _damaged(folder, "vocabulary.json has other tokens than its corpus")
+    elif folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()):
+        raise _damaged(folder, "it has checkpoints, but no config.json (half-copied?)")
     else:
         np.save(folder.primes, chosen_primes(config, token_map, windows))
         token_map.vocabulary.save(folder.vocabulary)
@@ -161,6 +169,8 @@ def enter_run(
             "digest": corpus.digest,
             "tokens": len(corpus.tokens),
             "songs": len(corpus.offsets) - 1,
+            # What belongs to this run's weights, and may not be another run's.
+            "digests": {path.name: file_digest(path) for path in _digested(folder)},
         }
         write_atomic(folder.corpus, json.dumps(about, indent=2) + "\n")
     save_config(config, folder.config)  # last: it makes the folder a run
@@ -180,19 +190,16 @@ def open_run(run_dir: str | os.PathLike[str], which: Literal["best", "latest"] =
     `best` is the checkpoint with the lowest loss (held-out, where songs are held out); as long
     as no epoch has ended it is the latest.
 
-    Raises RunError when the folder holds no run or no checkpoint.
+    Raises RunError when the folder holds no run or no checkpoint, or is damaged, or has files of
+    another run.
     """
     folder = RunFolder(Path(run_dir))
     if not folder.config.exists():
         raise RunError(
             f"{folder.path} holds no run (no config.json): give the folder that train.py named."
         )
-    config = load_config(folder.config)
-    try:
-        vocabulary = Vocabulary.load(folder.vocabulary)
-        primes = np.load(folder.primes, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise RunError(f"The run {folder.path} is damaged: {error}") from error
+    config = _settings(folder)
+    vocabulary, primes = _vocabulary_and_primes(folder, config)
     if not folder.checkpoints.is_dir():
         raise RunError(f"The run {folder.path} has no checkpoint yet: train it further.")
     abstract = abstract_state(config, len(vocabulary))._asdict()
@@ -213,3 +220,57 @@ def open_run(run_dir: str | os.PathLike[str], which: Literal["best", "latest"] =
         batch_stats=restored.state["batch_stats"],
         primes=primes,
     )
+
+
+def _damaged(folder: RunFolder, what: object) -> RunError:
+    return RunError(
+        f"The run {folder.path} is damaged: {what}. Copy it again, whole, or train anew in another "
+        "folder."
+    )
+
+
+def _settings(folder: RunFolder) -> Config:
+    """The run's settings. Raises RunError: what is wrong there is no wrong usage."""
+    try:
+        return load_config(folder.config)
+    except ConfigError as error:
+        raise RunError(str(error)) from error
+
+
+def _origin(folder: RunFolder) -> dict[str, Any]:
+    """What the run's corpus.json tells. Raises RunError when it is damaged."""
+    damaged = partial(_damaged, folder)
+    about = read_stored(folder.corpus, read_json, damaged)
+    for name, kind in {"path": str, "digest": str, "tokens": int}.items():
+        if not isinstance(about, dict) or type(about.get(name)) is not kind:
+            raise damaged(f"corpus.json tells no {name}")
+    return cast("dict[str, Any]", about)
+
+
+def _digested(folder: RunFolder) -> tuple[Path, ...]:
+    return (folder.vocabulary, folder.primes)
+
+
+def _vocabulary_and_primes(folder: RunFolder, config: Config) -> tuple[Vocabulary, np.ndarray]:
+    """What belongs to the run's weights. Raises RunError for damage, or another run's files."""
+    damaged = partial(_damaged, folder)
+    digests = _origin(folder).get("digests")
+    vocabulary = read_stored(folder.vocabulary, Vocabulary.load, damaged)
+    primes = np.array(read_stored(folder.primes, map_array, damaged))
+    if digests is not None:  # runs of earlier versions have none
+        for path in _digested(folder):
+            told = digests.get(path.name) if isinstance(digests, dict) else None
+            if read_stored(path, file_digest, damaged) != told:
+                raise damaged(f"{path.name} is not the one that the run began with")
+    if vocabulary.scheme != config.data.scheme:
+        raise damaged(f"vocabulary.json is of the scheme {vocabulary.scheme!r}")
+    try:
+        check_tokens((t for t in vocabulary.tokens if t != RARE), vocabulary.scheme)
+    except ValueError as error:
+        raise damaged(f"vocabulary.json: {error}") from None
+    window = config.data.window
+    if primes.ndim != 2 or primes.shape[1] != window:
+        raise damaged(f"primes.npy has the shape {primes.shape}, not (any, {window})")
+    if primes.min() < 0 or primes.max() >= len(vocabulary):
+        raise damaged(f"primes.npy has tokens beyond a vocabulary of {len(vocabulary)}")
+    return vocabulary, primes

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmusic.corpus import Corpus
+from jaxmusic.corpus import Corpus, DamagedCorpusError
 from jaxmusic.pitches import transposed
 from jaxmusic.tokens import RARE, Vocabulary
 
@@ -70,12 +70,21 @@ def make_token_map(
 
 
 def token_counts(corpus: Corpus) -> np.ndarray:
-    """How often the corpus has each token of its vocabulary: (tokens,) int64."""
+    """How often the corpus has each token of its vocabulary: (tokens,) int64.
+
+    Raises CorpusError when it has others.
+    """
     counts = np.zeros(len(corpus.vocabulary), np.int64)
     for start in range(0, len(corpus.tokens), COUNT_CHUNK):
-        counts += np.bincount(
+        chunk = np.bincount(
             corpus.tokens[start : start + COUNT_CHUNK], minlength=len(corpus.vocabulary)
         )
+        if len(chunk) > len(counts):
+            raise DamagedCorpusError(
+                corpus.path,
+                f"tokens.npy has the token {len(chunk) - 1}, of a vocabulary of {len(counts)}",
+            )
+        counts += chunk
     return counts
 
 

@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from jaxmusic.atomic import write_atomic
 from jaxmusic.classic import classic_tokens
 from jaxmusic.midi import TICKS_PER_QUARTER, Note, parse_midi, read_midi, write_notes
 from jaxmusic.pitches import pitches_of
+from jaxmusic.stored import read_json
 
 SCHEMES = ("classic",)
 RARE = "<rare>"  # stands for all tokens too rare to be learnt; no music is written for it
@@ -46,6 +46,13 @@ def check_scheme(scheme: str) -> None:
     """Raise ValueError, naming the known schemes, if this is none of them."""
     if scheme not in SCHEMES:
         raise ValueError(f"unknown token scheme {scheme!r}; known: {', '.join(SCHEMES)}")
+
+
+def check_tokens(tokens: Iterable[str], scheme: str = "classic") -> None:
+    """Raise ValueError, naming the first that the scheme does not have, if there is one."""
+    check_scheme(scheme)
+    for token in tokens:
+        pitches_of(token)
 
 
 def write_midi(
@@ -103,8 +110,8 @@ class Vocabulary:
     def load(cls, path: str | os.PathLike[str]) -> "Vocabulary":
         """Read a vocabulary that `save` wrote. Raises ValueError if the file is anything else."""
         try:
-            content = json.loads(Path(path).read_bytes())
-        except ValueError as error:  # bad JSON or bad UTF-8
+            content = read_json(path)
+        except ValueError as error:
             raise ValueError(f"{os.fspath(path)} is not a vocabulary: {error}") from None
         reason = _fault_of(content)
         if reason:
@@ -165,6 +172,9 @@ def _fault_of(content: Any) -> str:
     if not isinstance(content.get("scheme"), str):
         return "it names no scheme"
     tokens = content.get("tokens")
-    if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
+    if not (
+        isinstance(tokens, list)
+        and all(isinstance(token, str) and token.isprintable() for token in tokens)
+    ):
         return "its tokens are no list of texts"
     return ""

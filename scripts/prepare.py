@@ -1,6 +1,7 @@
 """Turn a folder of MIDI files into a corpus to train on, or look at one.
 
 python scripts/prepare.py MIDI_DIR --corpus DIR [--scheme classic] [--workers N] [--verify]
+python scripts/prepare.py --notes FILE --corpus DIR
 python scripts/prepare.py --show DIR
 python scripts/prepare.py --check DIR
 """
@@ -16,6 +17,7 @@ from jaxmusic.config import ConfigError
 from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus, CorpusError, find_damage, summary
 from jaxmusic.inventory import inventory
+from jaxmusic.notes import prepare_notes
 from jaxmusic.preparing import prepare
 from jaxmusic.script import run_script
 
@@ -35,9 +37,11 @@ class Arguments:
     scheme: Literal["classic"] = "classic"
     # Processes that parse (default: one a core).
     workers: int | None = None
-    # Look at the bytes of all files, also where size and time of change are the known ones; and
-    # make the corpus anew if it is damaged.
+    # Look at the bytes of all files, also where size and time of change are the known ones.
     verify: bool = False
+    # Instead of MIDI_DIR: the file of all tokens that the notebooks keep (data/notes). It is a
+    # pickle, but nothing in it is run, and all songs are one, since it tells no borders.
+    notes: str | None = None
     # Tokens of a window, to tell how many there are (training chooses its own).
     window: int = 100
     # Instead: tell what is in this corpus.
@@ -51,10 +55,13 @@ def main() -> None:
     arguments = tyro.cli(Arguments)
     if arguments.show is not None or arguments.check is not None:
         _look_at_corpora(arguments)
+    elif arguments.notes is not None:
+        _prepare_notes(arguments, arguments.notes)
     elif arguments.midi_dir is None or arguments.corpus is None:
         missing = "MIDI_DIR" if arguments.midi_dir is None else "--corpus"
         raise ConfigError(
-            f"{missing} is missing: give MIDI_DIR and --corpus DIR, or --show DIR, or --check DIR."
+            f"{missing} is missing: give MIDI_DIR and --corpus DIR, or --notes FILE and --corpus "
+            "DIR, or --show DIR, or --check DIR."
         )
     else:
         _prepare(arguments, arguments.midi_dir, arguments.corpus)
@@ -77,6 +84,18 @@ def _prepare(arguments: Arguments, midi_dir: str, corpus_dir: str) -> None:
     except KeyboardInterrupt:
         print("Stopped. What was read is kept: the same command goes on from there.")
         raise
+    _tell(corpus, arguments)
+
+
+def _prepare_notes(arguments: Arguments, notes: str) -> None:
+    if arguments.corpus is None:
+        raise ConfigError("--corpus is missing: give --notes FILE and --corpus DIR.")
+    if arguments.midi_dir is not None or arguments.workers is not None or arguments.verify:
+        raise ConfigError("--notes FILE takes --corpus DIR, and no MIDI_DIR, --workers, --verify.")
+    _tell(prepare_notes(Path(notes), Path(arguments.corpus), tell=print), arguments)
+
+
+def _tell(corpus: Corpus, arguments: Arguments) -> None:
     for line in summary(corpus):
         print(line)
     windows = max(0, len(corpus.tokens) - arguments.window)
@@ -84,8 +103,10 @@ def _prepare(arguments: Arguments, midi_dir: str, corpus_dir: str) -> None:
 
 
 def _look_at_corpora(arguments: Arguments) -> None:
-    if arguments.midi_dir is not None or arguments.corpus is not None:
-        raise ConfigError("--show and --check take a corpus's folder, and no MIDI_DIR or --corpus.")
+    if (arguments.midi_dir, arguments.corpus, arguments.notes) != (None, None, None):
+        raise ConfigError(
+            "--show and --check take a corpus's folder, and no MIDI_DIR, --notes or --corpus."
+        )
     if arguments.check is not None:
         if damage := find_damage(Path(arguments.check)):
             raise CorpusError(damage)

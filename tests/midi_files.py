@@ -1,5 +1,6 @@
 """Small MIDI files for the tests to train on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,10 @@ from jaxmusic.tokens import write_midi
 SCALE = ["C4", "D4", "E4", "F4", "G4", "A4", "B4", "C5", "0.4.7", "7.11.2", "5.9.0"]
 
 
-def write_song(path: Path, length: int, seed: int = 0) -> list[str]:
-    """Write a song of so many tokens; the tokens."""
+def write_song(path: Path, length: int, seed: int = 0, tokens: Sequence[str] = SCALE) -> list[str]:
+    """Write a song of so many of these tokens; the song."""
     rng = np.random.default_rng(seed)
-    tokens = [SCALE[place] for place in np.cumsum(rng.integers(-2, 3, length)) % len(SCALE)]
+    song = [tokens[place] for place in np.cumsum(rng.integers(-2, 3, length)) % len(tokens)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_midi(tokens, path)
-    return tokens
+    write_midi(song, path)
+    return song

@@ -1,8 +1,6 @@
-"""Settings, presets, JSON."""
+"""Settings and presets."""
 
 import dataclasses
-import json
-from pathlib import Path
 
 import pytest
 
@@ -17,8 +15,6 @@ from jaxmusic.config import (
     TrainConfig,
     differences,
     flag,
-    load_config,
-    save_config,
 )
 
 
@@ -36,10 +32,8 @@ def test_classic_is_the_notebook() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_presets_are_sound_and_survive_json(preset: str, tmp_path: Path) -> None:
+def test_presets_are_sound(preset: str) -> None:
     PRESETS[preset].check()
-    save_config(PRESETS[preset], tmp_path / "config.json")
-    assert load_config(tmp_path / "config.json") == PRESETS[preset]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +52,8 @@ def test_presets_are_sound_and_survive_json(preset: str, tmp_path: Path) -> None
         ("train", "learning_rate", float("nan")),
         ("train", "seed", -1),
         ("train", "max_steps", 0),
+        ("train", "max_steps", 2**31),
+        ("model", "hidden_size", 10**30),
         ("run", "devices", 0),
         ("run", "workers", 0),
         ("run", "log_steps", 0),
@@ -88,19 +84,3 @@ def test_field_names_are_unique_over_all_parts() -> None:
     parts = (DataConfig, ModelConfig, TrainConfig, RunConfig)
     names = [field.name for part in parts for field in dataclasses.fields(part)]
     assert len(names) == len(set(names))
-
-
-def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
-    with pytest.raises(ConfigError, match=r"config\.json"):
-        load_config(path)
-    for text in ("{", "[]", '{"format": 99}', '{"format": 1}'):
-        path.write_text(text)
-        with pytest.raises(ConfigError, match=r"config\.json"):
-            load_config(path)
-    save_config(Config(), path)
-    document = json.loads(path.read_text())
-    document["model"]["unknown"] = 1
-    path.write_text(json.dumps(document))
-    with pytest.raises(ConfigError, match="unknown"):
-        load_config(path)

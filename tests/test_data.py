@@ -2,7 +2,9 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from midi_files import write_song
 
 from jaxmusic.config import PRESETS, Config, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.console import Console
+from jaxmusic.corpus import CorpusError
 from jaxmusic.data import cut_windows, open_corpus
 from jaxmusic.feed import Feed
 from jaxmusic.preparing import prepare
@@ -85,3 +88,58 @@ def test_a_folder_is_prepared_once(
     again = open_corpus(config, Processes(), Console())
     assert again.path == first.path
     assert (again.path / "tokens.npy").stat().st_mtime_ns == stamp
+
+
+def test_a_training_reads_no_damaged_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Refused where it is given as a corpus, made anew where its MIDI files are."""
+    monkeypatch.chdir(tmp_path)
+    write_song(tmp_path / "songs" / "a.mid", 30)
+    config = Config(data=DataConfig(midi_dir="songs"), run=RunConfig(workers=1))
+    whole = open_corpus(config, Processes(), Console())
+    (whole.path / "tokens.npy").write_bytes((whole.path / "tokens.npy").read_bytes()[:-1] + b"\1")
+    given = dataclasses.replace(config, data=DataConfig(corpus=str(whole.path)))
+    words = "tokens.npy is not what was written. Copy it again, whole, or prepare it again."
+    with pytest.raises(CorpusError, match=words):
+        open_corpus(given, Processes(), Console())
+    capsys.readouterr()
+    assert open_corpus(config, Processes(), Console()).digest == whole.digest
+    assert "tokens.npy is not what was written: it is made anew" in capsys.readouterr().out
+    assert open_corpus(given, Processes(), Console()).digest == whole.digest
+
+
+def test_another_version_of_the_tokeniser_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_song(tmp_path / "songs" / "a.mid", 30)
+    path = prepare(tmp_path / "songs", tmp_path / "corpus", workers=1).path
+    about = path / "corpus.json"
+    about.write_text(about.read_text().replace('"tokeniser": 1', '"tokeniser": 7'))
+    open_corpus(Config(data=DataConfig(corpus=str(path))), Processes(), Console())
+    assert "made by version 7 of the tokeniser and is used as it is" in capsys.readouterr().out
+
+
+class Second(Processes):
+    """The second of two processes; the first one has told it a digest."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(1, 2)
+        self.digest = digest
+
+    def tell(self, make: Callable[[], Any]) -> Any:
+        return self.digest
+
+
+def test_every_process_checks_its_own_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_song(tmp_path / "songs" / "a.mid", 30)
+    config = Config(data=DataConfig(midi_dir="songs"), run=RunConfig(workers=1))
+    whole = open_corpus(config, Processes(), Console())
+    tokens = (whole.path / "tokens.npy").read_bytes()
+    (whole.path / "tokens.npy").write_bytes(tokens[:-1] + b"\1")
+    assert open_corpus(config, Second(whole.digest), Console()).digest == whole.digest
+    assert (whole.path / "tokens.npy").read_bytes() == tokens
+    assert "it is made anew" in capsys.readouterr().out

@@ -359,13 +359,40 @@ def test_known_files_are_not_even_opened(tmp_path: Path, monkeypatch: pytest.Mon
     assert files_of(after) == files_of(prepare(tmp_path / "in", tmp_path / "new", workers=1))
 
 
-def test_a_damaged_corpus_is_made_anew_on_request(tmp_path: Path) -> None:
-    write_song(tmp_path / "in" / "a.mid", 30)
-    whole = files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1))
+def test_a_damaged_corpus_is_not_built_upon(tmp_path: Path) -> None:
+    """Also where a file changed: what is damaged of the others must not get a digest that fits."""
+    for name in ("a.mid", "b.mid"):
+        write_song(tmp_path / "in" / name, 30)
+    out = tmp_path / "out"
+    whole = files_of(prepare(tmp_path / "in", out, workers=1))
     tokens = bytearray(whole["tokens.npy"])
     tokens[-2] ^= 1
-    (tmp_path / "out" / "tokens.npy").write_bytes(tokens)
-    assert files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1, verify=True)) == whole
+    told: list[str] = []
+    (out / "tokens.npy").write_bytes(tokens)
+    assert files_of(prepare(tmp_path / "in", out, workers=1, tell=told.append)) == whole
+    assert told == [
+        f"The corpus {out} is damaged: tokens.npy is not what was written: it is made anew."
+    ]
+    (out / "tokens.npy").write_bytes(tokens)
+    write_song(tmp_path / "in" / "a.mid", 31)
+    fresh = files_of(prepare(tmp_path / "in", tmp_path / "fresh", workers=1))
+    assert files_of(prepare(tmp_path / "in", out, workers=1)) == fresh
+    (out / "corpus.json").write_text('{"format": 2}')
+    assert files_of(prepare(tmp_path / "in", out, workers=1, tell=told.append)) == fresh
+    assert "made by a newer version" in told[1] and told[1].endswith("It is made anew.")
+
+
+def test_a_corpus_copied_half_is_made_anew(tmp_path: Path) -> None:
+    write_song(tmp_path / "in" / "a.mid", 30)
+    whole = files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1))
+    for name in whole:
+        (tmp_path / "out" / name).unlink()
+        told: list[str] = []
+        assert (
+            files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1, tell=told.append))
+            == whole
+        )
+        assert f"{name} is missing (half-copied?): it is made anew" in told[0]
 
 
 def test_a_ledger_of_an_earlier_version_is_read(
@@ -377,6 +404,8 @@ def test_a_ledger_of_an_earlier_version_is_read(
     whole = files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1))
     ledger = re.sub(rb', "mtime_ns": \d+', b"", whole["ledger.jsonl"])
     (tmp_path / "out" / "ledger.jsonl").write_bytes(ledger)
+    about = re.sub(rb' *"ledger": "\w+",\n', b"", whole["corpus.json"])
+    (tmp_path / "out" / "corpus.json").write_bytes(about)
     parsed = Parsed(monkeypatch)
     assert files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1)) == whole
     assert parsed.count == 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from midi_files import write_song
 
-from jaxmusic.corpus import LedgerRow
+from jaxmusic.corpus import CorpusError, LedgerRow
 from jaxmusic.preparing import prepare
 from jaxmusic.records import Journal, Records
 
@@ -112,5 +112,5 @@ def test_a_corpus_is_records_too(tmp_path: Path) -> None:
     records.close()
     ledger = tmp_path / "out" / "ledger.jsonl"
     ledger.write_bytes(ledger.read_bytes().replace(b'"tokens": 22', b'"tokens": 23'))
-    with pytest.raises(ValueError, match="tell 43 tokens, not 42"):
+    with pytest.raises(CorpusError, match="ledger.jsonl tells 43 tokens, where it holds 42"):
         Records.of(corpus)

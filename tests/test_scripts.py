@@ -173,6 +173,11 @@ MISTAKES = [
     ("prepare.py", ["short", "--corpus", "c", "--workers", "0"], 2, "--workers is 0"),
     ("prepare.py", [], 2, "MIDI_DIR is missing"),
     ("prepare.py", ["short", "--show", "c"], 2, "--show and --check take"),
+    ("prepare.py", ["--notes", "n", "--check", "c"], 2, "--show and --check take"),
+    ("prepare.py", ["--notes", "n"], 2, "--corpus is missing"),
+    ("prepare.py", ["short", "--notes", "n", "--corpus", "c"], 2, "and no MIDI_DIR"),
+    ("prepare.py", ["--notes", "nowhere", "--corpus", "c"], 1, "--notes nowhere: there is no"),
+    ("prepare.py", ["--notes", "bad/a.mid", "--corpus", "c"], 1, "--notes bad/a.mid can't be read"),
     ("prepare.py", ["--show", "short"], 1, "short is not a corpus"),
     ("prepare.py", ["--check", "nowhere"], 1, "nowhere is not a corpus"),
     ("generate.py", ["nowhere"], 1, "nowhere holds no run"),
@@ -226,7 +231,7 @@ def test_help_explains_every_flag(
 ) -> None:
     for script, words in {
         "train.py": ["--midi-dir", "--hidden-size", "--epochs", "--precision", "--held-out"],
-        "prepare.py": ["--corpus", "--scheme", "--workers"],
+        "prepare.py": ["--corpus", "--scheme", "--workers", "--notes"],
         "generate.py": ["--out", "--length", "--greedy", "--temperature", "--top-k", "--prime"],
     }.items():
         code, said = run_here(tmp_path, script, "--help", monkeypatch=monkeypatch, capsys=capsys)

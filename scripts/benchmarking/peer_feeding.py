@@ -19,7 +19,7 @@ class Feeding:
         self.folder = tempfile.TemporaryDirectory(prefix="benchmark-")
         path = Path(self.folder.name) / "tokens.npy"
         np.save(path, np.append(windows.rows[:, 0], windows.rows[-1, 1:]))
-        tokens = np.load(path, mmap_mode="r")
+        tokens = np.load(path, mmap_mode="r", allow_pickle=False)
         windows.rows = np.lib.stride_tricks.sliding_window_view(tokens, windows.window + 1)
         self.step = 0
 

@@ -1,0 +1,111 @@
+"""A corpus out of the notebooks' `notes` file: the pickled list of all their tokens."""
+
+import contextlib
+import hashlib
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from jaxmusic.assembly import assemble
+from jaxmusic.claim import claimed
+from jaxmusic.corpus import Corpus, CorpusError, LedgerRow
+from jaxmusic.errors import UserError
+from jaxmusic.pickled_texts import read_pickled_texts
+from jaxmusic.preparing import TOKENISER, Tell, refuse_other_things
+from jaxmusic.records import Journal
+from jaxmusic.replacing import bring_back, replace_folder
+from jaxmusic.tokens import check_tokens
+
+LARGEST = 64 << 20  # bytes: a thousand times the notebooks' own file
+SCHEME = "classic"
+
+
+class NotesError(UserError):
+    """A file that is no list of the notebooks' tokens."""
+
+
+class _Stream(NamedTuple):
+    """The one song, as a corpus is assembled from it."""
+
+    records: tuple[Journal]
+    which: npt.NDArray[np.int8]
+    rows: npt.NDArray[np.int64]
+
+
+def prepare_notes(file: Path, corpus_dir: Path, *, tell: Tell = lambda line: None) -> Corpus:
+    """Make the corpus of a `notes` file: one song, for it tells no borders of songs.
+
+    The corpus takes an older one's place (of notes, not of MIDI files) only when it is whole; that
+    of the same bytes stays as it is. `tell` gets a line when another process is at work on it.
+
+    Raises NotesError when the file is anything but a pickled list of tokens, CorpusError when the
+    folder holds something else.
+    """
+    data = _read(file)
+    tokens = read_notes(file, data)
+    refuse_other_things(corpus_dir, made_of="notes")
+    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+    row = LedgerRow(file.name, len(data), digest, len(tokens), "used")
+    work = corpus_dir.with_name(f".{corpus_dir.name}.partial")
+    waiting = f"Another process is preparing {corpus_dir}: waiting until it is done."
+    with claimed(work, lambda: tell(waiting)):
+        bring_back(corpus_dir)
+        old = _old_corpus(corpus_dir, row)
+        if old is None:
+            new = work / "corpus"
+            for folder in (work / "notes", new):
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+            journal = Journal(work / "notes", SCHEME, TOKENISER)
+            with contextlib.closing(journal):
+                journal.append([row], journal.numbers_of(tokens))
+                stream = _Stream((journal,), np.zeros(1, np.int8), np.zeros(1, np.int64))
+                assemble(new, stream, scheme=SCHEME, tokeniser=TOKENISER, made_of="notes")
+            replace_folder(new, corpus_dir)
+        shutil.rmtree(work)
+        return old or Corpus.open(corpus_dir)
+
+
+def read_notes(file: Path, data: bytes) -> list[str]:
+    """The tokens that the bytes of a `notes` file hold. Raises NotesError, naming the file."""
+    try:
+        tokens = read_pickled_texts(data)
+    except ValueError as error:
+        raise NotesError(f"--notes {file} can't be read: {error}.") from error
+    if not tokens:
+        raise NotesError(f"--notes {file} holds an empty list.")
+    known: set[str] = set()
+    for place, token in enumerate(tokens):
+        if token not in known:
+            try:
+                check_tokens([token], SCHEME)
+            except ValueError:
+                raise NotesError(
+                    f"--notes {file} holds {token!r:.40} as token {place:,}: neither the name of "
+                    "a pitch (as E5, B-4) nor a chord in normal order (as 4.9)."
+                ) from None
+            known.add(token)
+    return tokens
+
+
+def _read(file: Path) -> bytes:
+    if not file.is_file():
+        raise NotesError(f"--notes {file}: there is no such file.")
+    with file.open("rb") as opened:
+        data = opened.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise NotesError(f"--notes {file} has more than {LARGEST >> 20} MiB: it is not read.")
+    return data
+
+
+def _old_corpus(folder: Path, row: LedgerRow) -> Corpus | None:
+    """The corpus that is there, if it is whole and of the same bytes."""
+    try:
+        corpus = Corpus.open_checked(folder)
+        same = corpus.ledger == [row] and corpus.tokeniser == TOKENISER
+    except CorpusError:
+        return None
+    return corpus if same else None
