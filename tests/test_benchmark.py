@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import runpy
 import signal
 import subprocess
 import sys
@@ -320,39 +319,6 @@ def test_generating_is_measured() -> None:
     assert found.refused == []
     assert [each.name for each in found.measurements] == ["jaxmusic", "keras-jax"]
     assert [each.work["tokens"] for each in found.measurements] == [2, 2]
-
-
-MISTAKES = [
-    (["train", "--against", "numpy"], 2, "--against numpy: there is no such peer"),
-    (["train", "--rounds", "0"], 2, "--rounds must be 1 or more"),
-    (["train", "--batch-size", "0"], 2, "--batch-size is 0"),
-    (["train", "--corpus", "nowhere"], 1, "nowhere is not a corpus"),
-    (["train", "--baseline", "nowhere.json"], 1, "nowhere.json can't be read"),
-    (["train", "slow"], 2, "slow"),
-    (["data", "nowhere"], 1, "There is no folder nowhere"),
-    (["prepare", "--files", "0"], 2, "--files is 0"),
-    (["prepare", "--midi-dir", "nowhere"], 1, "There is no folder nowhere"),
-    (["generate", "--against", "torch"], 2, "only Keras's way"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "code", "words"), MISTAKES)
-def test_a_users_mistake_is_one_clear_sentence(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    code: int,
-    words: str,
-) -> None:
-    """In this process: one of its own takes seconds, and a traceback is an exception here."""
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(ROOT / "scripts" / "benchmark.py"), run_name="__main__")
-    output = capsys.readouterr()
-    said = " ".join((output.out + output.err).split())
-    assert ended.value.code == code, said
-    assert words in said
-    assert "Traceback" not in said
 
 
 def test_a_mistakes_code_is_the_processes() -> None:

@@ -1,7 +1,6 @@
 """The command lines: what they write, what they say, how they end."""
 
 import os
-import runpy
 import shutil
 import signal
 import subprocess
@@ -11,31 +10,10 @@ from pathlib import Path
 
 import mido
 import pytest
+from command_line import SCRIPTS, run_here
 from midi_files import write_song
 
 from jaxmusic.tokens import read_tokens
-
-SCRIPTS = Path(__file__).parent.parent / "scripts"
-
-
-def run_here(
-    cwd: Path,
-    script: str,
-    *arguments: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> tuple[int, str]:
-    """Exit code and words of a script that this process runs: a process of its own takes seconds.
-
-    What would be a traceback there is an exception here.
-    """
-    monkeypatch.chdir(cwd)
-    monkeypatch.setattr(sys, "argv", [script, *arguments])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-    said = capsys.readouterr()
-    assert isinstance(ended.value.code, int)
-    return ended.value.code, " ".join((said.out + said.err).split())
 
 
 def run(
@@ -155,64 +133,6 @@ def test_preparing_can_be_stopped_and_goes_on(tmp_path: Path) -> None:
     assert "Going on: " in ran.stdout and "1,500 files: 1,500 used" in ran.stdout
 
 
-MISTAKES = [
-    ("train.py", ["fast"], 2, "There is no preset fast: give one of classic"),
-    ("train.py", ["--epochs", "x"], 2, "--epochs"),
-    ("train.py", ["--epoch", "3"], 2, "--epochs"),  # meant, and suggested
-    ("train.py", ["--epochs", "0"], 2, "--epochs is 0"),
-    ("train.py", ["--midi-dir", "nowhere"], 1, "There is no folder nowhere"),
-    ("train.py", ["--midi-dir", "empty"], 1, "No MIDI files in empty"),
-    ("train.py", ["--midi-dir", "bad"], 1, "None of the 1 MIDI files in bad"),
-    ("train.py", ["--midi-dir", "short"], 1, "--window 100 needs 101 tokens"),
-    ("train.py", ["--midi-dir", "short", "--held-out", "0.5"], 1, "leaves none to train on"),
-    ("train.py", ["--corpus", "short"], 1, "short is not a corpus"),
-    ("train.py", ["--run-dir", "bad/a.mid", "--midi-dir", "long"], 1, "bad/a.mid"),
-    ("prepare.py", ["nowhere", "--corpus", "c"], 1, "There is no folder nowhere"),
-    ("prepare.py", ["short"], 2, "--corpus"),
-    ("prepare.py", ["short", "--corpus", "bad"], 1, "bad holds other things than a corpus"),
-    ("prepare.py", ["short", "--corpus", "c", "--workers", "0"], 2, "--workers is 0"),
-    ("prepare.py", [], 2, "MIDI_DIR is missing"),
-    ("prepare.py", ["short", "--show", "c"], 2, "--show and --check take"),
-    ("prepare.py", ["--notes", "n", "--check", "c"], 2, "--show and --check take"),
-    ("prepare.py", ["--notes", "n"], 2, "--corpus is missing"),
-    ("prepare.py", ["short", "--notes", "n", "--corpus", "c"], 2, "and no MIDI_DIR"),
-    ("prepare.py", ["--notes", "nowhere", "--corpus", "c"], 1, "--notes nowhere: there is no"),
-    ("prepare.py", ["--notes", "bad/a.mid", "--corpus", "c"], 1, "--notes bad/a.mid can't be read"),
-    ("prepare.py", ["--show", "short"], 1, "short is not a corpus"),
-    ("prepare.py", ["--check", "nowhere"], 1, "nowhere is not a corpus"),
-    ("generate.py", ["nowhere"], 1, "nowhere holds no run"),
-    ("generate.py", ["nowhere", "--temperature", "0"], 2, "--temperature is 0"),
-    ("generate.py", ["nowhere", "--tempo", "0"], 2, "--tempo is 0"),
-    ("generate.py", ["RUN", "--prime", "bad/a.mid"], 1, "bad/a.mid"),
-    ("generate.py", ["RUN", "--prime", "nowhere.mid"], 1, "nowhere.mid"),
-    ("generate.py", ["RUN", "--length", "0"], 2, "--length 0"),
-    ("generate.py", ["RUN", "--out", "bad/a.mid/x.mid"], 1, "bad/a.mid"),
-]
-
-
-@pytest.mark.parametrize(("script", "arguments", "code", "words"), MISTAKES)
-def test_a_users_mistake_is_one_clear_sentence(
-    trained: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    script: str,
-    arguments: list[str],
-    code: int,
-    words: str,
-) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "a.mid").write_bytes(b"RIFF")
-    write_song(tmp_path / "short" / "a.mid", 50)
-    write_song(tmp_path / "long" / "a.mid", 150)
-    given = [str(trained / "runs" / "quick") if word == "RUN" else word for word in arguments]
-    returned, said = run_here(tmp_path, script, *given, monkeypatch=monkeypatch, capsys=capsys)
-    assert returned == code, said
-    assert words in said
-    assert "Traceback" not in said
-
-
 def test_a_mistakes_code_is_the_processes(tmp_path: Path) -> None:
     for script, arguments, code in (
         ("train.py", ["--epochs", "0"], 2),
@@ -234,10 +154,10 @@ def test_help_explains_every_flag(
         "prepare.py": ["--corpus", "--scheme", "--workers", "--notes"],
         "generate.py": ["--out", "--length", "--greedy", "--temperature", "--top-k", "--prime"],
     }.items():
-        code, said = run_here(tmp_path, script, "--help", monkeypatch=monkeypatch, capsys=capsys)
-        assert code == 0
+        ended = run_here(tmp_path, f"{script} --help", monkeypatch=monkeypatch, capsys=capsys)
+        assert ended.code == 0
         for word in words:
-            assert word in said
+            assert word in ended.words
 
 
 def test_without_a_compiler_training_says_so_and_goes_on(tmp_path: Path) -> None:
