@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -148,14 +149,20 @@ class Shelf:
             partial.rename(target)
             sync(self.folder)
         except BaseException:
-            _remove(partial)
+            for _ in range(20):  # Orbax's threads may still be writing there, for a moment
+                _remove(partial)
+                if not partial.exists():
+                    break
+                time.sleep(0.05)
             raise
         self._keep_few(about)
 
     def _keep_few(self, new: About) -> None:
         whole = {**(self._whole or {}), new.step: new}
         kept = set(sorted(whole)[-LATEST:])
-        kept.add(min(whole.values(), key=lambda about: (about.rank, about.step)).step)
+        best = min(whole.values(), key=lambda about: (about.rank, about.step))
+        if best.rank < math.inf:
+            kept.add(best.step)
         for step in set(self.steps()) - kept:
             # Renamed first: no checkpoint is ever seen with half of its files.
             (self.folder / str(step)).rename(self.folder / f".removed-{step}")
