@@ -91,6 +91,8 @@ class Shelf:
 
     def _look_at(self, step: int) -> About | None:
         folder, place = self.folder / str(step), self.place(step)
+        if not os.path.lexists(folder):
+            raise MovedError
         try:
             if not folder.is_dir():
                 raise DamageError("it is no folder")

@@ -1,11 +1,15 @@
 """Disks that are full or can't be written to, and folders that vanish: whole runs."""
 
+import errno
 import functools
+import os
 import shlex
 import shutil
 import subprocess
 import sys
+from concurrent.futures import wait
 from pathlib import Path
+from typing import Any
 
 import pytest
 from full_disk import no_file_longer_than
@@ -21,7 +25,7 @@ from small_runs import (
 )
 
 from jaxmusic.atomic import WriteError
-from jaxmusic.checkpoint import CheckpointError
+from jaxmusic.checkpoint import CheckpointError, Checkpoints
 from jaxmusic.config import Config
 from jaxmusic.console import Console
 from jaxmusic.corpus import find_damage
@@ -158,6 +162,30 @@ def test_what_vanishes_while_training_is_told_at_the_next_save(
     assert not (tmp_path / removed).exists()
 
 
+def test_a_save_that_failed_ends_the_training_at_once(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only at the next save, which may be many minutes away."""
+
+    def refuse(folder: Path, about: object) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    class Waiting(Checkpoints):
+        def save(self, step: int, state: Any, *, score: float | None = None) -> None:
+            super().save(step, state, score=score)
+            assert self._under_way is not None
+            wait([self._under_way])
+
+    monkeypatch.setattr("jaxmusic.shelf.write_seal", refuse)
+    monkeypatch.setattr("jaxmusic.train.Checkpoints", Waiting)
+    told: list[str] = []
+    console = Console(silent=True)
+    monkeypatch.setattr(console, "say", told.append)
+    with pytest.raises(CheckpointError, match="Disk quota exceeded.* make room"):
+        fit(config, console=console)
+    assert [line for line in told if line.startswith("epoch")] == [told[-1]]
+
+
 def test_a_run_without_room_for_its_settings_begins_when_there_is(config: Config) -> None:
     with no_file_longer_than(100), pytest.raises(WriteError, match="run/primes.npy can't be"):
         fit(config, console=Console(silent=True))
@@ -178,9 +206,10 @@ def test_a_row_is_on_file_whole_or_not_at_all(tmp_path: Path) -> None:
     again.sync()
     again.close()
     assert [row["step"] for row in rows_of(tmp_path)] == [1, 2]
-    path.write_text('{"step": 1}\n{"step": 2, "lo')  # a power cut in the middle of a row
-    MetricsFile(path, from_step=2).close()
-    assert path.read_text() == '{"step": 1}\n'
+    for cut_off in ('{"step": 2, "lo', '{"step": 2}', "\0\0\0\0"):  # as a power cut leaves a row
+        path.write_text('{"step": 1}\n' + cut_off)
+        MetricsFile(path, from_step=2).close()
+        assert path.read_text() == '{"step": 1}\n'
 
 
 def test_preparing_goes_on_when_there_is_room(
