@@ -10,6 +10,7 @@ from jaxmusic.errors import UserError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 _NO_FOLDER = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 
 
@@ -54,7 +55,7 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> None:
             with partial.open("wb") as file:
                 file.write(content.encode("utf-8") if isinstance(content, str) else content)
                 file.flush()
-                os.fsync(file.fileno())
+                fsync(file.fileno())
             partial.replace(target)
             sync(target.parent)
         except OSError:
@@ -65,10 +66,19 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> None:
 
 def sync(path: Path) -> None:
     """Have the disk hold what was written to a file, or which files a folder has."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows opens no folders
+    if os.name == "nt":
+        return  # Windows opens no folders, and syncs no file that is open for reading
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def fsync(descriptor: int) -> None:
+    """Have the disk hold a file or folder that is open, where the file system knows how."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # some network file systems, and buckets mounted as folders, don't
+        if error.errno not in _NO_SYNC:
+            raise

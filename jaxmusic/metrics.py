@@ -15,7 +15,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from jaxmusic.atomic import write_atomic, writing
+from jaxmusic.atomic import fsync, write_atomic, writing
 from jaxmusic.config import Config
 from jaxmusic.console import Console, duration
 from jaxmusic.errors import UserError
@@ -132,7 +132,7 @@ class MetricsFile:
         if self._file is None or self._path is None:
             return
         with writing(self._path):
-            os.fsync(self._file.fileno())
+            fsync(self._file.fileno())
             if not os.path.samestat(os.fstat(self._file.fileno()), self._path.stat()):
                 raise FileNotFoundError(errno.ENOENT, "it was replaced by another file")
 

@@ -129,7 +129,7 @@ class Shelf:
         """Inside, the files of a checkpoint are written to the folder given.
 
         Then it is sealed and takes its place, also that of another of the same step; all but the
-        latest and the best are removed. When something is raised nothing has changed.
+        latest and the best are removed. When it can't be written nothing has changed.
 
         Raises WriteError, OSError, and CheckpointError when the folder has vanished.
         """

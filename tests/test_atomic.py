@@ -43,6 +43,25 @@ def test_it_is_on_disk_before_it_gets_its_name(
     assert synced == [(False, False), (True, True)]
 
 
+def test_file_systems_that_know_no_sync_can_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    write_atomic(tmp_path / "a", "a")
+    assert (tmp_path / "a").read_text() == "a"
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(WriteError, match="Input/output error"):
+        write_atomic(tmp_path / "a", "b")
+    assert (tmp_path / "a").read_text() == "a"
+
+
 @pytest.mark.parametrize(
     ("number", "remedy"),
     [
