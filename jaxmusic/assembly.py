@@ -1,13 +1,14 @@
 """A corpus's files, put together from records in the order of the stream."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from jaxmusic.atomic import sync, write_atomic, writing
 from jaxmusic.corpus import DIGESTED, FORMAT, Source, digest_of
 from jaxmusic.records import Ids, Records
 from jaxmusic.stored import file_digest
@@ -54,20 +55,14 @@ def assemble(
     for each, mask, table in zip(records, seen, renumber, strict=True):
         table[mask] = vocabulary.encode(each.words[place] for place in np.flatnonzero(mask))
 
-    with (folder / "tokens.npy").open("wb") as file:
-        header = {
-            "descr": np.lib.format.dtype_to_descr(vocabulary.dtype),
-            "fortran_order": False,
-            "shape": (int(offsets[-1]),),
-        }
-        np.lib.format.write_array_header_1_0(file, header)
-        for number, ids in _pieces(records, runs):
-            renumber[number][ids].tofile(file)
-    np.save(folder / "songs.npy", offsets)
-    vocabulary.save(folder / "vocabulary.json")
-    with (folder / "ledger.jsonl").open("wb") as ledger:
-        for number, row in zip(which.tolist(), rows.tolist(), strict=True):
-            ledger.write(records[number].line(row))
+    with writing(folder):
+        tokens = (renumber[number][ids] for number, ids in _pieces(records, runs))
+        _save_array(folder / "tokens.npy", vocabulary.dtype, int(offsets[-1]), tokens)
+        _save_array(folder / "songs.npy", offsets.dtype, len(offsets), [offsets])
+        vocabulary.save(folder / "vocabulary.json")
+        with (folder / "ledger.jsonl").open("wb") as ledger:
+            for number, row in zip(which.tolist(), rows.tolist(), strict=True):
+                ledger.write(records[number].line(row))
 
     digests = {name: file_digest(folder / name) for name in DIGESTED}
     about: dict[str, Any] = {
@@ -83,7 +78,22 @@ def assemble(
         "ledger": file_digest(folder / "ledger.jsonl"),
         "digest": digest_of(digests),
     }
-    (folder / "corpus.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    write_atomic(folder / "corpus.json", json.dumps(about, indent=2) + "\n")
+    with writing(folder):  # all of it, before it takes another corpus's place
+        for path in folder.iterdir():
+            sync(path)
+
+
+def _save_array(
+    path: Path, dtype: np.dtype[Any], length: int, pieces: Iterable[npt.NDArray[Any]]
+) -> None:
+    """As np.save, but the array comes in pieces, and a full disk is told by its own error."""
+    descr = np.lib.format.dtype_to_descr(dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": (length,)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for piece in pieces:
+            file.write(piece.data)
 
 
 def _column(

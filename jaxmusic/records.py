@@ -4,6 +4,7 @@ A corpus is read as such, and so is the journal of a preparation that is under w
 All that is kept in memory of a file is its path and five numbers.
 """
 
+import contextlib
 import io
 import itertools
 import json
@@ -17,6 +18,7 @@ from typing import IO, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from jaxmusic.atomic import writing
 from jaxmusic.corpus import Corpus, DamagedCorpusError, LedgerRow
 
 Ids = npt.NDArray[np.unsignedinteger[Any]]
@@ -100,8 +102,9 @@ class Records:
 
     def close(self) -> None:
         """Close the files."""
-        self._ledger.close()
-        self._ids.close()
+        for file in (self._ledger, self._ids):
+            with contextlib.suppress(OSError):  # of a full disk, which was told when it was written
+                file.close()
 
 
 class Journal(Records):
@@ -115,21 +118,23 @@ class Journal(Records):
     def __init__(self, folder: Path, scheme: str, tokeniser: int) -> None:
         """Open the journal of a folder, or begin one if there is none that can be gone on with."""
         paths = folder / "journal.jsonl", folder / "stream.u32"
-        for path in paths:
-            path.touch()
-        ledger, ids = (path.open("r+b") for path in paths)
+        with writing(paths[0]):
+            for path in paths:
+                path.touch()
+            ledger, ids = (path.open("r+b") for path in paths)
         super().__init__(ledger, ids, np.uint32, 0)
         self._numbers: dict[str, int] = {}
         header = {"journal": _JOURNAL_FORMAT, "scheme": scheme, "tokeniser": tokeniser}
         first = json.dumps(header).encode() + b"\n"
         end = self._resume(first)
-        if not end:
-            ledger.seek(0)
-            ledger.write(first)
-            end = len(first)
-        ledger.truncate(end)
-        ledger.flush()
-        ids.truncate(4 * self.total)
+        with writing(paths[0]):
+            if not end:
+                ledger.seek(0)
+                ledger.write(first)
+                end = len(first)
+            ledger.truncate(end)
+            ledger.flush()
+            ids.truncate(4 * self.total)
 
     def _resume(self, header: bytes) -> int:
         """Take all whole batches; the byte at which the last one ends, 0 if there is no header."""
@@ -175,13 +180,14 @@ class Journal(Records):
             "tokens": len(ids),
             "crc": zlib.crc32(ids.data),
         }
-        self._ids.seek(0, os.SEEK_END)
-        self._ids.write(ids.data)
-        self._ids.flush()
-        position = self._ledger.seek(0, os.SEEK_END)
-        lines = [json.dumps(each).encode() + b"\n" for each in (batch, *map(vars, rows))]
-        self._ledger.write(b"".join(lines))
-        self._ledger.flush()
+        with writing(self._ledger.name):
+            self._ids.seek(0, os.SEEK_END)
+            self._ids.write(ids.data)
+            self._ids.flush()
+            position = self._ledger.seek(0, os.SEEK_END)
+            lines = [json.dumps(each).encode() + b"\n" for each in (batch, *map(vars, rows))]
+            self._ledger.write(b"".join(lines))
+            self._ledger.flush()
         for row, line in zip(rows, lines, strict=False):
             position += len(line)
             self.add(row, position)
