@@ -14,10 +14,10 @@ NOTE = on(0, 60) + off(9, 60)
 # track itself 100), and what that counts as.
 COSTS = {
     "notes": (NOTE * 7, 14),
-    "programs": (program(0, 5) * 7, 70),
-    "tempos": (tempo(0) * 7, 70),
-    "keys": (key(0) * 7, 70),
-    "meters": (meter(0) * 7, 70),
+    "programs": (program(0, 5) * 7, 42),
+    "tempos": (tempo(0) * 7, 42),
+    "keys": (key(0) * 7, 42),
+    "meters": (meter(0) * 7, 42),
     "texts": (meta(0, 1, b"text") * 7, 21),
     "sysex": (b"\0\xf0\1\xf7" * 7, 21),
     "clocks": (b"\0\xf8" * 7, 21),
@@ -48,7 +48,7 @@ def test_tracks_count(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_breaks_the_rules_counts_event_by_event(monkeypatch: pytest.MonkeyPatch) -> None:
     """And so does what was read before that was seen."""
     data = midi(chunk(b"MTrk", program(0, 5) * 4 + on(0, 200) + NOTE * 10 + program(0, 5)))
-    cost = 100 + 4 * 10 + 21 * 3 + 5 * (10 + 3)
+    cost = 100 + 4 * 6 + 21 * 3 + 5 * (6 + 3)
     monkeypatch.setattr(effort, "MOST", cost)
     assert len(parse_midi(data).tracks[0].starts) == 10
     monkeypatch.setattr(effort, "MOST", cost - 1)
