@@ -1,5 +1,6 @@
 """A corpus's files, put together from records in the order of the stream."""
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,24 +9,35 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jaxmusic.corpus import DIGESTED, FORMAT, digest_of, file_digest
-from jaxmusic.records import Ids, Records
+from jaxmusic.corpus import DIGESTED, FORMAT, LedgerRow, digest_of, file_digest
+from jaxmusic.records import Ids, Records, line_of
 from jaxmusic.survey import Survey
 from jaxmusic.tokens import Vocabulary
 
 COPY_CHUNK = 1 << 20  # tokens renumbered at a time
+COPIES_NAMED = 3  # in corpus.json, of files with the same bytes as another one
 
 
-def assemble(folder: Path, survey: Survey, *, scheme: str, tokeniser: int) -> None:
+def assemble(
+    folder: Path, survey: Survey, *, scheme: str, tokeniser: int, deduplicate: bool
+) -> None:
     """Write the corpus of all files of a survey into an empty folder.
+
+    Of files with the same bytes all are told, and with `deduplicate` only the first one is used.
 
     The bytes depend on what the rows and their tokens are, not on where they come from. Memory
     holds a few numbers of each file, and no tokens but those being copied.
     """
     records, which, rows = survey.records, survey.which, survey.rows
-    starts = _column(which, rows, [each.starts for each in records])
-    counts = _column(which, rows, [each.counts for each in records])
+    starts, counts = (
+        survey.column(lambda each: each.starts),
+        survey.column(lambda each: each.counts),
+    )
+    originals = survey.originals()
+    is_copy = originals != np.arange(len(originals))
     used = counts > 0
+    if deduplicate:
+        used &= ~is_copy
     runs = _runs(which[used], starts[used], counts[used])
     offsets = np.concatenate([[0], np.cumsum(counts[used])]).astype(np.int64)
 
@@ -53,8 +65,11 @@ def assemble(folder: Path, survey: Survey, *, scheme: str, tokeniser: int) -> No
     np.save(folder / "songs.npy", offsets)
     vocabulary.save(folder / "vocabulary.json")
     with (folder / "ledger.jsonl").open("wb") as ledger:
-        for number, row in zip(which.tolist(), rows.tolist(), strict=True):
-            ledger.write(records[number].line(row))
+        for place, (number, row) in enumerate(zip(which.tolist(), rows.tolist(), strict=True)):
+            if deduplicate and is_copy[place]:
+                ledger.write(line_of(_left_out(survey, place, int(originals[place]))))
+            else:
+                ledger.write(records[number].line(row))
 
     digests = {name: file_digest(folder / name) for name in DIGESTED}
     about: dict[str, Any] = {
@@ -65,6 +80,14 @@ def assemble(folder: Path, survey: Survey, *, scheme: str, tokeniser: int) -> No
         "songs": len(offsets) - 1,
         "tokens": int(offsets[-1]),
         "distinct": len(vocabulary),
+        "duplicates": {
+            "files": int(is_copy.sum()),
+            "left_out": deduplicate,
+            "first": [
+                [survey.paths[place], survey.paths[originals[place]]]
+                for place in np.flatnonzero(is_copy)[:COPIES_NAMED].tolist()
+            ],
+        },
         "digests": digests,
         "ledger": file_digest(folder / "ledger.jsonl"),
         "digest": digest_of(digests),
@@ -72,15 +95,14 @@ def assemble(folder: Path, survey: Survey, *, scheme: str, tokeniser: int) -> No
     (folder / "corpus.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
-def _column(
-    which: npt.NDArray[np.int8], rows: npt.NDArray[np.int64], columns: Sequence[Sequence[int]]
-) -> npt.NDArray[np.int64]:
-    """A number of each file, out of the columns of its records."""
-    column = np.zeros(len(rows), np.int64)
-    for number, values in enumerate(columns):
-        mine = which == number
-        column[mine] = np.asarray(values, np.int64)[rows[mine]]
-    return column
+def _left_out(survey: Survey, place: int, original: int) -> LedgerRow:
+    """The row of a file that is left out for another one."""
+    return dataclasses.replace(
+        survey.row(place),
+        tokens=0,
+        status="duplicate",
+        reason=f"the same as {survey.paths[original]}",
+    )
 
 
 def _runs(

@@ -33,6 +33,8 @@ class DataConfig:
     corpus: str | None = None
     # How notes become tokens.
     scheme: Literal["classic"] = "classic"
+    # Of files with the same bytes, use only the first.
+    deduplicate: bool = False
     # Tokens that the network sees before the one it predicts.
     window: int = 100
     # Tokens from the start of one window to the start of the next.
@@ -141,6 +143,8 @@ class RunConfig:
     recurrence: Literal["auto", "scan", "cpu", "pallas"] = "auto"
     # Processes that parse MIDI files (default: one a core).
     workers: int | None = None
+    # Fail when more than this share of the MIDI files (0 to 1) can't be read.
+    max_skipped_share: float = 0.5
     # Keep compiled programs in the user's cache folder, so that the next start is quick.
     compilation_cache: bool = True
 
@@ -200,6 +204,10 @@ class Config:
         if not self.run.device_corpus_mib >= 0:
             raise ConfigError(
                 f"--device-corpus-mib is {self.run.device_corpus_mib}, but must be 0 or more."
+            )
+        if not 0 <= self.run.max_skipped_share <= 1:
+            raise ConfigError(
+                f"--max-skipped-share is {self.run.max_skipped_share}, but must be from 0 to 1."
             )
         if not 0 <= self.train.seed < 2**32:
             raise ConfigError(f"--seed is {self.train.seed}, but must be from 0 to 2**32 - 1.")

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxmusic.errors import UserError
+from jaxmusic.names import shown
 from jaxmusic.tokens import Vocabulary
 
 FORMAT = 1  # of the corpus folder
@@ -32,8 +33,8 @@ class LedgerRow:
     size: int  # bytes
     digest: str  # of the file's bytes
     tokens: int
-    status: Literal["used", "empty", "skipped"]
-    reason: str = ""  # why it was skipped
+    status: Literal["used", "empty", "skipped", "duplicate"]
+    reason: str = ""  # why it was skipped; or which file it is the same as
     mtime_ns: int = 0  # when it was changed last; 0: read it again to see whether it is the same
 
 
@@ -96,18 +97,43 @@ def summary(corpus: Corpus) -> list[str]:
     told: dict[str, list[str]] = {"empty": [], "skipped": []}
     for row in read_ledger(corpus.path):  # memory holds no more rows than are told
         counts[row.status] += 1
-        if row.status != "used" and len(told[row.status]) < UNUSED_TOLD:
+        if row.status in told and len(told[row.status]) < UNUSED_TOLD:
             why = row.reason if row.status == "skipped" else "it has no notes that count"
-            told[row.status].append(f"  {row.status}: {row.path}: {why}")
+            told[row.status].append(f"  {row.status}: {shown(row.path)}: {why}")
     unused = [*told["empty"], *told["skipped"]][:UNUSED_TOLD]
     if (more := counts["empty"] + counts["skipped"] - len(unused)) > 0:
-        unused.append(f"  and {more:,} more: see {corpus.path / 'ledger.jsonl'}")
+        unused.append(f"  and {more:,} more: see {shown(corpus.path / 'ledger.jsonl')}")
     return [
-        f"{counts.total():,} files: {counts['used']:,} used, {counts['empty']:,} empty, "
-        f"{counts['skipped']:,} skipped",
+        f"{counts.total():,} files: {tell_counts(counts)}",
         *unused,
+        *_tell_duplicates(corpus.path),
         f"{len(corpus.tokens):,} tokens, {len(corpus.vocabulary):,} distinct "
-        f"({corpus.vocabulary.scheme} scheme), in {corpus.path}",
+        f"({corpus.vocabulary.scheme} scheme), in {shown(corpus.path)}",
+    ]
+
+
+def tell_counts(counts: Counter[str]) -> str:
+    """How many files are used and how many are not, by their status in the ledger."""
+    text = f"{counts['used']:,} used, {counts['empty']:,} empty, {counts['skipped']:,} skipped"
+    return text + (f", {counts['duplicate']:,} left out" if counts["duplicate"] else "")
+
+
+def is_deduplicated(folder: Path) -> bool | None:
+    """Whether a corpus leaves out files that are the same as others; None: it doesn't say so."""
+    duplicates = (read_about(folder) or {}).get("duplicates")
+    return duplicates["left_out"] if duplicates else None
+
+
+def _tell_duplicates(folder: Path) -> list[str]:
+    duplicates = (read_about(folder) or {}).get("duplicates")
+    if not duplicates or not duplicates["files"]:
+        return []
+    pairs = [f"{shown(path)} as {shown(original)}" for path, original in duplicates["first"]]
+    dots = ", ..." if duplicates["files"] > len(pairs) else ""
+    what = "left out" if duplicates["left_out"] else "used all the same (not with --deduplicate)"
+    return [
+        f"{duplicates['files']:,} files with the same bytes as another one, {what}: "
+        f"{', '.join(pairs)}{dots}"
     ]
 
 

@@ -4,15 +4,16 @@ import dataclasses
 import os
 import stat
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from jaxmusic.corpus import LedgerRow
-from jaxmusic.parsing import Batch, FileResult, Job
-from jaxmusic.records import Journal, Records
+from jaxmusic.folders import Found
+from jaxmusic.parsing import NO_FILE, Batch, FileResult, Job, unreadable
+from jaxmusic.records import SKIPPED, Journal, Records
 
 _CORPUS, _JOURNAL, _UNKNOWN = 0, 1, -1  # where the row of a file is
 _OLD_CORPUS = -1  # as one who numbers ids, beside the readers, who count from 0
@@ -26,9 +27,10 @@ class Survey:
     """
 
     def __init__(
-        self, folder: Path, paths: list[str], old: Records, journal: Journal, *, verify: bool
+        self, folder: Path, found: Found, old: Records, journal: Journal, *, verify: bool
     ) -> None:
-        self.folder, self.paths = folder, paths
+        self.folder, self.paths = folder, found.paths
+        paths = self.paths
         self.records = (old, journal)
         self.which: npt.NDArray[np.int8] = np.full(len(paths), _UNKNOWN, np.int8)
         self.rows: npt.NDArray[np.int64] = np.zeros(len(paths), np.int64)
@@ -40,6 +42,8 @@ class Survey:
         unreadable: list[tuple[int, LedgerRow]] = []
         for place, path in enumerate(paths):
             try:
+                if path in found.closed:
+                    raise _UnreadableError(found.closed[path])
                 status = _look(folder, path)
             except _UnreadableError as error:
                 unreadable.append((place, LedgerRow(path, 0, "", 0, "skipped", str(error))))
@@ -102,13 +106,42 @@ class Survey:
         for which, row in zip(self.which.tolist(), self.rows.tolist(), strict=True):
             yield self.records[which].row(row)
 
+    def column(self, values: Callable[[Records], Sequence[int]]) -> npt.NDArray[np.int64]:
+        """A number of each file, out of the same column of all records, when all are known."""
+        column = np.zeros(len(self.rows), np.int64)
+        for which, each in enumerate(self.records):
+            mine = self.which == which
+            column[mine] = np.asarray(values(each), np.int64)[self.rows[mine]]
+        return column
+
+    @property
+    def skipped(self) -> int:
+        """How many files were skipped."""
+        return int((self.column(lambda each: each.kinds) == SKIPPED).sum())
+
     def has_tokens(self) -> bool:
         """Whether any file gives tokens."""
-        return any(
-            np.asarray(each.counts)[self.rows[self.which == which]].any()
-            for which, each in enumerate(self.records)
-            if len(each)
-        )
+        return bool(self.column(lambda each: each.counts).any())
+
+    def row(self, place: int) -> LedgerRow:
+        """The row of a file."""
+        return self.records[self.which[place]].row(int(self.rows[place]))
+
+    def originals(self) -> npt.NDArray[np.int64]:
+        """The place of the first file that has the same bytes; mostly that is the file's own.
+
+        Files that give no tokens are the same as none.
+        """
+        originals = np.arange(len(self.rows))
+        used = np.flatnonzero(self.column(lambda each: each.counts))
+        marks = self.column(lambda each: each.marks)[used]
+        order = np.argsort(marks, kind="stable")
+        used, marks = used[order], marks[order]
+        alike = np.flatnonzero(marks[1:] == marks[:-1])
+        firsts: dict[str, int] = {}  # by the whole digest, of those whose beginnings are the same
+        for place in np.unique(np.concatenate([used[alike], used[alike + 1]])).tolist():
+            originals[place] = firsts.setdefault(self.row(place).digest, place)
+        return originals
 
     def is_old(self) -> bool:
         """Whether the corpus that there was tells the very same of the very same files."""
@@ -166,12 +199,11 @@ def _look(folder: Path, path: str) -> os.stat_result:
     try:
         status = os.lstat(full)
         if stat.S_ISLNK(status.st_mode):
-            if not Path(full).resolve().is_relative_to(folder.resolve()):
+            if not Path(os.path.realpath(full)).is_relative_to(os.path.realpath(folder)):
                 raise _UnreadableError("it is a link out of the folder")
             status = os.stat(full)
     except OSError as error:
-        reason = f"it can't be opened: {error.strerror or error}"
-        raise _UnreadableError(reason) from None
+        raise _UnreadableError(unreadable(error)) from None
     if not stat.S_ISREG(status.st_mode):
-        raise _UnreadableError("it is no file but a device or the like")
+        raise _UnreadableError(NO_FILE)
     return status

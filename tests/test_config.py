@@ -58,6 +58,8 @@ def test_presets_are_sound_and_survive_json(preset: str, tmp_path: Path) -> None
         ("train", "learning_rate", float("nan")),
         ("train", "seed", -1),
         ("train", "max_steps", 0),
+        ("run", "max_skipped_share", 1.1),
+        ("run", "max_skipped_share", float("nan")),
         ("run", "devices", 0),
         ("run", "workers", 0),
         ("run", "log_steps", 0),
