@@ -15,6 +15,7 @@ from jaxmusic.errors import UserError
 
 FORMAT = 1  # of config.json
 MOST_SEMITONES = 24
+MAX_SKIPPED_SHARE = 0.5
 
 
 class ConfigError(UserError):
@@ -144,7 +145,7 @@ class RunConfig:
     # Processes that parse MIDI files (default: one a core).
     workers: int | None = None
     # Fail when more than this share of the MIDI files (0 to 1) can't be read.
-    max_skipped_share: float = 0.5
+    max_skipped_share: float = MAX_SKIPPED_SHARE
     # Keep compiled programs in the user's cache folder, so that the next start is quick.
     compilation_cache: bool = True
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jaxmusic.assembly import assemble
 from jaxmusic.claim import claimed
+from jaxmusic.config import MAX_SKIPPED_SHARE
 from jaxmusic.corpus import Corpus, CorpusError, find_damage, is_deduplicated, read_about
 from jaxmusic.folders import find_files
 from jaxmusic.inventory import kind_of
@@ -23,7 +24,6 @@ from jaxmusic.workers import parse_files
 # What tokens of one version of the tokeniser are worth to the next: raise it when a change
 # alters any file's tokens, and every corpus is parsed anew.
 TOKENISER = 1
-MAX_SKIPPED_SHARE = 0.5
 SKIPPED_NAMED = 3  # where there are too many
 
 Progress = Callable[[int, int], None]  # (files done, files in all)

@@ -43,7 +43,8 @@ PATIENCE = 60.0
 LOOK = 1.0  # seconds from one look at the workers to the next
 MEMORY = 4 * 2**30  # bytes a worker may have, several times what any file takes
 
-_START = """
+# What a worker runs; its arguments: sys.path, the socket, the folder, the scheme.
+START = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 from jaxmusic.workers import serve
@@ -168,7 +169,7 @@ class Worker:
         with theirs:
             self._process = subprocess.Popen(
                 [
-                    sys.executable, "-c", _START, json.dumps([home, *sys.path]),
+                    sys.executable, "-c", START, json.dumps([home, *sys.path]),
                     str(theirs.fileno()), os.fspath(folder), scheme,
                 ],
                 pass_fds=[theirs.fileno()],

@@ -12,12 +12,12 @@ from typing import Literal
 
 import tyro
 
-from jaxmusic.config import ConfigError
+from jaxmusic.config import MAX_SKIPPED_SHARE, ConfigError
 from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus, CorpusError, find_damage, summary
 from jaxmusic.inventory import inventory
 from jaxmusic.names import shown
-from jaxmusic.preparing import MAX_SKIPPED_SHARE, prepare
+from jaxmusic.preparing import prepare
 from jaxmusic.script import run_script
 
 

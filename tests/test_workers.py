@@ -74,7 +74,7 @@ def test_a_file_that_kills_its_process_costs_only_itself(
     tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "17.mid").write_bytes(b"deadly")
-    monkeypatch.setattr(workers, "_START", DEADLY + workers._START)
+    monkeypatch.setattr(workers, "START", DEADLY + workers.START)
     batches = parse(tmp_path, jobs, 3)
     found = lengths(batches)
     assert found.pop(17) == 0
@@ -89,7 +89,7 @@ def test_a_file_over_which_a_process_falls_silent_costs_only_itself(
 ) -> None:
     (tmp_path / "17.mid").write_bytes(b"deadly")
     hangs = DEADLY.replace("os.kill(os.getpid(), signal.SIGKILL)", "signal.pause()")
-    monkeypatch.setattr(workers, "_START", hangs + workers._START)
+    monkeypatch.setattr(workers, "START", hangs + workers.START)
     monkeypatch.setattr(workers, "PATIENCE", 4)
     batches = parse(tmp_path, jobs, 3)
     found = lengths(batches)
@@ -115,7 +115,7 @@ def test_suspects_are_never_read_by_this_process(
     (tmp_path / "17.mid").write_bytes(b"deadly")
     flag = tmp_path / "flag"
     once = f"import os; os.mkdir({str(flag)!r})\n"  # the second one fails
-    monkeypatch.setattr(workers, "_START", once + DEADLY + workers._START)
+    monkeypatch.setattr(workers, "START", once + DEADLY + workers.START)
     batches = parse(tmp_path, jobs, 2)
     monkeypatch.setattr(parsing, "parse_tokens", None)  # would be called
     files = {
@@ -146,7 +146,7 @@ def test_a_worker_has_so_much_memory_and_no_more(
 ) -> None:
     (tmp_path / "17.mid").write_bytes(b"deadly")
     greedy = DEADLY.replace("os.kill(os.getpid(), signal.SIGKILL)", "bytearray(2**33)")
-    monkeypatch.setattr(workers, "_START", greedy + workers._START)
+    monkeypatch.setattr(workers, "START", greedy + workers.START)
     batches = parse(tmp_path, jobs, 2)
     reasons = [file.reason for batch in batches for file in batch.files if file.reason]
     assert len(reasons) == 1 and "a fault of the reader: MemoryError" in reasons[0]
@@ -155,7 +155,7 @@ def test_a_worker_has_so_much_memory_and_no_more(
 def test_without_workers_this_process_does_it_all(
     tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_START", "raise SystemExit(1)")
+    monkeypatch.setattr(workers, "START", "raise SystemExit(1)")
     batches = parse(tmp_path, jobs, 3)
     assert lengths(batches) == {number: 5 + number for number in range(30)}
     assert {batch.reader for batch in batches} == {0}
