@@ -120,13 +120,18 @@ def tell_counts(counts: Counter[str]) -> str:
 
 def is_deduplicated(folder: Path) -> bool | None:
     """Whether a corpus leaves out files that are the same as others; None: it doesn't say so."""
+    return _duplicates(folder).get("left_out")
+
+
+def _duplicates(folder: Path) -> dict[str, Any]:
+    """What corpus.json says of files that are the same as others; nothing in earlier versions."""
     duplicates = (read_about(folder) or {}).get("duplicates")
-    return duplicates["left_out"] if duplicates else None
+    return duplicates if isinstance(duplicates, dict) else {}
 
 
 def _tell_duplicates(folder: Path) -> list[str]:
-    duplicates = (read_about(folder) or {}).get("duplicates")
-    if not duplicates or not duplicates["files"]:
+    duplicates = _duplicates(folder)
+    if not duplicates.get("files"):
         return []
     pairs = [f"{shown(path)} as {shown(original)}" for path, original in duplicates["first"]]
     dots = ", ..." if duplicates["files"] > len(pairs) else ""

@@ -104,9 +104,13 @@ class Crew:
 
     def start(self) -> None:
         """Start one more worker, where workers can be started."""
-        if self._can_start:
-            self._started += 1
+        if not self._can_start:
+            return
+        self._started += 1
+        try:
             self._workers.append(Worker(self._folder, self._scheme, self._started))
+        except OSError:  # no memory for one more process, or too many of them
+            self._can_start = False
 
     def there_is_one(self) -> bool:
         """Whether there is a worker; one is started if there is none."""

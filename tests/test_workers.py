@@ -105,7 +105,9 @@ def test_time_in_which_all_stood_still_is_not_counted(
     """As when the machine was asleep: an hour passes from each look to the next."""
     hours = itertools.count(0, 3600)
     monkeypatch.setattr(time, "monotonic", lambda: next(hours))
-    assert lengths(parse(tmp_path, jobs, 2)) == {number: 5 + number for number in range(30)}
+    batches = parse(tmp_path, jobs, 2)
+    assert lengths(batches) == {number: 5 + number for number in range(30)}
+    assert {batch.reader for batch in batches} == {1}  # it was not given up
 
 
 def test_suspects_are_never_read_by_this_process(
@@ -156,6 +158,18 @@ def test_without_workers_this_process_does_it_all(
     tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "START", "raise SystemExit(1)")
+    batches = parse(tmp_path, jobs, 3)
+    assert lengths(batches) == {number: 5 + number for number in range(30)}
+    assert {batch.reader for batch in batches} == {0}
+
+
+def test_a_system_that_starts_no_processes_is_no_obstacle(
+    tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
     batches = parse(tmp_path, jobs, 3)
     assert lengths(batches) == {number: 5 + number for number in range(30)}
     assert {batch.reader for batch in batches} == {0}
