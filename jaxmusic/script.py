@@ -1,5 +1,6 @@
 """What every script does around its own work: errors as one sentence and an exit code."""
 
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -19,6 +20,9 @@ def run_script(main: Callable[[], None]) -> int:
     """
     signal.signal(signal.SIGTERM, raise_terminated)
     sys.unraisablehook = _silence_closed_loop
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no name of a file shall end the script
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
     except Stopped as stopped:
