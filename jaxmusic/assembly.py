@@ -1,44 +1,49 @@
 """A corpus's files, put together from records in the order of the stream."""
 
+import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from jaxmusic.corpus import DIGESTED, FORMAT, Source, digest_of
-from jaxmusic.records import Ids, Records
+from jaxmusic.atomic import sync, write_atomic, writing
+from jaxmusic.corpus import DIGESTED, FORMAT, LedgerRow, Source, digest_of
+from jaxmusic.records import Ids, Records, line_of
 from jaxmusic.stored import file_digest
+from jaxmusic.stream import Stream
 from jaxmusic.tokens import Vocabulary
 
 COPY_CHUNK = 1 << 20  # tokens renumbered at a time
-
-
-class Stream(Protocol):
-    """What a corpus is assembled from: file k is row `rows[k]` of `records[which[k]]`."""
-
-    @property
-    def records(self) -> Sequence[Records]: ...
-    @property
-    def which(self) -> npt.NDArray[np.int8]: ...
-    @property
-    def rows(self) -> npt.NDArray[np.int64]: ...
+COPIES_NAMED = 3  # in corpus.json, of files with the same bytes as another one
 
 
 def assemble(
-    folder: Path, stream: Stream, *, scheme: str, tokeniser: int, made_of: Source = "midi"
+    folder: Path,
+    stream: Stream,
+    *,
+    scheme: str,
+    tokeniser: int,
+    made_of: Source = "midi",
+    deduplicate: bool = False,
 ) -> None:
-    """Write the corpus of all files of a stream (a survey, mostly) into an empty folder.
+    """Write the corpus of all files of a stream into an empty folder.
+
+    Of files with the same bytes all are told, and with `deduplicate` only the first one is used.
 
     The bytes depend on what the rows and their tokens are, not on where they come from. Memory
     holds a few numbers of each file, and no tokens but those being copied.
     """
     records, which, rows = stream.records, stream.which, stream.rows
-    starts = _column(which, rows, [each.starts for each in records])
-    counts = _column(which, rows, [each.counts for each in records])
+    starts = stream.column(lambda each: each.starts)
+    counts = stream.column(lambda each: each.counts)
+    originals = stream.originals()
+    is_copy = originals != np.arange(len(originals))
     used = counts > 0
+    if deduplicate:
+        used &= ~is_copy
     runs = _runs(which[used], starts[used], counts[used])
     offsets = np.concatenate([[0], np.cumsum(counts[used])]).astype(np.int64)
 
@@ -54,20 +59,17 @@ def assemble(
     for each, mask, table in zip(records, seen, renumber, strict=True):
         table[mask] = vocabulary.encode(each.words[place] for place in np.flatnonzero(mask))
 
-    with (folder / "tokens.npy").open("wb") as file:
-        header = {
-            "descr": np.lib.format.dtype_to_descr(vocabulary.dtype),
-            "fortran_order": False,
-            "shape": (int(offsets[-1]),),
-        }
-        np.lib.format.write_array_header_1_0(file, header)
-        for number, ids in _pieces(records, runs):
-            renumber[number][ids].tofile(file)
-    np.save(folder / "songs.npy", offsets)
-    vocabulary.save(folder / "vocabulary.json")
-    with (folder / "ledger.jsonl").open("wb") as ledger:
-        for number, row in zip(which.tolist(), rows.tolist(), strict=True):
-            ledger.write(records[number].line(row))
+    with writing(folder):
+        tokens = (renumber[number][ids] for number, ids in _pieces(records, runs))
+        _save_array(folder / "tokens.npy", vocabulary.dtype, int(offsets[-1]), tokens)
+        _save_array(folder / "songs.npy", offsets.dtype, len(offsets), [offsets])
+        vocabulary.save(folder / "vocabulary.json")
+        with (folder / "ledger.jsonl").open("wb") as ledger:
+            for place, (number, row) in enumerate(zip(which.tolist(), rows.tolist(), strict=True)):
+                if deduplicate and is_copy[place]:
+                    ledger.write(line_of(_left_out(stream, place, int(originals[place]))))
+                    continue
+                ledger.write(records[number].line(row))
 
     digests = {name: file_digest(folder / name) for name in DIGESTED}
     about: dict[str, Any] = {
@@ -79,22 +81,44 @@ def assemble(
         "songs": len(offsets) - 1,
         "tokens": int(offsets[-1]),
         "distinct": len(vocabulary),
+        "duplicates": {
+            "files": int(is_copy.sum()),
+            "left_out": deduplicate,
+            "first": [
+                [stream.row(place).path, stream.row(int(originals[place])).path]
+                for place in np.flatnonzero(is_copy)[:COPIES_NAMED].tolist()
+            ],
+        },
         "digests": digests,
         "ledger": file_digest(folder / "ledger.jsonl"),
         "digest": digest_of(digests),
     }
-    (folder / "corpus.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    write_atomic(folder / "corpus.json", json.dumps(about, indent=2) + "\n")
+    with writing(folder):  # all of it, before it takes another corpus's place
+        for path in folder.iterdir():
+            sync(path)
 
 
-def _column(
-    which: npt.NDArray[np.int8], rows: npt.NDArray[np.int64], columns: Sequence[Sequence[int]]
-) -> npt.NDArray[np.int64]:
-    """A number of each file, out of the columns of its records."""
-    column = np.zeros(len(rows), np.int64)
-    for number, values in enumerate(columns):
-        mine = which == number
-        column[mine] = np.asarray(values, np.int64)[rows[mine]]
-    return column
+def _save_array(
+    path: Path, dtype: np.dtype[Any], length: int, pieces: Iterable[npt.NDArray[Any]]
+) -> None:
+    """As np.save, but the array comes in pieces, and a full disk is told by its own error."""
+    descr = np.lib.format.dtype_to_descr(dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": (length,)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for piece in pieces:
+            file.write(piece.data)
+
+
+def _left_out(stream: Stream, place: int, original: int) -> LedgerRow:
+    """The row of a file that is left out for another one."""
+    return dataclasses.replace(
+        stream.row(place),
+        tokens=0,
+        status="duplicate",
+        reason=f"the same as {stream.row(original).path}",
+    )
 
 
 def _runs(

@@ -1,28 +1,29 @@
 """Checkpoints of a training state, latest and best: the only door to Orbax."""
 
 import logging
-import math
+import os
+import re
 import zlib
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 from orbax.checkpoint.options import MultiprocessingOptions
 
+from jaxmusic.atomic import why_not_written
 from jaxmusic.errors import UserError
+from jaxmusic.shelf import About, CheckpointError, MovedError, Shelf
+
+__all__ = ["CheckpointError", "Checkpoints", "Restored"]
 
 PyTree = Any
 
 # Orbax tells of every array that it fails to read; ours is one line a checkpoint.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
-
-
-class CheckpointError(UserError):
-    """A checkpoint can't be written, or none can be read."""
 
 
 class Restored(NamedTuple):
@@ -33,17 +34,11 @@ class Restored(NamedTuple):
     score: float | None  # the loss that `best` goes by, where an epoch ended with this step
 
 
-def _score(metrics: dict[str, Any]) -> float:
-    """Orbax would take a NaN for the best there is; here what is no number is the worst."""
-    score = metrics.get("score")
-    return score if isinstance(score, float) and math.isfinite(score) else math.inf
-
-
 class Checkpoints:
     """The checkpoints of one run: the two latest and the best are kept.
 
-    Orbax's arrays carry no checksum, so each checkpoint has one of ours beside it, and one
-    that doesn't fit is passed over for the next older. `tell` gets a line about each such.
+    One that is damaged is passed over for the next, with a line to `tell`, and removed after the
+    next save; when there is no whole one nothing is removed.
     """
 
     def __init__(
@@ -53,69 +48,62 @@ class Checkpoints:
         read_only: bool = False,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.folder = folder.resolve()  # Orbax refuses relative paths, but only at the first save
+        """Open a folder, and make it unless `read_only`.
+
+        Raises WriteError when it can't be made or written to.
+        """
+        self.folder = folder.resolve()  # Orbax refuses relative paths
         self.tell = tell
+        self._shelf = Shelf(self.folder, tell)
         if not read_only:
-            self.folder.mkdir(parents=True, exist_ok=True)  # Orbax would for all processes only
-        self._manager = ocp.CheckpointManager(
-            self.folder,
-            options=ocp.CheckpointManagerOptions(
-                create=False,
-                # `best_fn` alone would drop the newest checkpoint when it isn't the best.
-                preservation_policy=AnyPreservationPolicy(
-                    [LatestN(2), BestN(get_metric_fn=_score, reverse=True, n=1)]
-                ),
-                best_fn=_score,
-                best_mode="min",
-                # Of saves that were cut off; a reader must not touch one that is under way.
-                cleanup_tmp_directories=not read_only,
-                read_only=read_only,
-                # Of several processes one alone reads and writes: the others aren't waited for.
-                multiprocessing_options=MultiprocessingOptions(
-                    primary_host=jax.process_index(), active_processes={jax.process_index()}
-                ),
-            ),
+            self._shelf.open()
+        # Of several processes one alone reads and writes: the others aren't waited for.
+        alone = MultiprocessingOptions(
+            primary_host=jax.process_index(), active_processes={jax.process_index()}
         )
+        handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+        self._orbax = ocp.Checkpointer(handler, multiprocessing_options=alone)
+        self._worker = ThreadPoolExecutor(1, "checkpoint")
+        self._under_way: Future[None] | None = None
 
     def save(self, step: int, state: PyTree, *, score: float | None = None) -> None:
         """Save a state in the background.
 
         `score` is the loss that `best` goes by, for a state at the end of an epoch. The state
-        may be donated as soon as this returns.
+        may be donated as soon as this returns. A checkpoint of the same step is replaced.
 
-        Raises CheckpointError when this or the save before it failed.
+        Raises WriteError or CheckpointError when the save before it failed.
         """
+        self._wait()
         host_state = jax.device_get(state)
-        about = {"step": step, "score": score, "crc32": _crc32(host_state)}
-        try:
-            # A step that is there already is one that was found damaged: its place is needed.
-            if step in self._manager.all_steps():
-                self._manager.delete(step)
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(host_state), about=ocp.args.JsonSave(about)
-                ),
-                metrics={"score": score},
-                force=True,
-            )
-        except (OSError, ValueError) as error:
-            raise self._failed(error) from error
+        self._under_way = self._worker.submit(self._write, step, host_state, score)
+
+    def check(self) -> None:
+        """See whether the save in the background failed, without waiting for its end.
+
+        Raises WriteError or CheckpointError when it did.
+        """
+        if self._under_way is not None and self._under_way.done():
+            self._wait()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """Wait until all is on disk, and let go of the folder.
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
+        """Wait until all is on disk.
 
-        Raises CheckpointError when the last save failed.
+        Raises WriteError or CheckpointError when the last save failed; beside another error that
+        is on its way it is told only.
         """
         try:
-            self._manager.wait_until_finished()
-        except (OSError, ValueError) as failure:
-            raise self._failed(failure) from failure
+            self._wait()
+        except UserError as failure:
+            if error is None:
+                raise
+            self.tell(str(failure))
         finally:
-            self._manager.close()
+            self._worker.shutdown()
+            self._orbax.close()
 
     def restore_latest(self, abstract: PyTree) -> Restored | None:
         """The newest checkpoint that is whole, as NumPy arrays; None when there is none at all.
@@ -123,51 +111,77 @@ class Checkpoints:
         `abstract` is a pytree of shapes and dtypes. Raises CheckpointError when there are
         checkpoints but none is whole.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        return self._first_whole(steps, abstract)
+        return self._restore_first(lambda about: -about.step, abstract)
 
     def restore_best(self, abstract: PyTree) -> Restored | None:
-        """The checkpoint with the lowest score; the newest one when no epoch has ended yet."""
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        best = self._manager.best_step()
-        if best is not None and _score(self._manager.metrics(best) or {}) < math.inf:
-            steps.remove(best)
-            steps.insert(0, best)
-        return self._first_whole(steps, abstract)
+        """The whole checkpoint with the lowest score, as NumPy arrays.
 
-    def _first_whole(self, steps: list[int], abstract: PyTree) -> Restored | None:
-        for step in steps:
+        Where none has a score, as no epoch has ended yet, the newest. Raises as restore_latest.
+        """
+
+        def order(about: About) -> tuple[float, int]:
+            return about.rank, about.step if about.rank < np.inf else -about.step
+
+        return self._restore_first(order, abstract)
+
+    def _restore_first(self, order: Callable[[About], Any], abstract: PyTree) -> Restored | None:
+        for _ in range(100):  # a training that is at work may replace and remove some meanwhile
             try:
-                return self._restore(step, abstract)
-            # What Orbax raises for a damaged file is not documented, and is not one kind.
-            except Exception as error:
-                reason = str(error).strip().split("\n")[0][:200]
-                self.tell(f"The checkpoint of step {step} is damaged, passed over: {reason}")
-        if steps:
+                for about in sorted(self._shelf.look(), key=order):
+                    if (restored := self._restore(about, abstract)) is not None:
+                        return restored
+                break
+            except MovedError:
+                continue
+        if steps := self._shelf.steps():
             raise CheckpointError(
                 f"All checkpoints in {self.folder} (steps {', '.join(map(str, steps))}) are "
                 "damaged, or of other settings: move the folder away to start from the beginning."
             )
         return None
 
-    def _restore(self, step: int, abstract: PyTree) -> Restored:
+    def _restore(self, about: About, abstract: PyTree) -> Restored | None:
+        place = self._shelf.place(about.step)
+        path = self.folder / str(about.step) / "state"
         target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), abstract)
-        found = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(target), about=ocp.args.JsonRestore()
-            ),
-        )
-        if found.about["crc32"] != _crc32(found.state):
-            raise ValueError("its arrays don't match their checksum")
-        return Restored(step, found.state, found.about["score"])
+        try:
+            state = self._orbax.restore(path, args=ocp.args.StandardRestore(target))
+            if about.crc32 != _crc32(state):
+                raise ValueError("its arrays don't match their checksum")
+        except (PermissionError, MemoryError) as error:  # says nothing about the checkpoint
+            reason = str(error) or "out of memory"
+            raise CheckpointError(f"{path} can't be read: {reason}.") from error
+        # What Orbax raises for a damaged file is not documented, and is not one kind.
+        except Exception as error:
+            self._shelf.pass_over(about.step, place, str(error).strip().split("\n")[0][:200])
+            return None
+        return Restored(about.step, state, about.score)
 
-    def _failed(self, error: Exception) -> CheckpointError:
-        reason = str(error).strip().split("\n")[0][:300]
-        return CheckpointError(
-            f"A checkpoint could not be written to {self.folder}: {reason}. Older ones are kept; "
-            "make room or mend the folder and start the same command again."
-        )
+    def _write(self, step: int, state: PyTree, score: float | None) -> None:
+        with self._shelf.adding(About(step, score, _crc32(state))) as folder:
+            self._orbax.save(folder / "state", args=ocp.args.StandardSave(state))
+
+    def _wait(self) -> None:
+        """Wait for the save under way. Raises WriteError or CheckpointError when it failed."""
+        if self._under_way is None:
+            return
+        future = self._under_way
+        try:
+            future.result()
+        except (OSError, ValueError) as error:
+            reason = _system_error(error)
+            raise CheckpointError(why_not_written(self.folder, reason)) from error
+        finally:
+            self._under_way = None if future.done() else future
+
+
+def _system_error(error: OSError | ValueError) -> OSError:
+    """TensorStore tells of a full disk with a ValueError, which has the number in its words."""
+    if isinstance(error, OSError):
+        return error
+    if number := re.search(r"os_error_code='(\d+)'", str(error)):
+        return OSError(int(number[1]), os.strerror(int(number[1])))
+    return OSError(str(error).strip().split("\n")[0][:300])
 
 
 def _crc32(state: PyTree) -> int:

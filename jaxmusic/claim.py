@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from jaxmusic.atomic import writing
+
 if sys.platform != "win32":
     import fcntl
 
@@ -19,10 +21,13 @@ def claimed(folder: Path, when_busy: Callable[[], None]) -> Iterator[bool]:
     The system lets go of it when the process ends, however it ends. Where it knows no locks (some
     network file systems, Windows) nobody waits. The folder must not be replaced while it is held,
     but may be removed.
+
+    Raises WriteError when it can't be made.
     """
     waited = False
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         if sys.platform == "win32":
             yield False
             return

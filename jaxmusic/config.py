@@ -10,6 +10,7 @@ from typing import Any, Literal
 from jaxmusic.errors import UserError
 
 MOST_SEMITONES = 24
+MAX_SKIPPED_SHARE = 0.5
 
 
 class ConfigError(UserError):
@@ -28,6 +29,8 @@ class DataConfig:
     corpus: str | None = None
     # How notes become tokens.
     scheme: Literal["classic"] = "classic"
+    # Of files with the same bytes, use only the first.
+    deduplicate: bool = False
     # Tokens that the network sees before the one it predicts.
     window: int = 100
     # Tokens from the start of one window to the start of the next.
@@ -136,6 +139,8 @@ class RunConfig:
     recurrence: Literal["auto", "scan", "cpu", "pallas"] = "auto"
     # Processes that parse MIDI files (default: one a core).
     workers: int | None = None
+    # Fail when more than this share of the MIDI files (0 to 1) can't be read.
+    max_skipped_share: float = MAX_SKIPPED_SHARE
     # Keep compiled programs in the user's cache folder, so that the next start is quick.
     compilation_cache: bool = True
 
@@ -197,6 +202,10 @@ class Config:
         if not self.run.device_corpus_mib >= 0:
             raise ConfigError(
                 f"--device-corpus-mib is {self.run.device_corpus_mib}, but must be 0 or more."
+            )
+        if not 0 <= self.run.max_skipped_share <= 1:
+            raise ConfigError(
+                f"--max-skipped-share is {self.run.max_skipped_share}, but must be from 0 to 1."
             )
         if not 0 <= self.train.seed < 2**32:
             raise ConfigError(f"--seed is {self.train.seed}, but must be from 0 to 2**32 - 1.")

@@ -12,10 +12,11 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 
 from jaxmusic.errors import UserError
+from jaxmusic.names import shown
 from jaxmusic.stored import Read, file_digest, map_array, parse_json, read_json, read_stored
 from jaxmusic.tokens import Vocabulary, check_tokens
 
-Status = Literal["used", "empty", "skipped"]
+Status = Literal["used", "empty", "skipped", "duplicate"]
 
 Source = Literal["midi", "notes"]
 
@@ -50,7 +51,7 @@ class LedgerRow:
     digest: str  # of the file's bytes
     tokens: int
     status: Status
-    reason: str = ""  # why it was skipped
+    reason: str = ""  # why it was skipped; or which file it is the same as
     mtime_ns: int = 0  # when it was changed last; 0: read it again to see whether it is the same
 
     @classmethod
@@ -199,18 +200,63 @@ def summary(corpus: Corpus) -> list[str]:
     told: dict[str, list[str]] = {"empty": [], "skipped": []}
     for row in read_ledger(corpus.path):  # memory holds no more rows than are told
         counts[row.status] += 1
-        if row.status != "used" and len(told[row.status]) < UNUSED_TOLD:
+        if row.status in told and len(told[row.status]) < UNUSED_TOLD:
             why = row.reason if row.status == "skipped" else "it has no notes that count"
-            told[row.status].append(f"  {row.status}: {row.path}: {why}")
+            told[row.status].append(f"  {row.status}: {shown(row.path)}: {why}")
     unused = [*told["empty"], *told["skipped"]][:UNUSED_TOLD]
     if (more := counts["empty"] + counts["skipped"] - len(unused)) > 0:
-        unused.append(f"  and {more:,} more: see {corpus.path / 'ledger.jsonl'}")
+        unused.append(f"  and {more:,} more: see {shown(corpus.path / 'ledger.jsonl')}")
     return [
-        f"{counts.total():,} files: {counts['used']:,} used, {counts['empty']:,} empty, "
-        f"{counts['skipped']:,} skipped",
+        f"{counts.total():,} files: {tell_counts(counts)}",
         *unused,
+        *_tell_duplicates(corpus.path),
         f"{len(corpus.tokens):,} tokens, {len(corpus.vocabulary):,} distinct "
-        f"({corpus.vocabulary.scheme} scheme), in {corpus.path}",
+        f"({corpus.vocabulary.scheme} scheme), in {shown(corpus.path)}",
+    ]
+
+
+def tell_counts(counts: Counter[str]) -> str:
+    """How many files are used and how many are not, by their status in the ledger."""
+    text = f"{counts['used']:,} used, {counts['empty']:,} empty, {counts['skipped']:,} skipped"
+    return text + (f", {counts['duplicate']:,} left out" if counts["duplicate"] else "")
+
+
+def is_deduplicated(folder: Path) -> bool | None:
+    """Whether a corpus leaves out files that are the same as others; None: it doesn't say so."""
+    return _duplicates(folder).get("left_out")
+
+
+def _duplicates(folder: Path) -> dict[str, Any]:
+    """What corpus.json says of files that are the same as others; nothing in earlier versions."""
+    duplicates: dict[str, Any] = (read_about(folder) or {}).get("duplicates", {})
+    return duplicates
+
+
+def _tells_duplicates(value: Any) -> bool:
+    """Whether a value of a corpus.json is what `_duplicates` gives."""
+    if value == {}:
+        return True
+    if not isinstance(value, dict) or not isinstance(value.get("first"), list):
+        return False
+    pairs = [pair for pair in value["first"] if isinstance(pair, list) and len(pair) == 2]
+    return (
+        type(value.get("files")) is int
+        and type(value.get("left_out")) is bool
+        and len(pairs) == len(value["first"])
+        and all(isinstance(path, str) for pair in pairs for path in pair)
+    )
+
+
+def _tell_duplicates(folder: Path) -> list[str]:
+    duplicates = _duplicates(folder)
+    if not duplicates.get("files"):
+        return []
+    pairs = [f"{shown(path)} as {shown(original)}" for path, original in duplicates["first"]]
+    dots = ", ..." if duplicates["files"] > len(pairs) else ""
+    what = "left out" if duplicates["left_out"] else "used all the same (not with --deduplicate)"
+    return [
+        f"{duplicates['files']:,} files with the same bytes as another one, {what}: "
+        f"{', '.join(pairs)}{dots}"
     ]
 
 
@@ -248,6 +294,8 @@ def _about_of(folder: Path) -> dict[str, Any]:
     for name, kind in {"format": int, **kinds, "scheme": str, "digest": str}.items():
         if not isinstance(about, dict) or type(about.get(name)) is not kind:
             raise DamagedCorpusError(folder, f"corpus.json tells no {name}")
+    if not _tells_duplicates(about.get("duplicates", {})):
+        raise DamagedCorpusError(folder, "corpus.json tells of duplicates in another way")
     return cast("dict[str, Any]", about)
 
 

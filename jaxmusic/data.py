@@ -4,8 +4,9 @@ import numpy as np
 
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
-from jaxmusic.corpus import Corpus, CorpusError, read_about, summary
+from jaxmusic.corpus import Corpus, CorpusError, is_deduplicated, read_about, summary
 from jaxmusic.errors import UserError
+from jaxmusic.names import shown
 from jaxmusic.preparing import TOKENISER, default_corpus_dir, prepare
 from jaxmusic.processes import Processes
 from jaxmusic.tokenmap import LEAVES, TokenMap, make_token_map
@@ -42,11 +43,16 @@ def _prepared(config: Config, console: Console) -> Corpus:
                 f"--corpus {corpus.path} is of the scheme {corpus.vocabulary.scheme}, not of "
                 f"--scheme {config.data.scheme}: prepare one, or give that scheme."
             )
+        if config.data.deduplicate and not is_deduplicated(corpus.path):
+            raise ConfigError(
+                f"--deduplicate is for preparing, and the corpus {shown(corpus.path)} was prepared "
+                "without it: prepare it again with prepare.py --deduplicate."
+            )
         if corpus.tokeniser != TOKENISER:
             console.say(
-                f"The corpus {corpus.path} was made by version {corpus.tokeniser} of the tokeniser "
-                f"and is used as it is; version {TOKENISER}, this one's, may make other tokens of "
-                "the same files."
+                f"The corpus {shown(corpus.path)} was made by version {corpus.tokeniser} of the "
+                f"tokeniser and is used as it is; version {TOKENISER}, this one's, may make other "
+                "tokens of the same files."
             )
         return corpus
     with console:
@@ -55,6 +61,8 @@ def _prepared(config: Config, console: Console) -> Corpus:
             default_corpus_dir(config.data.midi_dir, config.data.scheme),
             scheme=config.data.scheme,
             workers=config.run.workers,
+            deduplicate=config.data.deduplicate,
+            max_skipped_share=config.run.max_skipped_share,
             progress=lambda done, total: console.show(done, total, "MIDI files read"),
             tell=console.say,
         )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from jaxmusic.effort import Effort
 from jaxmusic.track import (
     LONGEST_NUMBER,
     MARKING_METAS,
@@ -27,6 +28,7 @@ from jaxmusic.track import (
 
 _DELTA, _STATUS, _DATA = rb"[\x80-\xff]{0,3}+[\x00-\x7f]", rb"[\x80-\xbf\xe0-\xef]", rb"[\x00-\x7f]"
 _RUN = re.compile(b"(?:%b%b?+%b{2})++" % (_DELTA, _STATUS, _DATA))
+_HIGH = bytes(range(0x80, 0x100))
 
 _KEYS = 1 << 11  # channels times pitches
 _CHANNEL_KEYS = 1 << 7
@@ -55,7 +57,10 @@ class _Moment(NamedTuple):
 
 
 def read_tracks(
-    data: bytes, chunks: Sequence[tuple[int, int]], check_meta: Callable[[int, bytes], None]
+    data: bytes,
+    chunks: Sequence[tuple[int, int]],
+    check_meta: Callable[[int, bytes], None],
+    effort: Effort,
 ) -> list[Track]:
     """The tracks whose events are the bytes of `data` between each two positions.
 
@@ -64,7 +69,7 @@ def read_tracks(
     of velocity 0 is a note-off. Notes that are never ended are left out.
 
     `check_meta(kind, data)` raises NonconformingError for a meta event that mido refuses.
-    Raises NonconformingError for any track that mido refuses.
+    Raises NonconformingError for any track that mido refuses, MidiError when it is too much work.
     """
     runs: list[_Run] = []
     moments: list[_Moment] = []
@@ -72,10 +77,10 @@ def read_tracks(
         if end > len(data):
             raise NonconformingError
         try:
-            _scan(data, start, end, number, runs, moments, check_meta)
+            _scan(data, start, end, number, runs, moments, check_meta, effort)
         except IndexError:
             raise NonconformingError from None
-    return _tracks(data, len(chunks), runs, moments)
+    return _tracks(data, len(chunks), runs, moments, effort)
 
 
 def _scan(  # noqa: PLR0912 - a call for each event would cost more than its work
@@ -86,6 +91,7 @@ def _scan(  # noqa: PLR0912 - a call for each event would cost more than its wor
     runs: list[_Run],
     moments: list[_Moment],
     check_meta: Callable[[int, bytes], None],
+    effort: Effort,
 ) -> None:
     """Find a track's runs, and read what stands between them."""
     wait = 0
@@ -105,6 +111,7 @@ def _scan(  # noqa: PLR0912 - a call for each event would cost more than its wor
             run = _RUN.match(data, begin, end) if status else None
             if run is None:
                 raise NonconformingError  # one is missing or above 127; or there is no status yet
+            effort.single()
             runs.append(_Run(begin, run.end(), track, wait))
             position = run.end()
             wait = 0
@@ -116,7 +123,10 @@ def _scan(  # noqa: PLR0912 - a call for each event would cost more than its wor
             if data[position] > 0x7F:
                 raise NonconformingError
             if status < 0xD0:
+                effort.mark()
                 moments.append(_Moment(track, len(runs) - 1, wait, PROGRAM, data[position]))
+            else:
+                effort.events(1)  # they are many where there are any, and nothing is kept of them
             position += 1
         elif status == META:
             kind = data[position]
@@ -126,19 +136,24 @@ def _scan(  # noqa: PLR0912 - a call for each event would cost more than its wor
                 size, position = number_at(data, position - 1)
             check_meta(kind, data[position : position + size])
             position += size
-            if kind in MARKING_METAS:
+            if kind not in MARKING_METAS:
+                effort.single()
+            else:
+                effort.mark()
                 moments.append(_Moment(track, len(runs) - 1, wait, kind, 0))
         elif data[position - 1] == status:
+            effort.single()
             running = status
             position = after_system(data, position, status)
         else:
+            effort.single()
             position = after_running_system(data, position, running)
     if position != end:
         raise NonconformingError
 
 
 def _tracks(
-    data: bytes, count: int, runs: Sequence[_Run], moments: Sequence[_Moment]
+    data: bytes, count: int, runs: Sequence[_Run], moments: Sequence[_Moment], effort: Effort
 ) -> list[Track]:
     """All tracks, out of their runs and of what is between."""
     marks: list[list[Mark]] = [[] for _ in range(count)]
@@ -147,7 +162,7 @@ def _tracks(
             marks[moment.track].append(Mark(moment.wait, moment.kind, moment.value))
         return [Track(_NOTHING, _NOTHING, _NOTHING, each, False) for each in marks]
 
-    begins, delta, status, first, second = _events(data, runs)
+    begins, delta, status, first, second = _events(data, runs, effort)
     delta[begins] += [run.wait for run in runs]
     when = np.cumsum(delta)
     # Each track begins at 0: take off what the tracks before it lasted.
@@ -184,13 +199,16 @@ def _tracks(
     ]
 
 
-def _events(data: bytes, runs: Sequence[_Run]) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+def _events(
+    data: bytes, runs: Sequence[_Run], effort: Effort
+) -> tuple[Ints, Ints, Ints, Ints, Ints]:
     """Where each run's events begin, and of all events delta times, status and data bytes.
 
     An event has just three bytes below 128: the last one of its delta time and its data. All else
     is found from where those are.
     """
     joined = b"".join([data[run.start : run.end] for run in runs])
+    effort.events(len(joined.translate(None, _HIGH)) // 3)
     values = np.frombuffer(joined, np.uint8)
     low = np.flatnonzero(values < 0x80).reshape(-1, 3)
     place, data_place = low[:, 0], low[:, 1]

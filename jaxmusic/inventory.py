@@ -7,7 +7,8 @@ from collections import Counter
 
 import numpy as np
 
-from jaxmusic.corpus import Corpus, read_ledger
+from jaxmusic.corpus import Corpus, read_ledger, tell_counts
+from jaxmusic.names import shown
 from jaxmusic.tokenmap import token_counts
 
 MOST_FREQUENT = 20  # tokens told
@@ -31,17 +32,18 @@ def inventory(corpus: Corpus) -> list[str]:
         files[row.status] += 1
         size += row.size
         if row.status == "used":
-            songs.append(row.path)
+            songs.append(shown(row.path))
+        elif row.status == "duplicate":
+            reasons["it is the same as another file"] += 1
         else:
-            reasons[_kind(row.reason) if row.reason else "it has no notes that count"] += 1
+            reasons[kind_of(row.reason) if row.reason else "it has no notes that count"] += 1
     corpus.check_ledger(len(songs))
     lengths = np.diff(corpus.offsets)
     return [
-        f"Corpus      {corpus.path}",
+        f"Corpus      {shown(corpus.path)}",
         f"Scheme      {corpus.vocabulary.scheme}, tokeniser {corpus.tokeniser}",
         f"Digest      {corpus.digest}",
-        f"Files       {files.total():,} of {size / 1e6:,.1f} MB: {files['used']:,} used, "
-        f"{files['empty']:,} empty, {files['skipped']:,} skipped",
+        f"Files       {files.total():,} of {size / 1e6:,.1f} MB: {tell_counts(files)}",
         f"Tokens      {len(corpus.tokens):,}, {len(corpus.vocabulary):,} distinct, "
         f"{corpus.tokens.dtype.itemsize} bytes each",
         *_tell_lengths(lengths, songs),
@@ -105,6 +107,6 @@ def _bars(
     ]
 
 
-def _kind(reason: str) -> str:
+def kind_of(reason: str) -> str:
     """A reason without the numbers that tell one file from the other."""
     return re.sub(r"\d[\d,]*", "N", reason)

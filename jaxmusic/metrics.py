@@ -1,18 +1,21 @@
 """What is measured of a training: its speed, and metrics.jsonl."""
 
+import contextlib
+import errno
 import json
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 import jax
 import numpy as np
 
-from jaxmusic.atomic import write_atomic
+from jaxmusic.atomic import fsync, write_atomic, writing
 from jaxmusic.config import Config
 from jaxmusic.console import Console, duration
 from jaxmusic.errors import UserError
@@ -85,7 +88,8 @@ class MetricsFile:
         """
         rows: list[bytes] = []
         self.bad_steps = 0  # in the rows that stay
-        self._file: TextIO | None = None
+        self._path = path
+        self._file: FileIO | None = None
         if path is None:
             return
         if path.exists():
@@ -99,13 +103,38 @@ class MetricsFile:
                 except (ValueError, KeyError, TypeError):
                     continue  # a row that was cut off when the run was killed
         write_atomic(path, b"".join(rows))
-        self._file = path.open("a", encoding="utf-8")
+        with writing(path):
+            self._file = path.open("ab", buffering=0)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append a row, which is on its way to the disk when this returns."""
-        if self._file is not None:
-            self._file.write(json.dumps(row) + "\n")
-            self._file.flush()
+        """Append a row, which is on its way to the disk when this returns.
+
+        Raises WriteError; then nothing of the row is there.
+        """
+        if self._file is None or self._path is None:
+            return
+        content = json.dumps(row).encode() + b"\n"
+        with writing(self._path):
+            end = self._file.seek(0, os.SEEK_END)
+            try:
+                while content:  # a disk that gets full may first take a part
+                    content = content[self._file.write(content) :]
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._file.truncate(end)
+                raise
+
+    def sync(self) -> None:
+        """Have the disk hold all rows: a power cut loses none of before this.
+
+        Raises WriteError, also when the file isn't there any more.
+        """
+        if self._file is None or self._path is None:
+            return
+        with writing(self._path):
+            fsync(self._file.fileno())
+            if not os.path.samestat(os.fstat(self._file.fileno()), self._path.stat()):
+                raise FileNotFoundError(errno.ENOENT, "it was replaced by another file")
 
     def close(self) -> None:
         """Close the file."""
@@ -148,7 +177,7 @@ class Reporter:
         self._under_way: deque[tuple[int, int, jax.Array]] = deque()
         self._compiled = False  # the first dispatch waits for that, and isn't counted
 
-    @contextmanager
+    @contextlib.contextmanager
     def fetching(self) -> Iterator[None]:
         """Inside, data is made ready for the devices; when they are idle then, they wait for it."""
         if self._compiled and not self._under_way:
@@ -174,6 +203,13 @@ class Reporter:
         while self._under_way:
             self._tell()
         self.meter.pause()
+
+    def sync(self) -> None:
+        """Have the disk hold all that was told: before a checkpoint of these steps.
+
+        Raises WriteError.
+        """
+        self._file.sync()
 
     def epoch(self, step: int, loss: float, held_out_loss: float | None) -> float:
         """An epoch ended with this step; the loss that the best is chosen by."""

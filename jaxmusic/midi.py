@@ -18,13 +18,22 @@ from mido.midifiles.meta import build_meta_message
 from mido.midifiles.midifiles import read_file_header
 
 from jaxmusic.atomic import write_atomic
+from jaxmusic.effort import Effort
 from jaxmusic.event_runs import read_tracks
-from jaxmusic.track import MidiError, NonconformingError, Track, read_loose_track
+from jaxmusic.track import (
+    KEY_SIGNATURE,
+    TEMPO,
+    TIME_SIGNATURE,
+    MidiError,
+    NonconformingError,
+    Track,
+    read_loose_track,
+)
 
 __all__ = ["TICKS_PER_QUARTER", "MidiError", "MidiScore", "Note", "read_midi", "write_notes"]
 
 TICKS_PER_QUARTER = 480
-MAX_FILE_SIZE = 16 * 2**20  # bytes; some two million notes: seconds, and less than 1 GB
+MAX_FILE_SIZE = 16 * 2**20  # bytes; `jaxmusic.effort` bounds what is read of them
 TOO_LARGE = f"it is larger than {MAX_FILE_SIZE:,} bytes"
 
 # A header that gives SMPTE frames instead of ticks a quarter: the frame sizes (its low byte) that
@@ -33,7 +42,8 @@ _SMPTE_FRAME_SIZES = (24, 25, 29, 30)
 _SMPTE_TICKS_PER_QUARTER = 1024
 _CHUNK_HEADER_SIZE = 8
 # Meta events whose data mido checks. It takes texts as they are.
-_CHECKED_METAS = frozenset((0x00, 0x20, 0x51, 0x54, 0x58, 0x59))
+_SMPTE_OFFSET = 0x54
+_CHECKED_METAS = frozenset((0x00, 0x20, TEMPO, _SMPTE_OFFSET, TIME_SIGNATURE, KEY_SIGNATURE))
 
 
 class Note(NamedTuple):
@@ -71,10 +81,13 @@ def parse_midi(data: bytes) -> MidiScore:
     if len(data) > MAX_FILE_SIZE:
         raise MidiError(TOO_LARGE)
     ticks_per_quarter, chunks = _read_header(data)
+    effort = Effort()
+    for _ in chunks:
+        effort.track()
     try:
-        tracks = read_tracks(data, chunks, _check_meta)
-    except NonconformingError:
-        tracks = [read_loose_track(data, start, end) for start, end in chunks]
+        tracks = read_tracks(data, chunks, _check_meta, effort)
+    except NonconformingError:  # what was read in vain counts too
+        tracks = [read_loose_track(data, start, end, effort) for start, end in chunks]
     return MidiScore(ticks_per_quarter, tracks)
 
 
@@ -113,8 +126,21 @@ def _read_header(data: bytes) -> tuple[int, list[tuple[int, int]]]:
 
 def _check_meta(kind: int, data: bytes) -> None:
     """Raise NonconformingError for a meta event that mido refuses."""
-    if kind in _CHECKED_METAS and not _is_good_meta(kind, data):
+    if kind in _CHECKED_METAS and not _is_good_meta(kind, _essence(kind, data[:5])):
         raise NonconformingError
+
+
+def _essence(kind: int, data: bytes) -> bytes:
+    """Data on which mido's verdict is the same: so few that all of them can be remembered."""
+    if kind == KEY_SIGNATURE:
+        return data[:2]
+    if kind == TIME_SIGNATURE and len(data) >= 4:
+        return bytes((0, data[1], 0, 0))
+    if kind == _SMPTE_OFFSET and len(data) == 5:
+        rate, minutes, seconds, _, sub_frames = data
+        is_over = minutes > 59, seconds > 59, sub_frames > 99
+        return bytes((rate & 0xE0, 60 * is_over[0], 60 * is_over[1], 0, 100 * is_over[2]))
+    return bytes(len(data))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -4,10 +4,8 @@ import contextlib
 import hashlib
 import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from jaxmusic.assembly import assemble
 from jaxmusic.claim import claimed
@@ -17,6 +15,7 @@ from jaxmusic.pickled_texts import read_pickled_texts
 from jaxmusic.preparing import TOKENISER, Tell, refuse_other_things
 from jaxmusic.records import Journal
 from jaxmusic.replacing import bring_back, replace_folder
+from jaxmusic.stream import Stream
 from jaxmusic.tokens import check_tokens
 
 LARGEST = 64 << 20  # bytes: a thousand times the notebooks' own file
@@ -25,14 +24,6 @@ SCHEME = "classic"
 
 class NotesError(UserError):
     """A file that is no list of the notebooks' tokens."""
-
-
-class _Stream(NamedTuple):
-    """The one song, as a corpus is assembled from it."""
-
-    records: tuple[Journal]
-    which: npt.NDArray[np.int8]
-    rows: npt.NDArray[np.int64]
 
 
 def prepare_notes(file: Path, corpus_dir: Path, *, tell: Tell = lambda line: None) -> Corpus:
@@ -62,7 +53,7 @@ def prepare_notes(file: Path, corpus_dir: Path, *, tell: Tell = lambda line: Non
             journal = Journal(work / "notes", SCHEME, TOKENISER)
             with contextlib.closing(journal):
                 journal.append([row], journal.numbers_of(tokens))
-                stream = _Stream((journal,), np.zeros(1, np.int8), np.zeros(1, np.int64))
+                stream = Stream((journal,), np.zeros(1, np.int8), np.zeros(1, np.int64))
                 assemble(new, stream, scheme=SCHEME, tokeniser=TOKENISER, made_of="notes")
             replace_folder(new, corpus_dir)
         shutil.rmtree(work)

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import stat
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -11,6 +13,11 @@ import numpy.typing as npt
 
 from jaxmusic.midi import MAX_FILE_SIZE, TOO_LARGE, MidiError
 from jaxmusic.tokens import parse_tokens
+
+NO_FILE = "it is no file but a device or the like"
+TRIES = 4  # to read a file that is being changed
+PAUSE = 0.1  # seconds between them
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows has it
 
 
 class Job(NamedTuple):
@@ -61,23 +68,58 @@ class Reader:
 
     def _read_file(self, job: Job, ids: list[int]) -> FileResult:
         try:
-            with open(os.path.join(self._folder, job.path), "rb", buffering=0) as file:
-                status = os.fstat(file.fileno())
-                size, mtime_ns = status.st_size, status.st_mtime_ns
-                if size > MAX_FILE_SIZE:
-                    return FileResult(size, mtime_ns, reason=TOO_LARGE)
-                data = file.read(size + 1)
-        except OSError as error:
-            return FileResult(reason=f"it can't be opened: {error.strerror or error}")
+            found = _read_settled(os.path.join(self._folder, job.path))
+        except _UnreadableError as error:
+            return FileResult(reason=str(error))
+        if isinstance(found, FileResult):
+            return found
+        size, mtime_ns, data = found
         digest = hashlib.blake2b(data, digest_size=16).hexdigest()
         if digest == job.known:
             return FileResult(size, mtime_ns, digest, unchanged=True)
         try:
             tokens = parse_tokens(data, self._scheme)
+            numbers = list(map(self._numbers.__getitem__, tokens))
         except MidiError as error:
             return FileResult(size, mtime_ns, digest, reason=str(error))
-        ids += map(self._numbers.__getitem__, tokens)
+        except Exception as error:  # whatever it is: it must cost this file only, and be told
+            # Without a digest and a time of change, so that it is tried again the next time.
+            fault = f"{type(error).__name__}: {error}"
+            return FileResult(size, reason=f"a fault of the reader: {fault}")
+        ids += numbers
         return FileResult(size, mtime_ns, digest, len(tokens))
+
+
+class _UnreadableError(Exception):
+    """Why a file can't be read."""
+
+
+def _read_settled(path: str) -> tuple[int, int, bytes] | FileResult:
+    """A file's size, time of change and bytes, of one moment; or what to say of it unread."""
+    for _ in range(TRIES):
+        try:
+            # Not to wait for ever if it has become a pipe since it was found.
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+            with open(descriptor, "rb", buffering=0) as file:
+                before = os.fstat(descriptor)
+                if not stat.S_ISREG(before.st_mode):
+                    raise _UnreadableError(NO_FILE)
+                size, mtime_ns = before.st_size, before.st_mtime_ns
+                if size > MAX_FILE_SIZE:
+                    return FileResult(size, mtime_ns, reason=TOO_LARGE)
+                data = file.read(size + 1)
+                after = os.fstat(descriptor)
+        except OSError as error:
+            raise _UnreadableError(unreadable(error)) from None
+        if len(data) == size == after.st_size and mtime_ns == after.st_mtime_ns:
+            return size, mtime_ns, data
+        time.sleep(PAUSE)
+    raise _UnreadableError("it changed while it was read")
+
+
+def unreadable(error: OSError) -> str:
+    """Why a file that the system refuses is skipped."""
+    return f"it can't be opened: {error.strerror or error}"
 
 
 class _Numbers(dict[str, int]):
@@ -98,12 +140,13 @@ class Chunks:
         self._jobs = iter(jobs)
         self._ahead: Job | None = next(self._jobs, None)
         self._back: deque[list[Job]] = deque()
+        self.suspects: list[Job] = []  # one of them may be deadly: not to be read by this process
 
     def __bool__(self) -> bool:
-        return bool(self._back) or self._ahead is not None
+        return bool(self.suspects or self._back) or self._ahead is not None
 
     def take(self) -> list[Job]:
-        """The next portion; empty when there is none."""
+        """The next portion without suspects; empty when there is none."""
         if self._back:
             return self._back.popleft()
         chunk: list[Job] = []
@@ -115,6 +158,15 @@ class Chunks:
             chunk.append(self._ahead)
             self._ahead = next(self._jobs, None)
         return chunk
+
+    def take_suspect(self) -> list[Job]:
+        """A suspect, alone; empty when there is none."""
+        return [self.suspects.pop()] if self.suspects else []
+
+    def take_suspects(self) -> list[Job]:
+        """All of them."""
+        suspects, self.suspects = self.suspects, []
+        return suspects
 
     def put_back(self, chunk: list[Job]) -> None:
         """Give a portion back, to be taken next."""

@@ -5,11 +5,13 @@ import hashlib
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from jaxmusic.assembly import assemble
 from jaxmusic.claim import claimed
+from jaxmusic.config import MAX_SKIPPED_SHARE
 from jaxmusic.corpus import (
     FILES,
     SOURCES,
@@ -17,19 +19,23 @@ from jaxmusic.corpus import (
     CorpusError,
     DamagedCorpusError,
     Source,
+    is_deduplicated,
     read_about,
     source_of,
 )
+from jaxmusic.folders import find_files
+from jaxmusic.inventory import kind_of
+from jaxmusic.names import shown
 from jaxmusic.records import Journal, Records
 from jaxmusic.replacing import bring_back, replace_folder
 from jaxmusic.survey import Survey
 from jaxmusic.tokens import check_scheme
 from jaxmusic.workers import parse_files
 
-SUFFIXES = frozenset({".mid", ".midi", ".kar"})
 # What tokens of one version of the tokeniser are worth to the next: raise it when a change
 # alters any file's tokens, and every corpus is parsed anew.
 TOKENISER = 1
+SKIPPED_NAMED = 3  # where there are too many
 
 Progress = Callable[[int, int], None]  # (files done, files in all)
 Tell = Callable[[str], None]  # a line for the person who waits
@@ -42,6 +48,8 @@ def prepare(
     scheme: str = "classic",
     workers: int | None = None,
     verify: bool = False,
+    deduplicate: bool = False,
+    max_skipped_share: float = MAX_SKIPPED_SHARE,
     progress: Progress | None = None,
     tell: Tell = lambda line: None,
 ) -> Corpus:
@@ -57,17 +65,21 @@ def prepare(
     also by `kill -9`, preparing goes on from there when it is started again. Of several processes
     that prepare one corpus at a time one does it, and the others wait for it.
 
-    Raises CorpusError when there is no MIDI file below the folder, or none that gives tokens.
+    Of files with the same bytes `deduplicate` leaves out all but the first one.
+
+    Raises CorpusError when there is no MIDI file below the folder, or none that gives tokens, or
+    more than `max_skipped_share` of them were skipped: those that can't be read, not those that
+    have no notes that count or are left out as duplicates.
     """
     check_scheme(scheme)
     folder, target = Path(midi_dir), Path(corpus_dir)
-    paths = find_midi_files(folder)
+    found = find_files(folder)
     refuse_other_things(target, made_of="midi")
     work = target.with_name(f".{target.name}.partial")
-    waiting = f"Another process is preparing {target}: waiting until it is done."
+    waiting = f"Another process is preparing {shown(target)}: waiting until it is done."
     with claimed(work, lambda: tell(waiting)) as waited, contextlib.ExitStack() as stack:
         if waited:
-            paths = find_midi_files(folder)
+            found = find_files(folder)
         bring_back(target)
         old = _old_records(target, scheme, tell)
         stack.callback(old.close)
@@ -75,46 +87,21 @@ def prepare(
         stack.callback(journal.close)
         if len(journal):
             tell(f"Going on: {len(journal):,} files were read before a stop.")
-        survey = Survey(folder, paths, old, journal, verify=verify)
+        survey = Survey(folder, found, old, journal, verify=verify)
         _parse(survey, scheme, workers or _cores(), progress)
         if not survey.has_tokens():
             shutil.rmtree(work)
             raise CorpusError(_nothing_usable(folder, survey))
-        if not survey.is_old():
+        if survey.skipped > max_skipped_share * len(survey.paths):
+            raise CorpusError(_too_many_skipped(folder, survey, max_skipped_share))
+        if not survey.is_old() or is_deduplicated(target) != deduplicate:
             new = work / "corpus"
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir()
-            assemble(new, survey, scheme=scheme, tokeniser=TOKENISER)
+            assemble(new, survey, scheme=scheme, tokeniser=TOKENISER, deduplicate=deduplicate)
             replace_folder(new, target)
         shutil.rmtree(work)
         return Corpus.open(target)
-
-
-def find_midi_files(folder: Path) -> list[str]:
-    """Relative paths (with /) of all .mid, .midi and .kar files below a folder, any case.
-
-    In the order of the stream: by path in upper case, then by the path itself, the same on
-    every machine. Linked folders are not entered.
-
-    Raises CorpusError when the folder isn't there or holds no such file.
-    """
-    if not folder.is_dir():
-        raise CorpusError(f"There is no folder {folder}: give a folder of MIDI files.")
-
-    def refuse(error: OSError) -> None:
-        raise CorpusError(f"The folder {error.filename} can't be read: {error.strerror}.")
-
-    paths: list[str] = []
-    for where, _, names in os.walk(folder, onerror=refuse):
-        inside = Path(where).relative_to(folder).as_posix()
-        before = "" if inside == "." else f"{inside}/"
-        paths += [before + name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES]
-    if not paths:
-        raise CorpusError(
-            f"No MIDI files in {folder}: put .mid, .midi or .kar files there, or give another "
-            "folder."
-        )
-    return sorted(paths, key=lambda path: (path.upper(), path))
 
 
 def default_corpus_dir(midi_dir: str | os.PathLike[str], scheme: str) -> Path:
@@ -152,13 +139,15 @@ def refuse_other_things(target: Path, *, made_of: Source) -> None:
     names = {path.name for path in target.iterdir()} if target.exists() else set()
     # (Without corpus.json, but nothing else either, it is a corpus that was copied half.)
     if "corpus.json" not in names and names - set(FILES):
-        raise CorpusError(f"{target} holds other things than a corpus: give another --corpus.")
+        raise CorpusError(
+            f"{shown(target)} holds other things than a corpus: give another --corpus."
+        )
     about = read_about(target)
     if about is not None and (theirs := source_of(about)) != made_of:
         held, kinds = SOURCES[theirs], SOURCES[made_of]
         raise CorpusError(
-            f"{target} holds a corpus of {held}, which one of {kinds} would replace: give another "
-            "--corpus, or remove that folder."
+            f"{shown(target)} holds a corpus of {held}, which one of {kinds} would replace: give "
+            "another --corpus, or remove that folder."
         )
 
 
@@ -183,8 +172,25 @@ def _nothing_usable(folder: Path, survey: Survey) -> str:
     for row in survey.ledger():
         if row.status == "skipped":
             skipped += 1
-            first = first or f" The first one skipped: {row.path}: {row.reason}"
+            first = first or f" The first one skipped: {shown(row.path)}: {row.reason}"
     return (
-        f"None of the {len(survey.paths)} MIDI files in {folder} gives any tokens: {skipped} can't "
-        f"be read, {len(survey.paths) - skipped} have no notes that count.{first}"
+        f"None of the {len(survey.paths)} MIDI files in {shown(folder)} gives any tokens: "
+        f"{skipped} can't be read, {len(survey.paths) - skipped} have no notes that count.{first}"
+    )
+
+
+def _too_many_skipped(folder: Path, survey: Survey, share: float) -> str:
+    reasons = Counter[str]()
+    first: list[str] = []
+    for row in survey.ledger():
+        if row.status == "skipped":
+            reasons[kind_of(row.reason)] += 1
+            if len(first) < SKIPPED_NAMED:
+                first.append(f"{shown(row.path)}: {row.reason}")
+    ((reason, count),) = reasons.most_common(1)
+    return (
+        f"{survey.skipped:,} of the {len(survey.paths):,} MIDI files in {shown(folder)} were "
+        f"skipped, more than --max-skipped-share {share:g} allows; most often ({count:,}): "
+        f"{reason}; the first ones: {'; '.join(first)}. Mend them, or give a larger "
+        "--max-skipped-share: what was read is kept, and not read again."
     )

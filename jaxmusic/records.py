@@ -1,9 +1,14 @@
 """What is known of files parsed before: a row of a ledger each, and the ids of their tokens.
 
 A corpus is read as such, and so is the journal of a preparation that is under way, or was stopped.
-All that is kept in memory of a file is its path and five numbers.
+All that is kept in memory of a file is its path and seven numbers.
+
+Where a corpus leaves out files as the same as others, the records are as if it didn't: such a file
+has the tokens of the one that it is the same as.
 """
 
+import contextlib
+import dataclasses
 import io
 import itertools
 import json
@@ -17,11 +22,21 @@ from typing import IO, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from jaxmusic.atomic import writing
 from jaxmusic.corpus import Corpus, DamagedCorpusError, LedgerRow
 
 Ids = npt.NDArray[np.unsignedinteger[Any]]
 
+USED, EMPTY, SKIPPED, DUPLICATE = range(4)  # what became of a file, as here, and as in a ledger:
+_KINDS = {"used": USED, "empty": EMPTY, "skipped": SKIPPED, "duplicate": DUPLICATE}
+_DIGITS = 15  # of a digest, in hexadecimal, kept in memory: they fit into 64 bits
+
 _JOURNAL_FORMAT = 1
+
+
+def line_of(row: LedgerRow) -> bytes:
+    """A row as a line of a ledger."""
+    return json.dumps(vars(row)).encode() + b"\n"
 
 
 class Records:
@@ -34,6 +49,9 @@ class Records:
         self.rows: dict[str, int] = {}  # path -> number of its (last) row
         self.sizes, self.stamps = array("q"), array("q")  # bytes, ns; a row each, as are these:
         self.starts, self.counts = array("q"), array("q")  # of tokens
+        self.marks = array("q")  # the beginning of the digest; 0 if there is none
+        self.kinds = array("b")  # USED, ...
+        self.total = 0  # tokens of all rows
         self._lines = array("q")  # where the row's line is
         self._ledger, self._ids = ledger, ids
         self._dtype, self._offset = np.dtype(dtype), offset  # of ids in their file
@@ -64,34 +82,58 @@ class Records:
                 corpus.path,
                 f"ledger.jsonl tells {records.total:,} tokens, where it holds {len(tokens):,}",
             )
+        try:
+            records._share_tokens()
+        except ValueError as error:
+            raise DamagedCorpusError(corpus.path, f"ledger.jsonl: {error}") from error
         return records
 
     def __len__(self) -> int:
         return len(self.sizes)
 
-    @property
-    def total(self) -> int:
-        """Tokens of all rows."""
-        return self.starts[-1] + self.counts[-1] if self.starts else 0
-
     def add(self, row: LedgerRow, line: int) -> None:
         """Take a row, whose line begins at a byte, and whose ids follow those of the last row."""
-        start = self.total
         self.rows[row.path] = len(self)
         self.sizes.append(row.size)
         self.stamps.append(row.mtime_ns)
-        self.starts.append(start)
+        self.starts.append(self.total)
         self.counts.append(row.tokens)
+        self.marks.append(int(row.digest[:_DIGITS] or "0", 16))
+        self.kinds.append(_KINDS[row.status])
         self._lines.append(line)
+        self.total += row.tokens
 
     def line(self, row: int) -> bytes:
         """A row as it stands in the ledger."""
+        if self.kinds[row] == DUPLICATE:
+            return line_of(self.row(row))
         self._ledger.seek(self._lines[row])
         return self._ledger.readline()
 
     def row(self, row: int) -> LedgerRow:
         """A row."""
-        return LedgerRow.of_line(self.line(row))
+        self._ledger.seek(self._lines[row])
+        found = LedgerRow.of_line(self._ledger.readline())
+        if self.kinds[row] == DUPLICATE:
+            tokens = self.counts[row]
+            return dataclasses.replace(found, tokens=tokens, status="used", reason="")
+        return found
+
+    def _share_tokens(self) -> None:
+        """Give rows that were left out as the same as others the tokens of those.
+
+        Raises ValueError when there is no such other.
+        """
+        kinds, marks = np.array(self.kinds), np.array(self.marks)
+        copies = np.flatnonzero(kinds == DUPLICATE)
+        originals = np.flatnonzero((kinds == USED) & np.isin(marks, marks[copies]))
+        by_digest = {self.row(row).digest: row for row in originals.tolist()}
+        for row in copies.tolist():
+            found = self.row(row)
+            if found.digest not in by_digest:
+                raise ValueError(f"no file is the same as {found.path}")
+            original = by_digest[found.digest]
+            self.starts[row], self.counts[row] = self.starts[original], self.counts[original]
 
     def read_ids(self, start: int, count: int) -> Ids:
         """Some of the ids."""
@@ -100,8 +142,9 @@ class Records:
 
     def close(self) -> None:
         """Close the files."""
-        self._ledger.close()
-        self._ids.close()
+        for file in (self._ledger, self._ids):
+            with contextlib.suppress(OSError):  # of a full disk, which was told when it was written
+                file.close()
 
 
 class Journal(Records):
@@ -115,21 +158,23 @@ class Journal(Records):
     def __init__(self, folder: Path, scheme: str, tokeniser: int) -> None:
         """Open the journal of a folder, or begin one if there is none that can be gone on with."""
         paths = folder / "journal.jsonl", folder / "stream.u32"
-        for path in paths:
-            path.touch()
-        ledger, ids = (path.open("r+b") for path in paths)
+        with writing(paths[0]):
+            for path in paths:
+                path.touch()
+            ledger, ids = (path.open("r+b") for path in paths)
         super().__init__(ledger, ids, np.uint32, 0)
         self._numbers: dict[str, int] = {}
         header = {"journal": _JOURNAL_FORMAT, "scheme": scheme, "tokeniser": tokeniser}
         first = json.dumps(header).encode() + b"\n"
         end = self._resume(first)
-        if not end:
-            ledger.seek(0)
-            ledger.write(first)
-            end = len(first)
-        ledger.truncate(end)
-        ledger.flush()
-        ids.truncate(4 * self.total)
+        with writing(paths[0]):
+            if not end:
+                ledger.seek(0)
+                ledger.write(first)
+                end = len(first)
+            ledger.truncate(end)
+            ledger.flush()
+            ids.truncate(4 * self.total)
 
     def _resume(self, header: bytes) -> int:
         """Take all whole batches; the byte at which the last one ends, 0 if there is no header."""
@@ -175,13 +220,14 @@ class Journal(Records):
             "tokens": len(ids),
             "crc": zlib.crc32(ids.data),
         }
-        self._ids.seek(0, os.SEEK_END)
-        self._ids.write(ids.data)
-        self._ids.flush()
-        position = self._ledger.seek(0, os.SEEK_END)
-        lines = [json.dumps(each).encode() + b"\n" for each in (batch, *map(vars, rows))]
-        self._ledger.write(b"".join(lines))
-        self._ledger.flush()
+        with writing(self._ledger.name):
+            self._ids.seek(0, os.SEEK_END)
+            self._ids.write(ids.data)
+            self._ids.flush()
+            position = self._ledger.seek(0, os.SEEK_END)
+            lines = [json.dumps(batch).encode() + b"\n", *map(line_of, rows)]
+            self._ledger.write(b"".join(lines))
+            self._ledger.flush()
         for row, line in zip(rows, lines, strict=False):
             position += len(line)
             self.add(row, position)

@@ -1,5 +1,6 @@
 """A run's folder: settings, vocabulary, checkpoints, metrics. All that generating needs."""
 
+import io
 import json
 import os
 from contextlib import AbstractContextManager
@@ -162,7 +163,9 @@ def enter_run(
     elif folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()):
         raise _damaged(folder, "it has checkpoints, but no config.json (half-copied?)")
     else:
-        np.save(folder.primes, chosen_primes(config, token_map, windows))
+        primes = io.BytesIO()
+        np.save(primes, chosen_primes(config, token_map, windows))
+        write_atomic(folder.primes, primes.getvalue())
         token_map.vocabulary.save(folder.vocabulary)
         about = {
             "path": str(corpus.path.resolve()),

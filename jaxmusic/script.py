@@ -1,5 +1,6 @@
 """What every script does around its own work: errors as one sentence and an exit code."""
 
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -18,6 +19,10 @@ def run_script(main: Callable[[], None]) -> int:
     what failed. Stopping with all saved gives 75 (SIGTERM) or 130 (Ctrl-C).
     """
     signal.signal(signal.SIGTERM, raise_terminated)
+    sys.unraisablehook = _silence_closed_loop
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no name of a file shall end the script
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
     except Stopped as stopped:
@@ -29,7 +34,16 @@ def run_script(main: Callable[[], None]) -> int:
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
-    except OSError as error:  # a full disk, a vanished folder: the system's words name the file
+    except OSError as error:  # a vanished folder: the system's words name the file
         print(f"Error: {error}", file=sys.stderr)
         return FAILED
     return DONE
+
+
+def _silence_closed_loop(unraisable: "sys.UnraisableHookArgs") -> None:
+    """When a checkpoint can't be written, TensorStore's threads go on to tell a loop that ended.
+
+    The error itself is told in its sentence.
+    """
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)

@@ -11,27 +11,30 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxmusic.corpus import LedgerRow
-from jaxmusic.parsing import Batch, FileResult, Job
-from jaxmusic.records import Journal, Records
+from jaxmusic.folders import Found
+from jaxmusic.parsing import NO_FILE, Batch, FileResult, Job, unreadable
+from jaxmusic.records import SKIPPED, Journal, Records
+from jaxmusic.stream import Stream
 
 _CORPUS, _JOURNAL, _UNKNOWN = 0, 1, -1  # where the row of a file is
 _OLD_CORPUS = -1  # as one who numbers ids, beside the readers, who count from 0
 
 
-class Survey:
+class Survey(Stream):
     """The files of a preparation: all of it that grows with their number, a few words of each.
 
-    File k, in the order of the stream, is row `rows[k]` of `records[which[k]]`: those of the
-    corpus that there was, or of the journal. `to_parse` are the places of those in neither.
+    What is known of them is in the records of the corpus that there was, or in the journal.
+    `to_parse` are the places of those in neither.
     """
 
     def __init__(
-        self, folder: Path, paths: list[str], old: Records, journal: Journal, *, verify: bool
+        self, folder: Path, found: Found, old: Records, journal: Journal, *, verify: bool
     ) -> None:
-        self.folder, self.paths = folder, paths
-        self.records = (old, journal)
-        self.which: npt.NDArray[np.int8] = np.full(len(paths), _UNKNOWN, np.int8)
-        self.rows: npt.NDArray[np.int64] = np.zeros(len(paths), np.int64)
+        self.folder, self.paths = folder, found.paths
+        paths = self.paths
+        super().__init__(
+            (old, journal), np.full(len(paths), _UNKNOWN, np.int8), np.zeros(len(paths), np.int64)
+        )
         self.to_parse, self._sizes = array("q"), array("q")  # places; bytes
         self._journal = journal
         # What the journal makes of the ids of each reader, and of the corpus.
@@ -40,6 +43,8 @@ class Survey:
         unreadable: list[tuple[int, LedgerRow]] = []
         for place, path in enumerate(paths):
             try:
+                if path in found.closed:
+                    raise _UnreadableError(found.closed[path])
                 status = _look(folder, path)
             except _UnreadableError as error:
                 unreadable.append((place, LedgerRow(path, 0, "", 0, "skipped", str(error))))
@@ -97,18 +102,14 @@ class Survey:
                 position += file.tokens
         self._write([job.place for job in batch.jobs], rows, np.concatenate(ids))
 
-    def ledger(self) -> Iterator[LedgerRow]:
-        """The rows of all files, when all are known."""
-        for which, row in zip(self.which.tolist(), self.rows.tolist(), strict=True):
-            yield self.records[which].row(row)
+    @property
+    def skipped(self) -> int:
+        """How many files were skipped."""
+        return int((self.column(lambda each: each.kinds) == SKIPPED).sum())
 
     def has_tokens(self) -> bool:
         """Whether any file gives tokens."""
-        return any(
-            np.asarray(each.counts)[self.rows[self.which == which]].any()
-            for which, each in enumerate(self.records)
-            if len(each)
-        )
+        return bool(self.column(lambda each: each.counts).any())
 
     def is_old(self) -> bool:
         """Whether the corpus that there was tells the very same of the very same files."""
@@ -166,12 +167,11 @@ def _look(folder: Path, path: str) -> os.stat_result:
     try:
         status = os.lstat(full)
         if stat.S_ISLNK(status.st_mode):
-            if not Path(full).resolve().is_relative_to(folder.resolve()):
+            if not Path(os.path.realpath(full)).is_relative_to(os.path.realpath(folder)):
                 raise _UnreadableError("it is a link out of the folder")
             status = os.stat(full)
     except OSError as error:
-        reason = f"it can't be opened: {error.strerror or error}"
-        raise _UnreadableError(reason) from None
+        raise _UnreadableError(unreadable(error)) from None
     if not stat.S_ISREG(status.st_mode):
-        raise _UnreadableError("it is no file but a device or the like")
+        raise _UnreadableError(NO_FILE)
     return status

@@ -5,10 +5,13 @@ liberties that mido allows), and nothing else. `read_loose_track` takes nearly a
 meaning that music21 5.7.2 finds in it: the token stream of old files is defined by that reading.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from jaxmusic.effort import Effort
 
 # Kinds of marks: what a track says besides notes that has a bearing on the tokens.
 PROGRAM = 0xC0
@@ -55,8 +58,8 @@ class Track(NamedTuple):
     sounds: bool
 
 
-def read_loose_track(  # noqa: PLR0912 - to be read beside the one above
-    data: bytes, position: int, end: int
+def read_loose_track(  # noqa: PLR0912, PLR0915 - to be read beside the one above
+    data: bytes, position: int, end: int, effort: "Effort"
 ) -> Track:
     """The track in the bytes of `data` from `position` up to `end`, as music21 5.7.2 reads it.
 
@@ -66,7 +69,8 @@ def read_loose_track(  # noqa: PLR0912 - to be read beside the one above
     the time since the last event and goes on with that very byte as the next delta time. A lone
     byte at the end is no event.
 
-    Raises MidiError when an event is cut off by the end of the track, or a number is too long.
+    Raises MidiError when an event is cut off by the end of the track, a number is too long, or it
+    is too much work.
     """
     starts: list[int] = []
     ends: list[int] = []
@@ -79,6 +83,7 @@ def read_loose_track(  # noqa: PLR0912 - to be read beside the one above
     running = 0x90
     try:
         while position < end:
+            effort.single()
             delta, position = number_at(data, position)
             if end - position < 2:
                 break
@@ -99,12 +104,14 @@ def read_loose_track(  # noqa: PLR0912 - to be read beside the one above
                 size, position = number_at(data, position + 1)
                 position += size
                 if kind in MARKING_METAS:
+                    effort.mark()
                     marks.append(Mark(now + delta, kind))
             elif status >= 0xF0:
                 position = after_delta
                 continue
             elif 0xC0 <= status < 0xE0:
                 if status < 0xD0:
+                    effort.mark()
                     marks.append(Mark(now + delta, PROGRAM, data[position]))
                 position += 1
             else:

@@ -196,6 +196,8 @@ def _loop(training: Training, stop: StopSignals) -> tuple[int, int | None]:
                     speed = processes.tell(lambda: reporter.meter.windows_per_second)
                     pace.learn(speed, config.train.batch_size)
                 epoch_to_come = step == epoch_end
+                if checkpoints is not None:
+                    checkpoints.check()
             pausing = step == last_step or stopped_by is not None or time.monotonic() >= save_at
             if epoch_to_come or pausing:
                 reporter.drain()
@@ -205,6 +207,7 @@ def _loop(training: Training, stop: StopSignals) -> tuple[int, int | None]:
                     score = _epoch_ends(training, step, state, do_eval, reporter, stop)
                     epoch_to_come = False
                     stopped_by = stop.look()
+                reporter.sync()  # a row that a checkpoint counts on is on disk before it
                 if checkpoints is not None:
                     checkpoints.save(step, state._asdict(), score=score)
                 save_at = time.monotonic() + save_seconds

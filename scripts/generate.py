@@ -11,6 +11,7 @@ from typing import Literal
 
 import tyro
 
+from jaxmusic.atomic import writing
 from jaxmusic.config import ConfigError
 from jaxmusic.midi import MidiError
 from jaxmusic.run import RunFolder, open_run
@@ -66,7 +67,8 @@ def main() -> None:
     )
     default = RunFolder(run.path).samples / f"seed-{arguments.seed}.mid"
     out = Path(arguments.out) if arguments.out is not None else default
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
     for number, tokens in enumerate(pieces, 1):
         path = out if len(pieces) == 1 else out.with_stem(f"{out.stem}-{number}")
         write_midi(tokens, path, scheme=run.config.data.scheme, tempo=arguments.tempo)

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import tyro
 
 from jaxmusic.config import ConfigError
+from jaxmusic.folders import find_files
 from jaxmusic.midi import MidiError, MidiScore, read_midi
-from jaxmusic.preparing import find_midi_files
 from jaxmusic.script import run_script
 
 FILES_IN_A_FOLDER = 1_000
@@ -71,7 +71,7 @@ def write_set(songs: list[list[Notes]], out: Path, files: int, seed: int) -> int
 def read_songs(folder: Path) -> list[list[Notes]]:
     """The notes of each song's tracks; songs that can't be read are told and left out."""
     songs = []
-    for path in find_midi_files(folder):
+    for path in find_files(folder).files:
         try:
             songs.append(_tracks(read_midi(folder / path)))
         except MidiError as error:

@@ -1,6 +1,6 @@
 """Turn a folder of MIDI files into a corpus to train on, or look at one.
 
-python scripts/prepare.py MIDI_DIR --corpus DIR [--scheme classic] [--workers N] [--verify]
+python scripts/prepare.py MIDI_DIR --corpus DIR [--workers N] [--verify] [--deduplicate] [...]
 python scripts/prepare.py --notes FILE --corpus DIR
 python scripts/prepare.py --show DIR
 python scripts/prepare.py --check DIR
@@ -13,10 +13,11 @@ from typing import Literal
 
 import tyro
 
-from jaxmusic.config import ConfigError
+from jaxmusic.config import MAX_SKIPPED_SHARE, ConfigError
 from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus, CorpusError, find_damage, summary
 from jaxmusic.inventory import inventory
+from jaxmusic.names import shown
 from jaxmusic.notes import prepare_notes
 from jaxmusic.preparing import prepare
 from jaxmusic.script import run_script
@@ -37,6 +38,10 @@ class Arguments:
     scheme: Literal["classic"] = "classic"
     # Processes that parse (default: one a core).
     workers: int | None = None
+    # Of files with the same bytes, use only the first.
+    deduplicate: bool = False
+    # Fail when more than this share of the files (0 to 1) can't be read.
+    max_skipped_share: float = MAX_SKIPPED_SHARE
     # Look at the bytes of all files, also where size and time of change are the known ones.
     verify: bool = False
     # Instead of MIDI_DIR: the file of all tokens that the notebooks keep (data/notes). It is a
@@ -70,6 +75,10 @@ def main() -> None:
 def _prepare(arguments: Arguments, midi_dir: str, corpus_dir: str) -> None:
     if arguments.workers is not None and arguments.workers < 1:
         raise ConfigError(f"--workers is {arguments.workers}, but must be 1 or more.")
+    if not 0 <= arguments.max_skipped_share <= 1:
+        raise ConfigError(
+            f"--max-skipped-share is {arguments.max_skipped_share}, but must be from 0 to 1."
+        )
     try:
         with Console() as console:
             corpus = prepare(
@@ -78,6 +87,8 @@ def _prepare(arguments: Arguments, midi_dir: str, corpus_dir: str) -> None:
                 scheme=arguments.scheme,
                 workers=arguments.workers,
                 verify=arguments.verify,
+                deduplicate=arguments.deduplicate,
+                max_skipped_share=arguments.max_skipped_share,
                 progress=lambda done, total: console.show(done, total, "MIDI files read"),
                 tell=console.say,
             )
@@ -110,7 +121,7 @@ def _look_at_corpora(arguments: Arguments) -> None:
     if arguments.check is not None:
         if damage := find_damage(Path(arguments.check)):
             raise CorpusError(damage)
-        print(f"{arguments.check} is whole: all its files are as they were written.")
+        print(f"{shown(arguments.check)} is whole: all its files are as they were written.")
     if arguments.show is not None:
         for line in inventory(Corpus.open(arguments.show)):
             print(line)

@@ -1,14 +1,23 @@
 """Checkpoints: latest, best, damage."""
 
+import errno
+import shutil
+from collections.abc import Callable
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
+from full_disk import no_file_longer_than
+from orbax.checkpoint.options import MultiprocessingOptions
 
-from jaxmusic.checkpoint import CheckpointError, Checkpoints
+from jaxmusic.atomic import WriteError
+from jaxmusic.checkpoint import CheckpointError, Checkpoints, _crc32
+from jaxmusic.seal import DamageError, read_seal
 
 
 def state_of(step: int) -> dict[str, Any]:
@@ -107,3 +116,272 @@ def test_a_donated_state_may_change_while_it_is_saved(tmp_path: Path) -> None:
         restored = checkpoints.restore_latest(ABSTRACT)
     assert restored is not None
     jax.tree.map(np.testing.assert_array_equal, restored.state, state_of(4))
+
+
+# Damage.
+
+
+def restored_step(folder: Path, told: list[str], *, best: bool = False) -> int:
+    with Checkpoints(folder, read_only=True, tell=told.append) as checkpoints:
+        restored = (
+            checkpoints.restore_best(ABSTRACT) if best else checkpoints.restore_latest(ABSTRACT)
+        )
+    assert restored is not None
+    jax.tree.map(np.testing.assert_array_equal, restored.state, state_of(restored.step))
+    return restored.step
+
+
+def test_any_damage_to_any_file_is_told_and_the_older_one_used(tmp_path: Path) -> None:
+    save(tmp_path, {1: None, 2: 0.5})
+    files = [path for path in (tmp_path / "2").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    for number, path in enumerate(files):
+        content = path.read_bytes()
+        other = files[number - 1].read_bytes()
+        flipped = []
+        for place in {0, len(content) // 2, len(content) - 1}:
+            flipped.append(bytearray(content))
+            flipped[-1][place] ^= 4
+        damages: list[bytes | None] = [*map(bytes, flipped), content[:-1], b"", None]
+        for damage in [*damages, content + b"\n", other if other != content else b"other"]:
+            path.unlink()
+            if damage is not None:
+                path.write_bytes(damage)
+            told: list[str] = []
+            assert restored_step(tmp_path, told) == 1
+            assert len(told) == 1 and "step 2 is damaged, passed over: " in told[0]
+            assert path.name in told[0] and "\n" not in told[0]
+            path.write_bytes(content)
+    assert restored_step(tmp_path, []) == 2
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda folder: (folder / "2" / "state" / "foreign").touch(),
+        lambda folder: (folder / "2" / "9").mkdir(),
+        lambda folder: (folder / "999").mkdir(),
+        lambda folder: (folder / "999").touch(),
+        lambda folder: shutil.copytree(folder / "2", folder / "999"),
+        lambda folder: (folder / "2").rename(folder / "999"),
+        lambda folder: (folder / "999").symlink_to("nowhere"),
+    ],
+)
+def test_foreign_things_are_told_and_the_newest_whole_one_used(
+    tmp_path: Path, add: Callable[[Path], object]
+) -> None:
+    save(tmp_path, {1: None, 2: None})
+    add(tmp_path)
+    told: list[str] = []
+    with Checkpoints(tmp_path, tell=told.append) as checkpoints:
+        restored = checkpoints.restore_latest(ABSTRACT)
+        assert restored is not None and len(told) == 1
+        damaged = 999 if (tmp_path / "999").is_symlink() or (tmp_path / "999").exists() else 2
+        assert f"The checkpoint of step {damaged} is damaged, passed over: " in told[0]
+        assert restored.step == (2 if damaged == 999 and (tmp_path / "2").exists() else 1)
+        checkpoints.save(3, state_of(3))
+    assert set(steps_in(tmp_path)) == {restored.step, 3}
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "07", "7.old", ".7", "seven", "²"])
+def test_what_has_no_steps_name_is_no_checkpoint(tmp_path: Path, name: str) -> None:
+    save(tmp_path, {1: None, 2: None})
+    (tmp_path / name).mkdir()
+    told: list[str] = []
+    assert restored_step(tmp_path, told) == 2 and not told
+
+
+def steps_in(folder: Path) -> list[int]:
+    """Of all that is there; fails for what isn't a step."""
+    return sorted(int(path.name) for path in folder.iterdir())
+
+
+def test_after_falling_back_saves_go_on_and_the_damaged_ones_are_gone(tmp_path: Path) -> None:
+    """All later saves, below, at and above the damaged ones; none pushes out a whole one."""
+    save(tmp_path, {2: 0.5, 4: None, 5: None})
+    shutil.copytree(tmp_path / "5", tmp_path / "9")  # two damaged ones, newer than all
+    damage(tmp_path, 5)
+    told: list[str] = []
+    with Checkpoints(tmp_path, tell=told.append) as checkpoints:
+        restored = checkpoints.restore_latest(ABSTRACT)
+        assert restored is not None and restored.step == 4
+        assert len(told) == 2
+        checkpoints.check()
+        kept = {5: [2, 4, 5], 6: [2, 5, 6], 9: [2, 6, 9], 10: [2, 9, 10]}
+        for step, steps in kept.items():
+            checkpoints.save(step, state_of(step))
+            checkpoints._wait()
+            assert steps_in(tmp_path) == steps
+    assert len(told) == 2
+    assert restored_step(tmp_path, told) == 10 and restored_step(tmp_path, told, best=True) == 2
+    assert len(told) == 2
+
+
+def test_a_damaged_best_leaves_the_next_best(tmp_path: Path) -> None:
+    save(tmp_path, {1: 0.5, 2: 0.75, 3: None})
+    damage(tmp_path, 1)
+    told: list[str] = []
+    assert restored_step(tmp_path, told, best=True) == 2
+    damage(tmp_path, 2)
+    assert restored_step(tmp_path, told, best=True) == 3
+    assert ["step 1" in line for line in told] == [True, False, True]
+
+
+@pytest.mark.parametrize("worthless", [float("nan"), float("inf"), -float("inf"), None])
+def test_what_is_no_number_is_never_the_best(tmp_path: Path, worthless: float | None) -> None:
+    save(tmp_path, {1: worthless, 2: 7.0, 3: worthless, 4: 8.0, 5: worthless, 6: worthless})
+    assert steps_in(tmp_path) == [2, 5, 6]
+    assert restored_step(tmp_path, [], best=True) == 2
+
+
+def test_checkpoints_of_the_version_before_seals_go_on(tmp_path: Path) -> None:
+    """Made as that did: by Orbax's manager, with a checksum of the arrays alone."""
+    alone = MultiprocessingOptions(primary_host=0, active_processes={0})
+    options = ocp.CheckpointManagerOptions(
+        create=False, best_fn=lambda metrics: 0.0, multiprocessing_options=alone
+    )
+    with ocp.CheckpointManager(tmp_path, options=options) as manager:
+        for step, score in {1: 0.5, 2: 0.75, 9: None}.items():
+            about = {"step": step, "score": score, "crc32": _crc32(jax.device_get(state_of(step)))}
+            items = ocp.args.Composite(
+                state=ocp.args.StandardSave(jax.device_get(state_of(step))),
+                about=ocp.args.JsonSave(about),
+            )
+            manager.save(step, args=items, metrics={"score": score})
+    told: list[str] = []
+    assert restored_step(tmp_path, told) == 9 and restored_step(tmp_path, told, best=True) == 1
+    damage(tmp_path, 9)
+    assert restored_step(tmp_path, told) == 2
+    (tmp_path / "1" / "about" / "metadata").write_text('{"step": 1, "score": "0.5", "crc32": 0}')
+    assert restored_step(tmp_path, told, best=True) == 2
+    assert len(told) == 2  # step 9, then 1
+    with Checkpoints(tmp_path, tell=told.append) as checkpoints:
+        restored = checkpoints.restore_latest(ABSTRACT)
+        assert restored is not None and (restored.step, restored.score) == (2, 0.75)
+        checkpoints.save(3, state_of(3))
+        checkpoints._wait()
+        assert steps_in(tmp_path) == [2, 3]
+        checkpoints.save(4, state_of(4))
+        checkpoints.save(5, state_of(5))
+    assert steps_in(tmp_path) == [2, 4, 5]
+
+
+# Stops, failures, readers.
+
+
+def test_what_a_kill_leaves_is_mended_by_the_next_training(tmp_path: Path) -> None:
+    save(tmp_path, {1: None, 2: None})
+    shutil.copytree(tmp_path / "2", tmp_path / ".partial-3")
+    shutil.copytree(tmp_path / "2", tmp_path / ".removed-1")
+    shutil.copytree(tmp_path / "2", tmp_path / "4.orbax-checkpoint-tmp-5")
+    (tmp_path / "2").rename(tmp_path / ".replaced-2")  # killed before the new one had its name
+    shutil.copytree(tmp_path / "1", tmp_path / ".replaced-1")
+    before = {path.name for path in tmp_path.iterdir()}
+    assert restored_step(tmp_path, []) == 1
+    assert {path.name for path in tmp_path.iterdir()} == before  # a reader changes nothing
+    with Checkpoints(tmp_path):
+        pass
+    assert steps_in(tmp_path) == [1, 2]
+    assert restored_step(tmp_path, []) == 2
+
+
+def test_a_reader_looks_again_when_what_was_listed_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, {1: None, 2: None})
+    listed = iter([[3, 2], [2, 1]])
+    monkeypatch.setattr("jaxmusic.shelf.Shelf.steps", lambda shelf: next(listed))
+    told: list[str] = []
+    assert restored_step(tmp_path, told) == 2 and not told and not list(listed)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_reader_looks_again_when_the_training_moves_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    """What it reads is removed, or replaced by one of the same step; that is no damage."""
+    save(tmp_path, {1: None, 2: None})
+    with Checkpoints(tmp_path) as training:
+        training.restore_latest(ABSTRACT)
+        moving = iter([True])
+
+        def read_while_it_saves(folder: Path) -> dict[str, Any]:
+            if next(moving, False):
+                for step in (2,) if replaced else (3, 4):
+                    training.save(step, state_of(step), score=0.5)
+                training._wait()
+                if replaced:
+                    raise DamageError("half old, half new")
+            return read_seal(folder)
+
+        monkeypatch.setattr("jaxmusic.shelf.read_seal", read_while_it_saves)
+        told: list[str] = []
+        assert restored_step(tmp_path, told) == (2 if replaced else 4)
+        assert not told
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # TensorStore's
+def test_a_failed_save_is_told_soon_and_leaves_all_as_it_was(tmp_path: Path) -> None:
+    save(tmp_path, {1: 0.5, 2: None})
+    with Checkpoints(tmp_path) as checkpoints:
+        with no_file_longer_than(3000):
+            checkpoints.save(3, state_of(3))
+            wait([checkpoints._under_way])  # type: ignore[list-item]
+        with pytest.raises(CheckpointError, match="can't be written: File too large"):
+            checkpoints.check()
+        assert steps_in(tmp_path) == [1, 2]
+        checkpoints.save(4, state_of(4))
+    assert steps_in(tmp_path) == [1, 2, 4]
+    with (
+        no_file_longer_than(3000),
+        pytest.raises(CheckpointError, match="make room and start the same command again"),
+        Checkpoints(tmp_path) as checkpoints,
+    ):
+        checkpoints.save(5, state_of(5))
+    assert steps_in(tmp_path) == [1, 2, 4]
+    told: list[str] = []
+    with (
+        no_file_longer_than(3000),
+        pytest.raises(ZeroDivisionError),
+        Checkpoints(tmp_path, tell=told.append) as checkpoints,
+    ):
+        checkpoints.save(6, state_of(6))
+        raise ZeroDivisionError  # the first error is the one that ends the training
+    assert len(told) == 1 and "File too large" in told[0]
+
+
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_a_folder_that_vanished_is_told_and_not_made_anew(tmp_path: Path, made_anew: bool) -> None:
+    folder = tmp_path / "checkpoints"
+    with (
+        pytest.raises(CheckpointError, match="was removed or replaced while the training went on"),
+        Checkpoints(folder) as checkpoints,
+    ):
+        checkpoints.save(1, state_of(1))
+        checkpoints._wait()
+        folder.rename(tmp_path / "elsewhere")
+        if made_anew:
+            folder.mkdir()
+        checkpoints.save(2, state_of(2))
+    assert folder.exists() == made_anew
+    assert steps_in(tmp_path / "elsewhere") == [1]
+
+
+def test_a_file_in_the_folders_place_is_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(WriteError, match="checkpoints can't be written: .*move away what is in"):
+        Checkpoints(tmp_path / "checkpoints")
+
+
+def test_what_may_not_be_read_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be whole: falling back would cost the training since the older one."""
+    save(tmp_path, {1: None, 2: None})
+
+    def refuse(folder: Path) -> dict[str, Any]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / "a"))
+
+    monkeypatch.setattr("jaxmusic.shelf.read_seal", refuse)
+    with pytest.raises(CheckpointError, match="2/a can't be read: Permission denied"):
+        restored_step(tmp_path, [])

@@ -54,6 +54,8 @@ def test_presets_are_sound(preset: str) -> None:
         ("train", "max_steps", 0),
         ("train", "max_steps", 2**31),
         ("model", "hidden_size", 10**30),
+        ("run", "max_skipped_share", 1.1),
+        ("run", "max_skipped_share", float("nan")),
         ("run", "devices", 0),
         ("run", "workers", 0),
         ("run", "log_steps", 0),

@@ -21,6 +21,7 @@ from midi_bytes import header
 from random_midi import damaged_files, dense_file, files, packed_files
 
 from jaxmusic.classic import classic_tokens
+from jaxmusic.effort import Effort
 from jaxmusic.midi import MidiError, MidiScore
 from jaxmusic.pitches import chord_name
 from jaxmusic.tokens import read_tokens, write_midi
@@ -134,7 +135,7 @@ def loose_tokens(data: bytes) -> list[str]:
         chunks.append((start, position))
     division = int.from_bytes(data[12:14])
     quarter = 1024 if division & 0x8000 else division
-    tracks = [read_loose_track(data, start, end) for start, end in chunks]
+    tracks = [read_loose_track(data, start, end, Effort()) for start, end in chunks]
     return classic_tokens(MidiScore(quarter, tracks))
 
 

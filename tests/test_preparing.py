@@ -19,7 +19,7 @@ from jaxmusic.config import Config, DataConfig, RunConfig
 from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus, CorpusError, LedgerRow, summary
 from jaxmusic.data import cut_windows, open_corpus
-from jaxmusic.preparing import default_corpus_dir, find_midi_files, prepare
+from jaxmusic.preparing import default_corpus_dir, prepare
 from jaxmusic.processes import Processes
 from jaxmusic.tokens import parse_tokens
 
@@ -76,15 +76,6 @@ def test_processes_give_the_same_corpus(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("tokens.npy", "songs.npy", "vocabulary.json", "ledger.jsonl", "corpus.json"):
         assert (many.path / name).read_bytes() == (one.path / name).read_bytes()
     assert done == sorted(done) and (done[0], done[-1]) == ((0, 20), (20, 20))
-
-
-def test_files_come_in_one_order_everywhere(tmp_path: Path) -> None:
-    for name in ("b.mid", "A.mid", "a.mid", "_.mid", "sub/Z.mid", "C.mid"):
-        write_song(tmp_path / name, 3)
-    # By upper case ('_' comes after 'Z'), then as they are.
-    assert find_midi_files(tmp_path) == [
-        "A.mid", "a.mid", "b.mid", "C.mid", "sub/Z.mid", "_.mid",
-    ]  # fmt: skip
 
 
 def test_unchanged_files_are_not_parsed_again(
@@ -163,18 +154,6 @@ def test_a_folder_of_other_things_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="holds other things"):
         prepare(tmp_path / "in", tmp_path / "precious", workers=1)
     assert (tmp_path / "precious" / "thesis.txt").exists()
-
-
-def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
-    write_song(tmp_path / "in" / "a.mid", 30)
-    write_song(tmp_path / "elsewhere" / "b.mid", 30)
-    (tmp_path / "in" / "link.mid").symlink_to(tmp_path / "elsewhere" / "b.mid")
-    (tmp_path / "in" / "folder").symlink_to(tmp_path / "elsewhere")
-    corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
-    assert corpus.songs == ["a.mid"]
-    assert [(row.path, row.reason) for row in corpus.ledger if row.status == "skipped"] == [
-        ("link.mid", "it is a link out of the folder")
-    ]
 
 
 def test_a_ledger_row_names_the_bytes(tmp_path: Path) -> None:
@@ -409,23 +388,6 @@ def test_a_ledger_of_an_earlier_version_is_read(
     parsed = Parsed(monkeypatch)
     assert files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1)) == whole
     assert parsed.count == 0
-
-
-def test_what_is_no_file_or_cannot_be_opened_is_told(tmp_path: Path) -> None:
-    write_song(tmp_path / "in" / "a.mid", 30)
-    os.mkfifo(tmp_path / "in" / "pipe.mid")  # to open it would be to wait for ever
-    (tmp_path / "in" / "gone.mid").symlink_to("nowhere.mid")
-    (tmp_path / "in" / "again.mid").symlink_to("a.mid")  # in the folder: as good as a file
-    corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
-    assert [(row.path, row.status, row.reason) for row in corpus.ledger] == [
-        ("a.mid", "used", ""),
-        ("again.mid", "used", ""),
-        ("gone.mid", "skipped", "it can't be opened: No such file or directory"),
-        ("pipe.mid", "skipped", "it is no file but a device or the like"),
-    ]
-    stamp = (tmp_path / "out" / "tokens.npy").stat().st_mtime_ns
-    again = prepare(tmp_path / "in", tmp_path / "out", workers=1)  # tried again, and no news
-    assert (again.path / "tokens.npy").stat().st_mtime_ns == stamp
 
 
 def test_files_too_large_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

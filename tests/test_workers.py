@@ -1,6 +1,8 @@
 """Processes that parse."""
 
+import itertools
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +74,7 @@ def test_a_file_that_kills_its_process_costs_only_itself(
     tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "17.mid").write_bytes(b"deadly")
-    monkeypatch.setattr(workers, "_START", DEADLY + workers._START)
+    monkeypatch.setattr(workers, "START", DEADLY + workers.START)
     batches = parse(tmp_path, jobs, 3)
     found = lengths(batches)
     assert found.pop(17) == 0
@@ -82,10 +84,92 @@ def test_a_file_that_kills_its_process_costs_only_itself(
     assert len(killed) == 1
 
 
+def test_a_file_over_which_a_process_falls_silent_costs_only_itself(
+    tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "17.mid").write_bytes(b"deadly")
+    hangs = DEADLY.replace("os.kill(os.getpid(), signal.SIGKILL)", "signal.pause()")
+    monkeypatch.setattr(workers, "START", hangs + workers.START)
+    monkeypatch.setattr(workers, "PATIENCE", 4)
+    batches = parse(tmp_path, jobs, 3)
+    found = lengths(batches)
+    assert found.pop(17) == 0
+    assert found == {number: 5 + number for number in range(30) if number != 17}
+    reasons = [file.reason for batch in batches for file in batch.files if file.reason]
+    assert reasons == ["reading it took longer than 4 seconds"]
+
+
+def test_time_in_which_all_stood_still_is_not_counted(
+    tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the machine was asleep: an hour passes from each look to the next."""
+    hours = itertools.count(0, 3600)
+    monkeypatch.setattr(time, "monotonic", lambda: next(hours))
+    batches = parse(tmp_path, jobs, 2)
+    assert lengths(batches) == {number: 5 + number for number in range(30)}
+    assert {batch.reader for batch in batches} == {1}  # it was not given up
+
+
+def test_suspects_are_never_read_by_this_process(
+    tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where no second worker can be started."""
+    (tmp_path / "17.mid").write_bytes(b"deadly")
+    flag = tmp_path / "flag"
+    once = f"import os; os.mkdir({str(flag)!r})\n"  # the second one fails
+    monkeypatch.setattr(workers, "START", once + DEADLY + workers.START)
+    batches = parse(tmp_path, jobs, 2)
+    monkeypatch.setattr(parsing, "parse_tokens", None)  # would be called
+    files = {
+        job.place: file
+        for batch in batches
+        for job, file in zip(batch.jobs, batch.files, strict=True)
+    }
+    assert len(files) == 30 and "killed" in files[17].reason
+    assert (
+        all(file.tokens == 5 + place for place, file in files.items() if not file.reason)
+        and 1 <= sum(bool(file.reason) for file in files.values()) <= 4
+    )
+
+
+def test_large_files_go_to_a_worker_where_none_pays(
+    tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "OWN_FILE_SIZE", 999)
+    large = [*jobs[:-1], Job(29, "29.mid", 1000)]
+    batches = parse(tmp_path, large, 1)
+    assert lengths(batches) == {number: 5 + number for number in range(30)}
+    (reader,) = {each.reader for each in batches if 29 in [job.place for job in each.jobs]}
+    assert reader == 1
+
+
+def test_a_worker_has_so_much_memory_and_no_more(
+    tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "17.mid").write_bytes(b"deadly")
+    greedy = DEADLY.replace("os.kill(os.getpid(), signal.SIGKILL)", "bytearray(2**33)")
+    monkeypatch.setattr(workers, "START", greedy + workers.START)
+    batches = parse(tmp_path, jobs, 2)
+    reasons = [file.reason for batch in batches for file in batch.files if file.reason]
+    assert len(reasons) == 1 and "a fault of the reader: MemoryError" in reasons[0]
+
+
 def test_without_workers_this_process_does_it_all(
     tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_START", "raise SystemExit(1)")
+    monkeypatch.setattr(workers, "START", "raise SystemExit(1)")
+    batches = parse(tmp_path, jobs, 3)
+    assert lengths(batches) == {number: 5 + number for number in range(30)}
+    assert {batch.reader for batch in batches} == {0}
+
+
+def test_a_system_that_starts_no_processes_is_no_obstacle(
+    tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
     batches = parse(tmp_path, jobs, 3)
     assert lengths(batches) == {number: 5 + number for number in range(30)}
     assert {batch.reader for batch in batches} == {0}
@@ -95,6 +179,7 @@ def test_few_files_start_no_worker(
     tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "SIZE_FOR_A_WORKER", 1000)
+    monkeypatch.setattr(workers, "OWN_FILE_SIZE", 2**20)
     monkeypatch.setattr(workers, "Worker", None)  # would be called
     batches = list(parse_files(tmp_path, jobs, scheme="classic", workers=3, size=999))
     assert lengths(batches) == {number: 5 + number for number in range(30)}

@@ -16,7 +16,7 @@ from benchmarking.peers import Kind, PeerError, PeerProcess
 from benchmarking.rounds import Contestant, Tell, run_rounds
 from benchmarking.workload import Workload
 from jaxmusic.config import PRESETS, ConfigError
-from jaxmusic.preparing import find_midi_files
+from jaxmusic.folders import find_files
 
 READERS = ("mido", "pretty_midi", "symusic", "music21")
 LOOP_WINDOWS = 2_000  # that the notebooks' loops are timed on
@@ -51,7 +51,7 @@ def run_data(flags: DataFlags, report: Report, tell: Tell) -> None:
         if count is not None and count < 1:
             raise ConfigError(f"--{name.replace('_', '-')} is {count}, but must be 1 or more.")
     source = Path(flags.midi_dir)
-    paths = find_midi_files(source)
+    paths = find_files(source).files
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
         for copy in range(flags.copies):

@@ -1,0 +1,60 @@
+"""A folder's seal: whatever is changed is seen."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jaxmusic.seal import SEAL, DamageError, read_seal, write_seal
+
+ABOUT = {"step": 3, "score": 1.25}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "sealed"
+    (folder / "deep" / "empty").mkdir(parents=True)
+    (folder / "deep" / "file").write_bytes(bytes(range(20)))
+    (folder / "none").touch()
+    write_seal(folder, ABOUT)
+    return folder
+
+
+def test_what_is_as_it_was_is_whole(folder: Path, tmp_path: Path) -> None:
+    assert read_seal(folder) == ABOUT
+    assert read_seal(folder.rename(tmp_path / "moved")) == ABOUT
+
+
+def test_every_byte_counts(folder: Path) -> None:
+    """Of the file and of the seal: each changed in turn, and each cut off there."""
+    for path in (folder / "deep" / "file", folder / SEAL):
+        content = path.read_bytes()
+        for place in range(len(content)):
+            other = bytes([content[place] ^ (1, 32)[place % 2]])  # 32: of a letter the case
+            for changed in (content[:place] + other + content[place + 1 :], content[:place]):
+                path.write_bytes(changed)
+                with pytest.raises(DamageError, match=f"{path.name} is not what was written"):
+                    read_seal(folder)
+        path.write_bytes(content)
+        assert read_seal(folder) == ABOUT
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda folder: (folder / SEAL).unlink(), "seal.json is missing"),
+        (lambda folder: (folder / "none").unlink(), "none is missing"),
+        (lambda folder: (folder / "deep" / "empty").rmdir(), "deep/empty is missing"),
+        (lambda folder: (folder / "deep" / "new").touch(), "deep/new does not belong to it"),
+        (lambda folder: (folder / "7").mkdir(), "7 does not belong to it"),
+        (lambda folder: (folder / "none").write_bytes(b"1"), "none is not what was written"),
+        (lambda folder: (folder / SEAL).write_bytes(b"[1, 2]"), "seal.json is not what was"),
+        (lambda folder: (folder / SEAL).write_bytes(b"[" * 10**6), "seal.json is not what was"),
+    ],
+)
+def test_what_is_missing_or_added_is_named(
+    folder: Path, change: Callable[[Path], object], words: str
+) -> None:
+    change(folder)
+    with pytest.raises(DamageError, match=words):
+        read_seal(folder)
