@@ -194,7 +194,7 @@ class Config:
         }
         for name, value in above_zero.items():
             if not 0 < value < float("inf"):
-                raise ConfigError(f"{flag(name)} is {value}, but must be above 0.")
+                raise ConfigError(f"{flag(name)} is {value}, but must be above 0 and finite.")
         if self.run.skip_bad_steps < 0:
             raise ConfigError(
                 f"--skip-bad-steps is {self.run.skip_bad_steps}, but must be 0 or more."

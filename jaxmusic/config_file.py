@@ -8,9 +8,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from jaxmusic.atomic import write_atomic
 from jaxmusic.config import Config, ConfigError
+from jaxmusic.errors import reason_of
 from jaxmusic.stored import read_json
 
 FORMAT = 1  # of config.json
+REMEDY = "Copy the run again, whole, or train anew in another folder."
 
 
 def save_config(config: Config, path: str | os.PathLike[str]) -> None:
@@ -27,10 +29,12 @@ def load_config(path: str | os.PathLike[str]) -> Config:
     try:
         document = read_json(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} can't be read as a run's settings: {error}") from error
+        raise ConfigError(
+            f"{path} can't be read as a run's settings: {reason_of(error)}. {REMEDY}"
+        ) from error
     version = document.pop("format", None) if isinstance(document, dict) else None
     if type(version) is not int:
-        raise ConfigError(f"{path} holds no run's settings: it tells no format.")
+        raise ConfigError(f"{path} holds no run's settings: it tells no format. {REMEDY}")
     if version != FORMAT:
         made = "a newer" if version > FORMAT else "an older"
         remedy = "update jaxmusic" if version > FORMAT else "train anew, in another folder"
@@ -40,13 +44,16 @@ def load_config(path: str | os.PathLike[str]) -> Config:
         )
     kinds = get_type_hints(Config)
     if unknown := [repr(name) for name in document if name not in kinds]:
-        raise ConfigError(f"{path} has parts that this version doesn't know: {', '.join(unknown)}.")
+        raise ConfigError(
+            f"{path} has parts that this version doesn't know: {', '.join(unknown)}. Update "
+            "jaxmusic."
+        )
     parts = {name: _read_part(path, name, kind, document) for name, kind in kinds.items()}
     config = Config(**parts)
     try:
         config.check()
     except ConfigError as error:
-        raise ConfigError(f"{path} can't be used: {error}") from error
+        raise ConfigError(f"{path} can't be used: {error} {REMEDY}") from error
     return config
 
 
@@ -56,7 +63,7 @@ def _read_part(
     """One part of the settings; fields that it lacks have their defaults, as older runs need."""
     content = document.get(name)
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} can't be used: it has no part {name!r}.")
+        raise ConfigError(f"{path} can't be used: it has no part {name!r}. {REMEDY}")
     kinds = get_type_hints(kind)
     if unknown := [repr(field) for field in content if field not in kinds]:
         raise ConfigError(
@@ -68,7 +75,7 @@ def _read_part(
             expected = inspect.formatannotation(kinds[field_name])
             raise ConfigError(
                 f"{path} can't be used: its {field_name} is {value!r:.50}, where a value of the "
-                f"type {expected} belongs."
+                f"type {expected} belongs. {REMEDY}"
             )
     return kind(**content)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
-from jaxmusic.errors import UserError
+from jaxmusic.errors import UserError, reason_of
 from jaxmusic.names import shown
 from jaxmusic.stored import Read, file_digest, map_array, parse_json, read_json, read_stored
 from jaxmusic.tokens import Vocabulary, check_tokens
@@ -122,8 +122,7 @@ class Corpus:
         if counts != told:
             raise DamagedCorpusError(
                 folder,
-                f"it holds {counts} tokens, songs and distinct tokens where its corpus.json tells "
-                f"{told}",
+                f"its files hold {_counted(counts)}, where its corpus.json tells {_counted(told)}",
             )
         if vocabulary.scheme != about["scheme"]:
             raise DamagedCorpusError(
@@ -299,6 +298,11 @@ def _about_of(folder: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", about)
 
 
+def _counted(counts: tuple[int, int, int]) -> str:
+    tokens, songs, distinct = counts
+    return f"{tokens:,} tokens, {songs:,} songs and {distinct:,} distinct tokens"
+
+
 def _part(folder: Path, name: str, read: Callable[[Path], Read]) -> Read:
     """One file of a corpus, read. Raises CorpusError."""
     return read_stored(folder / name, read, partial(DamagedCorpusError, folder))
@@ -311,7 +315,7 @@ def read_ledger(folder: Path) -> Iterator[LedgerRow]:
             for line in ledger:
                 yield LedgerRow.of_line(line)
     except (OSError, ValueError) as error:
-        raise DamagedCorpusError(folder, f"ledger.jsonl: {error}") from error
+        raise DamagedCorpusError(folder, f"ledger.jsonl: {reason_of(error)}") from error
 
 
 def find_damage(folder: Path) -> str:

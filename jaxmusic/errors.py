@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend."""
+"""The one kind of error that is the user's to mend, and the words of others."""
 
 
 class UserError(Exception):
@@ -8,3 +8,8 @@ class UserError(Exception):
     """
 
     exit_code = 1  # of a script that ends with it
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says; of one of the system's its words alone, without number and file."""
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

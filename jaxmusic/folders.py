@@ -31,6 +31,8 @@ def find_files(folder: Path) -> Found:
 
     Raises CorpusError when the folder isn't there, can't be read, or holds no such file.
     """
+    if folder.exists() and not folder.is_dir():
+        raise CorpusError(f"{shown(folder)} is a file: give a folder of MIDI files.")
     if not folder.is_dir():
         raise CorpusError(f"There is no folder {shown(folder)}: give a folder of MIDI files.")
     files: list[str] = []
@@ -51,7 +53,10 @@ def find_files(folder: Path) -> Found:
         except OSError as error:
             why = error.strerror or str(error)
             if not inside:
-                raise CorpusError(f"The folder {shown(folder)} can't be read: {why}.") from None
+                raise CorpusError(
+                    f"The folder {shown(folder)} can't be read: {why}. Make it readable, or give "
+                    "another one."
+                ) from None
             closed[inside] = f"the folder can't be read: {why}"
     if not files:
         first = "".join(f" ({shown(path)}: {why}.)" for path, why in list(closed.items())[:1])

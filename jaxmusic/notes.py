@@ -18,6 +18,7 @@ from jaxmusic.replacing import bring_back, replace_folder
 from jaxmusic.stream import Stream
 from jaxmusic.tokens import check_tokens
 
+REMEDY = "Give the file that the notebooks keep (data/notes)."
 LARGEST = 64 << 20  # bytes: a thousand times the notebooks' own file
 SCHEME = "classic"
 
@@ -65,9 +66,9 @@ def read_notes(file: Path, data: bytes) -> list[str]:
     try:
         tokens = read_pickled_texts(data)
     except ValueError as error:
-        raise NotesError(f"--notes {file} can't be read: {error}.") from error
+        raise NotesError(f"--notes {file} can't be read: {error}. {REMEDY}") from error
     if not tokens:
-        raise NotesError(f"--notes {file} holds an empty list.")
+        raise NotesError(f"--notes {file} holds an empty list. {REMEDY}")
     known: set[str] = set()
     for place, token in enumerate(tokens):
         if token not in known:
@@ -76,19 +77,23 @@ def read_notes(file: Path, data: bytes) -> list[str]:
             except ValueError:
                 raise NotesError(
                     f"--notes {file} holds {token!r:.40} as token {place:,}: neither the name of "
-                    "a pitch (as E5, B-4) nor a chord in normal order (as 4.9)."
+                    "a pitch (as E5, B-4) nor a chord in normal order (as 4.9). " + REMEDY
                 ) from None
             known.add(token)
     return tokens
 
 
 def _read(file: Path) -> bytes:
+    if file.is_dir():
+        raise NotesError(f"--notes {file} is a folder. {REMEDY}")
     if not file.is_file():
-        raise NotesError(f"--notes {file}: there is no such file.")
+        raise NotesError(f"--notes {file}: there is no such file. {REMEDY}")
     with file.open("rb") as opened:
         data = opened.read(LARGEST + 1)
     if len(data) > LARGEST:
-        raise NotesError(f"--notes {file} has more than {LARGEST >> 20} MiB: it is not read.")
+        raise NotesError(
+            f"--notes {file} has more than {LARGEST >> 20} MiB: it is not read. {REMEDY}"
+        )
     return data
 
 

@@ -136,6 +136,8 @@ def _cores() -> int:
 
 def refuse_other_things(target: Path, *, made_of: Source) -> None:
     """Raise CorpusError where a corpus, of MIDI files or of notes, would replace something else."""
+    if target.exists() and not target.is_dir():
+        raise CorpusError(f"{shown(target)} is a file: give another --corpus.")
     names = {path.name for path in target.iterdir()} if target.exists() else set()
     # (Without corpus.json, but nothing else either, it is a corpus that was copied half.)
     if "corpus.json" not in names and names - set(FILES):
@@ -172,10 +174,11 @@ def _nothing_usable(folder: Path, survey: Survey) -> str:
     for row in survey.ledger():
         if row.status == "skipped":
             skipped += 1
-            first = first or f" The first one skipped: {shown(row.path)}: {row.reason}"
+            first = first or f" The first one skipped: {shown(row.path)}: {row.reason}."
     return (
         f"None of the {len(survey.paths)} MIDI files in {shown(folder)} gives any tokens: "
-        f"{skipped} can't be read, {len(survey.paths) - skipped} have no notes that count.{first}"
+        f"{skipped} can't be read, {len(survey.paths) - skipped} have no notes that count. Give "
+        f"others.{first}"
     )
 
 

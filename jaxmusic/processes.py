@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 
 from jaxmusic.channel import Channel
 from jaxmusic.config import ConfigError, RunConfig
-from jaxmusic.errors import UserError
+from jaxmusic.errors import UserError, reason_of
 from jaxmusic.signals import STOPPING, Stopped, Terminated, exit_code_of
 
 PyTree = Any
@@ -201,8 +201,8 @@ def _open_channel(index: int, count: int) -> Channel:
             channel = Channel.call((host, int(port)), token, index, count, _lost)
     except OSError as error:
         raise ProcessError(
-            f"Process {index} of {count} can't reach process 0 at {host}:{int(port)}: {error}. "
-            "The hosts of a training must reach each other on any port."
+            f"Process {index} of {count} can't reach process 0 at {host}:{int(port)}: "
+            f"{reason_of(error)}. The hosts of a training must reach each other on any port."
         ) from error
     atexit.register(channel.close)
     return channel

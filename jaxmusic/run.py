@@ -19,7 +19,7 @@ from jaxmusic.claim import claimed
 from jaxmusic.config import Config, ConfigError, differences
 from jaxmusic.config_file import load_config, save_config
 from jaxmusic.corpus import Corpus
-from jaxmusic.errors import UserError
+from jaxmusic.errors import UserError, reason_of
 from jaxmusic.model import MusicLSTM
 from jaxmusic.order import shuffled
 from jaxmusic.state import PyTree, abstract_state, model_structure
@@ -91,7 +91,9 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"--run-dir {self.path} can't be made: {error.strerror}.") from error
+            raise RunError(
+                f"--run-dir {self.path} can't be made: {reason_of(error)}. Give another folder."
+            ) from error
         return claimed(self.path, refuse)
 
 

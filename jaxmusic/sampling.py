@@ -39,7 +39,9 @@ class SamplingConfig:
     def check(self) -> None:
         """Raise ConfigError when a value is out of its range."""
         if not 0 < self.temperature < float("inf"):
-            raise ConfigError(f"--temperature is {self.temperature}, but must be above 0.")
+            raise ConfigError(
+                f"--temperature is {self.temperature}, but must be above 0 and finite."
+            )
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"--top-k is {self.top_k}, but must be 1 or more.")
         if self.top_p is not None and not 0 < self.top_p <= 1:
@@ -66,8 +68,11 @@ def generate(
     """
     sampling = sampling or SamplingConfig()
     sampling.check()
-    if length < 1 or count < 1:
-        raise ConfigError(f"--length {length} and --count {count} must be 1 or more.")
+    for name, number in (("length", length), ("count", count)):
+        if number < 1:
+            raise ConfigError(f"--{name} is {number}, but must be 1 or more.")
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"--seed is {seed}, but must be from 0 to 2**32 - 1.")
     key_prime, key = jax.random.split(jax.random.key(seed))
     if prime is None:
         chosen = jax.random.randint(key_prime, (count,), 0, len(run.primes))

@@ -1,11 +1,13 @@
 """What every script does around its own work: errors as one sentence and an exit code."""
 
 import io
+import os
 import signal
 import sys
 from collections.abc import Callable
 
-from jaxmusic.errors import UserError
+from jaxmusic.errors import UserError, reason_of
+from jaxmusic.names import shown
 from jaxmusic.signals import Stopped, Terminated, raise_terminated
 
 DONE, FAILED = 0, 1
@@ -34,10 +36,24 @@ def run_script(main: Callable[[], None]) -> int:
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
-    except OSError as error:  # a vanished folder: the system's words name the file
-        print(f"Error: {error}", file=sys.stderr)
+    except OSError as error:  # a vanished folder, a file where a folder belongs
+        print(f"Error: {_what_to_do(error)}", file=sys.stderr)
         return FAILED
     return DONE
+
+
+def _what_to_do(error: OSError) -> str:
+    """A sentence of the system's words, which know no more than the file."""
+    remedy = "Mend that"
+    if isinstance(error, FileNotFoundError):
+        remedy = "See that it is there"
+    elif isinstance(error, PermissionError):
+        remedy = "See that you may read and write it"
+    elif isinstance(error, FileExistsError | IsADirectoryError | NotADirectoryError):
+        remedy = "Give another path, or move away what is in its place"
+    named = isinstance(error.filename, str | os.PathLike)
+    name = f"{shown(error.filename)} can't be used: " if named else ""
+    return f"{name}{reason_of(error)}. {remedy}, and start the same command again."
 
 
 def _silence_closed_loop(unraisable: "sys.UnraisableHookArgs") -> None:

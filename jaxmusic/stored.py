@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jaxmusic.errors import UserError
+from jaxmusic.errors import UserError, reason_of
 
 Read = TypeVar("Read")
 
@@ -83,5 +83,5 @@ def read_stored(
     except FileNotFoundError:
         raise damaged(f"{path.name} is missing (half-copied?)") from None
     except (OSError, ValueError) as error:
-        reason = str(error)
+        reason = reason_of(error)
         raise damaged(reason if path.name in reason else f"{path.name}: {reason}") from error

@@ -13,6 +13,7 @@ import tyro
 
 from jaxmusic.atomic import writing
 from jaxmusic.config import ConfigError
+from jaxmusic.errors import reason_of
 from jaxmusic.midi import MidiError
 from jaxmusic.run import RunFolder, open_run
 from jaxmusic.sampling import SamplingConfig, SamplingError, generate
@@ -55,8 +56,16 @@ def main() -> None:
     if arguments.prime is not None:
         try:
             prime = read_tokens(arguments.prime, run.config.data.scheme)
-        except MidiError as error:
-            raise SamplingError(f"--prime {arguments.prime} can't be read: {error}") from error
+        except (MidiError, OSError) as error:
+            raise SamplingError(
+                f"--prime {arguments.prime} can't be read: {reason_of(error)}. Give another file."
+            ) from error
+    default = RunFolder(run.path).samples / f"seed-{arguments.seed}.mid"
+    out = Path(arguments.out) if arguments.out is not None else default
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder: give a file.")
+    with writing(out):  # known before the music is made
+        out.parent.mkdir(parents=True, exist_ok=True)
     pieces = generate(
         run,
         length=arguments.length,
@@ -65,10 +74,6 @@ def main() -> None:
         prime=prime,
         seed=arguments.seed,
     )
-    default = RunFolder(run.path).samples / f"seed-{arguments.seed}.mid"
-    out = Path(arguments.out) if arguments.out is not None else default
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
     for number, tokens in enumerate(pieces, 1):
         path = out if len(pieces) == 1 else out.with_stem(f"{out.stem}-{number}")
         write_midi(tokens, path, scheme=run.config.data.scheme, tempo=arguments.tempo)

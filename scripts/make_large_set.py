@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import tyro
+from benchmarking.output import check_new_folder
 
 from jaxmusic.config import ConfigError
+from jaxmusic.corpus import CorpusError
+from jaxmusic.errors import reason_of
 from jaxmusic.folders import find_files
 from jaxmusic.midi import MidiError, MidiScore, read_midi
 from jaxmusic.script import run_script
@@ -49,8 +52,9 @@ def main() -> None:
     flags = tyro.cli(Flags, description=__doc__)
     if flags.files < 1:
         raise ConfigError(f"--files is {flags.files}, but must be 1 or more.")
-    if flags.out.exists() and (not flags.out.is_dir() or any(flags.out.iterdir())):
-        raise ConfigError(f"{flags.out} is not empty: give another folder.")
+    if flags.seed < 0:
+        raise ConfigError(f"--seed is {flags.seed}, but must be 0 or more.")
+    check_new_folder(str(flags.out), flags.out)
     size = write_set(read_songs(flags.midi_dir), flags.out, flags.files, flags.seed)
     print(f"{flags.files:,} files, {size / 1e6:,.1f} MB, in {flags.out}")
 
@@ -69,13 +73,21 @@ def write_set(songs: list[list[Notes]], out: Path, files: int, seed: int) -> int
 
 
 def read_songs(folder: Path) -> list[list[Notes]]:
-    """The notes of each song's tracks; songs that can't be read are told and left out."""
+    """The notes of each song's tracks; songs that can't be read are told and left out.
+
+    Raises CorpusError where no song is left.
+    """
     songs = []
-    for path in find_files(folder).files:
+    found = find_files(folder).files
+    for path in found:
         try:
             songs.append(_tracks(read_midi(folder / path)))
-        except MidiError as error:
-            print(f"left out: {path}: {error}")
+        except (MidiError, OSError) as error:
+            print(f"left out: {path}: {reason_of(error)}")
+    if not any(songs):
+        raise CorpusError(
+            f"None of the {len(found):,} MIDI files in {folder} has any notes: give other songs."
+        )
     return [song for song in songs if song]
 
 

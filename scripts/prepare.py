@@ -58,6 +58,8 @@ class Arguments:
 def main() -> None:
     """Read the flags, then prepare, show or check."""
     arguments = tyro.cli(Arguments)
+    if arguments.window < 1:
+        raise ConfigError(f"--window is {arguments.window}, but must be 1 or more.")
     if arguments.show is not None or arguments.check is not None:
         _look_at_corpora(arguments)
     elif arguments.notes is not None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
+from benchmarking.output import check_new_folder, check_output
 from torturing.life import Blow, Life, live, usual_seconds
 from torturing.report import HEADER, Stop, as_json, stop_line, summary_lines
 from torturing.verdict import broken_metrics, difference
@@ -26,6 +27,7 @@ from torturing.victim import PHASES, Phase
 from jaxmusic.atomic import write_atomic
 from jaxmusic.config import ConfigError
 from jaxmusic.errors import UserError
+from jaxmusic.folders import find_files
 from jaxmusic.script import run_script
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -74,8 +76,16 @@ class Arguments:
 def main() -> None:
     """Read the flags, train one run in peace, then others under blows; compare."""
     arguments = tyro.cli(Arguments)
-    if arguments.stops < 1 or arguments.processes < 1 or arguments.epochs < 1:
-        raise ConfigError("--stops, --processes and --epochs must be 1 or more.")
+    for name in ("stops", "processes", "epochs"):
+        if (number := getattr(arguments, name)) < 1:
+            raise ConfigError(f"--{name} is {number}, but must be 1 or more.")
+    for name in ("signals", "phases"):
+        if not getattr(arguments, name):
+            raise ConfigError(f"--{name} is empty: give one or more.")
+    find_files(Path(arguments.midi_dir))
+    check_output("--json", arguments.json)
+    if arguments.folder is not None:
+        check_new_folder(f"--folder {arguments.folder}", Path(arguments.folder))
     kept = arguments.folder or tempfile.mkdtemp(prefix="torture-")
     folder = Path(kept).resolve()
     flags = [*TRAINING, "--epochs", str(arguments.epochs)]

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import pickle
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,11 +37,10 @@ class Stage(NamedTuple):
 
 
 Arrange = Callable[[Stage], None]
-TRAINED = {"window": 8, "hidden_size": 8, "layers": 1, "dense_size": 8, "batch_size": 8}
 
 
 def furnish(folder: Path) -> None:
-    """Folders of songs, of nothing and of rubbish; corpora; notes; runs of one step."""
+    """Folders of songs, of nothing and of rubbish; corpora; notes; a run of one step."""
     (folder / "empty").mkdir(parents=True)
     (folder / "bad").mkdir()
     (folder / "bad" / "a.mid").write_bytes(b"RIFF")
@@ -56,13 +56,13 @@ def furnish(folder: Path) -> None:
     prepare_notes(folder / "notes", folder / "of-notes")
     for songs in ("songs", "long"):
         prepare(folder / songs, folder / f"{songs}-corpus", workers=1)
-        config = Config(
-            data=DataConfig(corpus=str(folder / f"{songs}-corpus"), window=8),
-            model=ModelConfig(hidden_size=8, layers=1, dense_size=8),
-            train=TrainConfig(max_steps=1, batch_size=8),
-            run=RunConfig(run_dir=str(folder / f"{songs}-run"), compilation_cache=False),
-        )
-        fit(config, console=Console(silent=True))
+    config = Config(
+        data=DataConfig(corpus=str(folder / "songs-corpus"), window=8),
+        model=ModelConfig(hidden_size=8, layers=1, dense_size=8),
+        train=TrainConfig(max_steps=1, batch_size=8),
+        run=RunConfig(run_dir=str(folder / "songs-run"), compilation_cache=False),
+    )
+    fit(config, console=Console(silent=True))
 
 
 def nothing(stage: Stage) -> None:
@@ -106,8 +106,15 @@ def replaced(name: str, old: str, new: str, *, count: int = -1) -> Arrange:
 
 
 def copied(source: str, target: str) -> Arrange:
+    """A file, or a folder that takes the place of another."""
+
     def arrange(stage: Stage) -> None:
-        (stage.folder / target).write_bytes((stage.folder / source).read_bytes())
+        path, place = stage.folder / source, stage.folder / target
+        if path.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.copytree(path, place)
+        else:
+            place.write_bytes(path.read_bytes())
 
     return arrange
 

@@ -310,7 +310,7 @@ def test_where_the_corpus_lies_is_decided_as_in_training() -> None:
     assert small == Corpus(57_177, 359, on_devices=True, steps_per_dispatch=64)
     large = describe_corpus(classic, tokens=2**30, vocabulary_size=2**17)
     assert (large.on_devices, large.steps_per_dispatch, large.dtype) == (False, 1, jax.numpy.uint32)
-    for sizes, words in (((100, 359), "--tokens 100"), ((101, 0), "--vocabulary-size is 0")):
+    for sizes, words in (((100, 359), "--tokens is 100"), ((101, 0), "--vocabulary-size is 0")):
         with pytest.raises(ConfigError, match=words):
             describe_corpus(classic, tokens=sizes[0], vocabulary_size=sizes[1])
 

@@ -46,23 +46,26 @@ class GenerateFlags:
 def run_generating(flags: GenerateFlags, report: Report, tell: Tell) -> None:
     """Time each number of pieces, into the report."""
     for name in ("length", "vocabulary_size", "rounds"):
-        if getattr(flags, name) < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} must be 1 or more.")
+        if (number := getattr(flags, name)) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is {number}, but must be 1 or more.")
     if not flags.pieces or min(flags.pieces) < 1:
-        raise ConfigError("--pieces must be 1 or more.")
+        raise ConfigError("--pieces must be one number or more, each of them 1 or more.")
     names = rivals(flags.against)
     if others := [name for name in names if not name.startswith("keras")]:
-        raise ConfigError(f"--against {others[0]}: only Keras's way of generating is compared.")
+        raise ConfigError(
+            f"--against {others[0]}: only Keras's way of generating is "
+            "compared; give keras-jax, keras-tensorflow, both or ''."
+        )
     for name in list(names):
         if missing := KINDS[name].missing():
             report.left_out.append(f"{name}: {' and '.join(missing)} is not installed")
             names.remove(name)
     preset = PRESETS[flags.preset]
-    hidden = flags.hidden_size or preset.model.hidden_size
+    hidden = preset.model.hidden_size if flags.hidden_size is None else flags.hidden_size
     workload = Workload(
         dataclasses.replace(preset.model, hidden_size=hidden),
         preset.train,
-        window=flags.window or preset.data.window,
+        window=preset.data.window if flags.window is None else flags.window,
         vocabulary_size=flags.vocabulary_size,
     )
     workload.config.check()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxmusic.atomic import write_atomic
-from jaxmusic.errors import UserError
+from jaxmusic.errors import UserError, reason_of
 
 FORMAT = 1  # of the JSON
 
@@ -64,13 +64,19 @@ def save_report(report: Report, path: Path) -> None:
 def load_report(path: Path) -> Report:
     """Read what `save_report` wrote.
 
-    Raises ReportError, naming the file, for anything else.
+    Raises ReportError, naming the file and the flag that it came by, for anything else.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        if document.pop("format") != FORMAT:
-            raise ReportError(f"{path} is a benchmark of another format than {FORMAT}.")
+        if (version := document.pop("format")) != FORMAT:
+            raise ReportError(
+                f"--baseline {path} is a benchmark of the format {version}; this version reads {FORMAT}: "
+                "measure anew, or give another file."
+            )
         measurements = [Measurement(**each) for each in document.pop("measurements")]
         return Report(measurements=measurements, **document)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ReportError(f"{path} can't be read as a benchmark's JSON: {error}") from error
+        reason = f"it has no {error}" if isinstance(error, KeyError) else reason_of(error)
+        raise ReportError(
+            f"--baseline {path} can't be read as a benchmark's JSON: {reason}. Give a file that --json wrote."
+        ) from error

@@ -55,9 +55,14 @@ class _Set:
 
 def run_preparing(flags: PrepareFlags, report: Report, tell: Tell) -> None:
     """Time preparing each set into the report."""
-    for name, count in (("rounds", flags.rounds), ("files", min(flags.files, default=0))):
+    counts = {"rounds": flags.rounds, "files": min(flags.files, default=0)}
+    if flags.workers is not None:
+        counts["workers"] = flags.workers
+    for name, count in counts.items():
         if count < 1:
             raise ConfigError(f"--{name} is {count}, but must be 1 or more.")
+    if flags.seed < 0:
+        raise ConfigError(f"--seed is {flags.seed}, but must be 0 or more.")
     songs = make_large_set.read_songs(Path(flags.midi_dir))
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         for files in flags.files:
@@ -151,7 +156,9 @@ def _prepare(one: _Set, workers: int) -> tuple[float, float, int]:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             said.seek(0)
-            raise PrepareError(f"preparing failed: {said.read().decode(errors='replace')[-500:]}")
+            lines = said.read().decode(errors="replace").splitlines()
+            own = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
+            raise PrepareError(f"Preparing failed. {' '.join(own[-1:] or lines[-3:])}")
     return seconds, usage.ru_utime + usage.ru_stime, peak
 
 

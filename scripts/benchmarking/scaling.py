@@ -97,7 +97,7 @@ def workload_for(flags: ScalingFlags, configuration: Configuration) -> Workload:
     """
     preset = PRESETS[flags.preset]
     if flags.vocabulary_size < 1:
-        raise ConfigError("--vocabulary-size must be 1 or more.")
+        raise ConfigError(f"--vocabulary-size is {flags.vocabulary_size}, but must be 1 or more.")
     sizes = {"hidden_size": flags.hidden_size, "layers": flags.layers}
     train = {"batch_size": flags.batch_size, "precision": flags.precision}
     workload = Workload(
@@ -118,7 +118,7 @@ def workload_for(flags: ScalingFlags, configuration: Configuration) -> Workload:
 def run_scaling(flags: ScalingFlags, report: Report, tell: Tell) -> None:
     """Time each configuration, into the report."""
     if flags.rounds < 1:
-        raise ConfigError("--rounds must be 1 or more.")
+        raise ConfigError(f"--rounds is {flags.rounds}, but must be 1 or more.")
     todo = configurations(flags)
     workloads = {each: workload_for(flags, each) for each in todo}
     whose = "for each device" if flags.weak else "for all devices together"

@@ -10,6 +10,7 @@ from typing import Any
 from benchmarking.chart import check_chart, draw_chart
 from benchmarking.machine import describe_machine
 from benchmarking.measurement import Report, load_report, save_report
+from benchmarking.output import check_output
 from benchmarking.report import report_lines
 from benchmarking.rounds import Tell
 from benchmarking.statistics import slower_than
@@ -42,7 +43,12 @@ def run_session(
     """
     baseline = None if output.baseline is None else load_report(Path(output.baseline))
     if baseline is not None and baseline.kind != kind:
-        raise ConfigError(f"--baseline {output.baseline} is a benchmark of {baseline.kind}.")
+        raise ConfigError(
+            f"--baseline {output.baseline} is a benchmark of {baseline.kind}, not of {kind}: give "
+            "another file."
+        )
+    check_output("--json", output.json)
+    check_output("--plot", output.plot)
     if output.plot is not None:
         check_chart()
     report = Report(kind, dataclasses.asdict(flags), describe_machine())
@@ -50,21 +56,26 @@ def run_session(
         measure(flags, report, _tell)
         report.complete = True
     finally:
-        for line in report_lines(report):
-            print(line)
-        if output.json is not None:
-            save_report(report, Path(output.json))
-        if output.plot is not None:
-            draw_chart(report, Path(output.plot))
-        if baseline is not None:
-            slower, compared = slower_than(baseline, report)
-            print(f"\nCompared with {output.baseline}: {compared} measurements")
-            if baseline.machine["processor"] != report.machine["processor"]:
-                print(f"That was another machine: {baseline.machine['processor']}")
-            for line in slower or ["Nothing is slower by more than the noise."] * bool(compared):
-                print(line)
+        if report.complete or report.measurements:  # else it is about the flags
+            _conclude(report, output, baseline)
     if report.refused:
         raise RefusedError(f"{len(report.refused)} refused. {report.refused[0]}.")
+
+
+def _conclude(report: Report, output: OutputFlags, baseline: Report | None) -> None:
+    for line in report_lines(report):
+        print(line)
+    if output.json is not None:
+        save_report(report, Path(output.json))
+    if output.plot is not None:
+        draw_chart(report, Path(output.plot))
+    if baseline is not None:
+        slower, compared = slower_than(baseline, report)
+        print(f"\nCompared with {output.baseline}: {compared} measurements")
+        if baseline.machine["processor"] != report.machine["processor"]:
+            print(f"That was another machine: {baseline.machine['processor']}")
+        for line in slower or ["Nothing is slower by more than the noise."] * bool(compared):
+            print(line)
 
 
 def _tell(line: str) -> None:

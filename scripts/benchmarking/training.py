@@ -106,7 +106,7 @@ def workloads(flags: TrainFlags) -> list[Workload]:
         Workload(
             dataclasses.replace(model, hidden_size=hidden),
             dataclasses.replace(preset.train, batch_size=batch, precision=precision),
-            window=flags.window or preset.data.window,
+            window=preset.data.window if flags.window is None else flags.window,
             vocabulary_size=vocabulary,
             corpus=flags.corpus,
             steps_per_dispatch=dispatch,
@@ -119,10 +119,12 @@ def workloads(flags: TrainFlags) -> list[Workload]:
         )
     ]
     for name in ("vocabulary_size", "rounds", "product_size"):
-        if getattr(flags, name) < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} must be 1 or more.")
-    if min(flags.steps_per_dispatch) < 1:
-        raise ConfigError("--steps-per-dispatch must be 1 or more.")
+        if (number := getattr(flags, name)) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is {number}, but must be 1 or more.")
+    if min(flags.steps_per_dispatch, default=0) < 1:
+        raise ConfigError(
+            "--steps-per-dispatch must be one number or more, each of them 1 or more."
+        )
     for workload in found:
         workload.config.check()
         workload.feed()

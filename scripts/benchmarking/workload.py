@@ -65,7 +65,8 @@ class Workload:
         windows = Windows(tokens, [(0, len(tokens))], self.window, objective=self.model.objective)
         if len(windows) < self.train.batch_size:
             raise ConfigError(
-                f"--batch-size {self.train.batch_size}: the tokens give {len(windows)} windows."
+                f"--batch-size {self.train.batch_size}: the tokens give {len(windows):,} windows "
+                f"of {self.window}; give a smaller one, or more tokens."
             )
         share = None if rows is None else Share.all(rows)
         return Feed(windows, self.train.batch_size, seed=self.train.seed, share=share)

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
+from benchmarking.output import check_output
 from benchmarking.workload import SYNTHETIC_TOKENS, Workload, training_flop
 
 from jaxmusic import corpus as corpora
@@ -48,6 +49,7 @@ def run_report(
     CompilerError too, when all is told, where the program doesn't fit into a chip's memory.
     """
     config = check_for_tpus(config)
+    check_output("--json", json_path)
     topologies = [read_topology(name) for name in names]
     corpus = describe_corpus(config, tokens=tokens, vocabulary_size=vocabulary_size)
     meshes = [make_topology_mesh(topology) for topology in topologies]
@@ -90,7 +92,7 @@ def describe_corpus(config: Config, *, tokens: int | None, vocabulary_size: int 
     vocabulary_size = VOCABULARY_SIZE if vocabulary_size is None else vocabulary_size
     if tokens <= config.data.window:
         raise ConfigError(
-            f"--tokens {tokens}: not one window of {config.data.window} has a target; give more."
+            f"--tokens is {tokens}, but must be above the --window of {config.data.window}."
         )
     if vocabulary_size < 1:
         raise ConfigError(f"--vocabulary-size is {vocabulary_size}, but must be 1 or more.")

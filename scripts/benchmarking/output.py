@@ -1,0 +1,26 @@
+"""Files that a script writes at its end, looked at before it begins: it may take hours."""
+
+from pathlib import Path
+
+from jaxmusic.config import ConfigError
+
+
+def check_output(flag: str, path: str | None) -> None:
+    """Raise ConfigError where no file can be written to the path that a flag gives, if it does."""
+    if path is None:
+        return
+    if Path(path).is_dir():
+        raise ConfigError(f"{flag} {path} is a folder: give a file.")
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{flag} {path}: there is no folder {folder}; make it, or give another file."
+        )
+
+
+def check_new_folder(name: str, folder: Path) -> None:
+    """Raise ConfigError where a folder to write to isn't new, or holds anything."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{name} is a file: give a folder, one that is empty or not there.")
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"{name} is not empty: give another folder.")
