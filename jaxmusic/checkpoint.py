@@ -45,16 +45,18 @@ class Checkpoints:
         self,
         folder: Path,
         *,
+        run: str | None = None,
         read_only: bool = False,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Open a folder, and make it unless `read_only`.
+        """Open a folder, and make it unless `read_only`. Checkpoints named otherwise than `run`
+        are passed over.
 
         Raises WriteError when it can't be made or written to.
         """
         self.folder = folder.resolve()  # Orbax refuses relative paths
         self.tell = tell
-        self._shelf = Shelf(self.folder, tell)
+        self._shelf = Shelf(self.folder, tell, run=run)
         if not read_only:
             self._shelf.open()
         # Of several processes one alone reads and writes: the others aren't waited for.
@@ -148,6 +150,7 @@ class Checkpoints:
             state = self._orbax.restore(path, args=ocp.args.StandardRestore(target))
             if about.crc32 != _crc32(state):
                 raise ValueError("its arrays don't match their checksum")
+            _check_shapes(state, target)
         except (PermissionError, MemoryError) as error:  # says nothing about the checkpoint
             reason = str(error) or "out of memory"
             raise CheckpointError(f"{path} can't be read: {reason}.") from error
@@ -158,7 +161,7 @@ class Checkpoints:
         return Restored(about.step, state, about.score)
 
     def _write(self, step: int, state: PyTree, score: float | None) -> None:
-        with self._shelf.adding(About(step, score, _crc32(state))) as folder:
+        with self._shelf.adding(About(step, score, _crc32(state), self._shelf.run)) as folder:
             self._orbax.save(folder / "state", args=ocp.args.StandardSave(state))
 
     def _wait(self) -> None:
@@ -173,6 +176,18 @@ class Checkpoints:
             raise CheckpointError(why_not_written(self.folder, reason)) from error
         finally:
             self._under_way = None if future.done() else future
+
+
+def _check_shapes(state: PyTree, target: PyTree) -> None:
+    """Raise ValueError for arrays of other shapes, which Orbax reads all the same."""
+    for (path, leaf), wanted in zip(
+        jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(target), strict=True
+    ):
+        if (leaf.shape, leaf.dtype) != (wanted.shape, wanted.dtype):
+            name = jax.tree_util.keystr(path)
+            raise ValueError(
+                f"{name} is {leaf.dtype}{leaf.shape}, not {wanted.dtype}{wanted.shape}"
+            )
 
 
 def _system_error(error: OSError | ValueError) -> OSError:

@@ -10,7 +10,7 @@ from jaxmusic.track import MidiError
 # take up to half a microsecond and 150 bytes each; the weights of all else are what it takes
 # beside them.
 MOST = 2_500_000
-TRACK, MARK, SINGLE = 100, 6, 3
+TRACK, MARK, SINGLE = 150, 6, 3
 
 
 class Effort:

@@ -3,6 +3,9 @@
 import io
 import json
 import os
+import uuid
+import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -174,6 +177,7 @@ def enter_run(
             "digest": corpus.digest,
             "tokens": len(corpus.tokens),
             "songs": len(corpus.offsets) - 1,
+            "run": uuid.uuid4().hex,  # which its checkpoints tell too
             # What belongs to this run's weights, and may not be another run's.
             "digests": {path.name: file_digest(path) for path in _digested(folder)},
         }
@@ -189,11 +193,30 @@ def chosen_primes(config: Config, token_map: TokenMap, windows: Windows) -> np.n
     return rows if token_map.table is None else token_map.table[0][rows]
 
 
-def open_run(run_dir: str | os.PathLike[str], which: Literal["best", "latest"] = "best") -> Run:
+def open_checkpoints(
+    folder: RunFolder, *, read_only: bool = False, tell: Callable[[str], None]
+) -> Checkpoints:
+    """The checkpoints of a run that was entered; `tell` gets a line for each that is damaged."""
+    run = _origin(folder).get("run")  # runs of earlier versions have none
+    return Checkpoints(
+        folder.checkpoints,
+        run=run if isinstance(run, str) else None,
+        read_only=read_only,
+        tell=tell,
+    )
+
+
+def open_run(
+    run_dir: str | os.PathLike[str],
+    which: Literal["best", "latest"] = "best",
+    *,
+    tell: Callable[[str], None] = warnings.warn,
+) -> Run:
     """Open a trained run, wherever its folder was copied.
 
     `best` is the checkpoint with the lowest loss (held-out, where songs are held out); as long
-    as no epoch has ended it is the latest.
+    as no epoch has ended it is the latest. `tell` gets a line for each that is damaged and passed
+    over; mostly that is a warning.
 
     Raises RunError when the folder holds no run or no checkpoint, or is damaged, or has files of
     another run.
@@ -208,7 +231,7 @@ def open_run(run_dir: str | os.PathLike[str], which: Literal["best", "latest"] =
     if not folder.checkpoints.is_dir():
         raise RunError(f"The run {folder.path} has no checkpoint yet: train it further.")
     abstract = abstract_state(config, len(vocabulary))._asdict()
-    with Checkpoints(folder.checkpoints, read_only=True) as checkpoints:
+    with open_checkpoints(folder, read_only=True, tell=tell) as checkpoints:
         restored = (
             checkpoints.restore_best(abstract)
             if which == "best"

@@ -32,6 +32,7 @@ class About(NamedTuple):
     step: int
     score: float | None  # the loss that `best` goes by, where an epoch ended with this step
     crc32: int  # of the arrays, taken before they were written
+    run: str | None = None  # the name that the run gave itself; None: it has none
 
     @property
     def rank(self) -> float:
@@ -49,8 +50,11 @@ class Shelf:
     one is put in. Names that begin with a dot are of what is being written or removed.
     """
 
-    def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, tell: Callable[[str], None], *, run: str | None = None
+    ) -> None:
         self.folder = folder
+        self.run = run
         self.tell = tell
         self._told: set[int] = set()
         self._whole: dict[int, About] | None = None  # None: not looked at yet
@@ -102,6 +106,8 @@ class Shelf:
                 about = About(**read_seal(folder))
             if about.step != step:
                 raise DamageError(f"it is that of step {about.step}")
+            if self.run is not None and about.run not in (None, self.run):
+                raise DamageError("it is another run's")
         except PermissionError as error:  # says nothing about the checkpoint
             raise CheckpointError(f"{error.filename} can't be read: {error.strerror}.") from error
         except DamageError as damage:

@@ -27,7 +27,14 @@ from jaxmusic.pace import Pace
 from jaxmusic.parallel import batch_share, make_mesh, put_everywhere, put_rows
 from jaxmusic.processes import Processes, join_processes
 from jaxmusic.program import evaluation_program, training_program
-from jaxmusic.run import Run, RunFolder, chosen_primes, enter_run, open_run
+from jaxmusic.run import (
+    Run,
+    RunFolder,
+    chosen_primes,
+    enter_run,
+    open_checkpoints,
+    open_run,
+)
 from jaxmusic.signals import Stopped, StopSignals
 from jaxmusic.state import TrainState, abstract_state, new_state
 from jaxmusic.supply import make_supply
@@ -139,7 +146,7 @@ def _loop(training: Training, stop: StopSignals) -> tuple[int, int | None]:
     feed, last_step = training.feed, training.last_step
 
     # State: new, or as it was left. Process 0 reads and writes it.
-    checkpoints = Checkpoints(folder.checkpoints, tell=console.say) if processes.first else None
+    checkpoints = open_checkpoints(folder, tell=console.say) if processes.first else None
     step, state, score = _starting_state(training, checkpoints)
     # Stopped while it was evaluating: that comes first.
     epoch_to_come = step > 0 and step % feed.steps_per_epoch == 0 and score is None
@@ -301,7 +308,7 @@ def _best(training: Training) -> Run:
     """The run at its best checkpoint, which process 0 reads and gives to the others."""
     config, processes, token_map = training.config, training.processes, training.token_map
     if processes.first:
-        run = open_run(training.folder.path)
+        run = open_run(training.folder.path, tell=training.console.say)
     else:
         abstract = abstract_state(config, len(token_map.vocabulary))
         empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)

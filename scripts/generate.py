@@ -51,7 +51,7 @@ def main() -> None:
     arguments.sampling.check()
     if not 4 <= arguments.tempo <= 1000:
         raise ConfigError(f"--tempo is {arguments.tempo}, but must be from 4 to 1000.")
-    run = open_run(arguments.run_dir, arguments.which)
+    run = open_run(arguments.run_dir, arguments.which, tell=_warn)
     prime = None
     if arguments.prime is not None:
         try:
@@ -78,6 +78,10 @@ def main() -> None:
         path = out if len(pieces) == 1 else out.with_stem(f"{out.stem}-{number}")
         write_midi(tokens, path, scheme=run.config.data.scheme, tempo=arguments.tempo)
         print(f"{path}: {len(tokens):,} tokens ({' '.join(tokens[:8])} ...)")
+
+
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 if __name__ == "__main__":

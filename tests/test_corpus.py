@@ -22,7 +22,8 @@ def test_a_summary_stays_readable(tmp_path: Path) -> None:
     write_song(tmp_path / "in" / "a.mid", 30)
     for number in range(130):
         (tmp_path / "in" / f"bad{number}.mid").write_bytes(b"bad")
-    lines = summary(prepare(tmp_path / "in", tmp_path / "out", workers=1))
+    corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1, max_skipped_share=1)
+    lines = summary(corpus)
     assert len(lines) == 1 + 100 + 1 + 1
     assert "and 30 more: see" in lines[101] and "ledger.jsonl" in lines[101]
 

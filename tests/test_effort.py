@@ -11,7 +11,7 @@ from jaxmusic.tokens import parse_tokens
 NOTE = on(0, 60) + off(9, 60)
 
 # What is in a track besides a first note (a run of 2 events, 5 in all; the end-of-track 3; the
-# track itself 100), and what that counts as.
+# track itself 150), and what that counts as.
 COSTS = {
     "notes": (NOTE * 7, 14),
     "programs": (program(0, 5) * 7, 42),
@@ -24,7 +24,7 @@ COSTS = {
     "pressures": (b"\0\xd0\5" * 7, 7),
     "notes and texts": ((meta(0, 1) + NOTE) * 7, 7 * (3 + 3 + 2)),
 }
-FIRST = 100 + 5 + 3
+FIRST = 150 + 5 + 3
 
 
 @pytest.mark.parametrize("name", COSTS)
@@ -48,7 +48,7 @@ def test_tracks_count(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_breaks_the_rules_counts_event_by_event(monkeypatch: pytest.MonkeyPatch) -> None:
     """And so does what was read before that was seen."""
     data = midi(chunk(b"MTrk", program(0, 5) * 4 + on(0, 200) + NOTE * 10 + program(0, 5)))
-    cost = 100 + 4 * 6 + 21 * 3 + 5 * (6 + 3)
+    cost = 150 + 4 * 6 + 21 * 3 + 5 * (6 + 3)
     monkeypatch.setattr(effort, "MOST", cost)
     assert len(parse_midi(data).tracks[0].starts) == 10
     monkeypatch.setattr(effort, "MOST", cost - 1)

@@ -85,7 +85,7 @@ def used_kilobytes(folder: Path) -> int:
 def test_a_run_whose_disk_is_full_goes_on_bit_for_bit_with_more_room(
     config: Config, tmp_path: Path
 ) -> None:
-    """There is room for two checkpoints, the third one finds the disk full half way."""
+    """There is room for a checkpoint or two, not for three; their sizes on the disk vary."""
     whole = changed(config, "run", run_dir=str(tmp_path / "whole"))
     fit(whole)
     checkpoints = [used_kilobytes(path) for path in (tmp_path / "whole/checkpoints").iterdir()]
@@ -94,7 +94,7 @@ def test_a_run_whose_disk_is_full_goes_on_bit_for_bit_with_more_room(
     train = shlex.join(command(changed(config, "run", run_dir=str(disk / "run"))))
     output = on_a_disk(
         disk,
-        beside + 5 * max(checkpoints) // 2,
+        beside + max(checkpoints) + min(checkpoints) // 2,
         [
             train,
             f"cp -r {disk}/run {tmp_path}/kept",
@@ -107,9 +107,10 @@ def test_a_run_whose_disk_is_full_goes_on_bit_for_bit_with_more_room(
     assert error.startswith(f"Error: {disk}/run/")
     assert "can't be written: No space left on device." in error
     assert "make room and start the same command again." in error
-    kept = sorted(int(path.name) for path in (tmp_path / "kept" / "checkpoints").iterdir())
-    assert kept == [9, 18]
-    assert "after step 18." in output[3] and output[3].endswith("exit 0\n")
+    names = [path.name for path in (tmp_path / "kept" / "checkpoints").iterdir()]
+    kept = sorted(int(name) for name in names if not name.startswith("."))
+    assert kept in ([9], [9, 18])
+    assert f"after step {kept[-1]}." in output[3] and output[3].endswith("exit 0\n")
     assert_same_run(whole.run.run_dir, tmp_path / "run")
 
 
@@ -177,7 +178,7 @@ def test_a_save_that_failed_ends_the_training_at_once(
             wait([self._under_way])
 
     monkeypatch.setattr("jaxmusic.shelf.write_seal", refuse)
-    monkeypatch.setattr("jaxmusic.train.Checkpoints", Waiting)
+    monkeypatch.setattr("jaxmusic.run.Checkpoints", Waiting)
     told: list[str] = []
     console = Console(silent=True)
     monkeypatch.setattr(console, "say", told.append)
@@ -249,4 +250,6 @@ def test_a_best_that_is_damaged_is_told_when_the_run_is_opened(config: Config) -
     run_dir = Path(str(config.run.run_dir))
     best = open_run(run_dir).step
     shutil.rmtree(run_dir / "checkpoints" / str(best) / "state")
-    assert open_run(run_dir).step == 27 - best  # of 9 and 18
+    told: list[str] = []
+    assert open_run(run_dir, tell=told.append).step == 27 - best  # of 9 and 18
+    assert told == [f"The checkpoint of step {best} is damaged, passed over: state is missing"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from midi_files import write_song
 
+from jaxmusic.checkpoint import CheckpointError
 from jaxmusic.config import Config, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus
@@ -79,9 +80,33 @@ def test_files_of_another_run_are_refused(folder: Path, run: Path, name: str) ->
     assert f"{name} is not the one that the run began with. Copy it again, whole" in reason
 
 
+def test_checkpoints_of_another_run_are_refused(folder: Path, run: Path) -> None:
+    """Of the same step and the same shapes."""
+    shutil.rmtree(run / "checkpoints")
+    shutil.copytree(folder / "two-run" / "checkpoints", run / "checkpoints")
+    lines: list[str] = []
+    with pytest.raises(CheckpointError, match=r"\(steps 1\) are damaged, or of other settings"):
+        open_run(run, tell=lines.append)
+    assert lines == ["The checkpoint of step 1 is damaged, passed over: it is another run's"]
+    with pytest.warns(UserWarning, match="another run's"), pytest.raises(CheckpointError):
+        open_run(run)
+
+
+def test_checkpoints_of_other_shapes_are_refused(folder: Path, run: Path) -> None:
+    """Orbax gives them as they were saved, whatever it is asked for."""
+    settings = json.loads((run / "config.json").read_text())
+    settings["model"]["hidden_size"] = 9
+    (run / "config.json").write_text(json.dumps(settings))
+    lines: list[str] = []
+    with pytest.raises(CheckpointError, match="are damaged, or of other settings"):
+        open_run(run, tell=lines.append)
+    (line,) = lines
+    assert "['mean'] is float32(8,), not float32(9,)" in line
+
+
 def test_a_run_of_an_earlier_version_has_no_digests(folder: Path, run: Path) -> None:
     about = json.loads((run / "corpus.json").read_text())
-    del about["digests"]
+    del about["digests"], about["run"]
     (run / "corpus.json").write_text(json.dumps(about))
     assert open_run(run).step == 1
     go_on(folder, run)

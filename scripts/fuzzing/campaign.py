@@ -1,6 +1,5 @@
 """Bad files sent through the parser as preparing does it, and what came of them."""
 
-import os
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -79,8 +78,7 @@ class Campaign:
                 if job.place in results:
                     self._break(job.place, folder, "it has two results")
                 results[job.place] = result
-        logs = [Path(log).parent / name for name in os.listdir(Path(log).parent)]
-        costs = read_costs([path for path in logs if path.name.startswith(Path(log).name)])
+        costs = read_costs(log)
         for number, file in made.items():
             if number in results:
                 cost = costs.get(number, Cost(0, 0))

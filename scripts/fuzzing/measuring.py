@@ -4,7 +4,6 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,13 +42,20 @@ def install_in_workers(log: str) -> None:
     workers.START = workers.START.replace(_AFTER, _AFTER + more)
 
 
-def read_costs(logs: Sequence[Path]) -> dict[int, Cost]:
-    """The cost of each file, by its place; the last one counts."""
+def read_costs(log: str) -> dict[int, Cost]:
+    """The cost of each file, by its place, out of the logs of all processes, which are emptied.
+
+    To be called when the workers have ended.
+    """
     costs = {}
-    for log in logs:
-        for line in log.read_text(encoding="ascii").splitlines():
+    for path in Path(log).parent.glob(f"{Path(log).name}-*"):
+        for line in path.read_text(encoding="ascii").splitlines():
             place, seconds, megabytes = line.split()
             costs[int(place)] = Cost(float(seconds), float(megabytes))
+        if path.name.endswith(f"-{os.getpid()}"):
+            os.truncate(path, 0)  # this process goes on with it
+        else:
+            path.unlink()
     return costs
 
 

@@ -6,13 +6,12 @@ it begins, its name and the step. Nothing else is other than in train.py.
 
 import functools
 import os
-import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-TRAIN = Path(__file__).parent.parent / "train.py"
+SCRIPTS = Path(__file__).parent.parent
 
 # In the order of a training. The first one is that before the victim can say anything.
 Phase = Literal[
@@ -63,5 +62,10 @@ def telling(descriptor: int) -> None:
 
 if __name__ == "__main__":
     telling(int(sys.argv[1]))
-    sys.argv = [str(TRAIN), *sys.argv[2:]]
-    runpy.run_path(str(TRAIN), run_name="__main__")
+    sys.argv = [str(SCRIPTS / "train.py"), *sys.argv[2:]]
+    sys.path.insert(0, str(SCRIPTS))
+    import train
+
+    from jaxmusic.script import run_script
+
+    sys.exit(run_script(train.main))
