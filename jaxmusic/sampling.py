@@ -71,6 +71,8 @@ def generate(
     for name, number in (("length", length), ("count", count)):
         if number < 1:
             raise ConfigError(f"--{name} is {number}, but must be 1 or more.")
+        if number >= 2**31:
+            raise ConfigError(f"--{name} is {number}, but must be below 2**31.")
     if not 0 <= seed < 2**32:
         raise ConfigError(f"--seed is {seed}, but must be from 0 to 2**32 - 1.")
     key_prime, key = jax.random.split(jax.random.key(seed))

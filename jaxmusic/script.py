@@ -11,6 +11,7 @@ from jaxmusic.names import shown
 from jaxmusic.signals import Stopped, Terminated, raise_terminated
 
 DONE, FAILED = 0, 1
+JAX_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # how its RuntimeError begins
 INTERRUPTED = 130  # as shells number a program that Ctrl-C ended
 
 
@@ -27,10 +28,8 @@ def run_script(main: Callable[[], None]) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         main()
-    except Stopped as stopped:
+    except (Stopped, Terminated) as stopped:
         return stopped.exit_code
-    except Terminated as terminated:
-        return terminated.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
     except UserError as error:
@@ -39,7 +38,21 @@ def run_script(main: Callable[[], None]) -> int:
     except OSError as error:  # a vanished folder, a file where a folder belongs
         print(f"Error: {_what_to_do(error)}", file=sys.stderr)
         return FAILED
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and JAX_OUT_OF_MEMORY not in str(error):
+            raise
+        print(f"Error: {_out_of_memory(error)}", file=sys.stderr)
+        return FAILED
     return DONE
+
+
+def _out_of_memory(error: Exception) -> str:
+    """NumPy and JAX say how much they asked for, Python doesn't."""
+    words = str(error).removeprefix(JAX_OUT_OF_MEMORY).lstrip(": ").split("\n")[0][:200].rstrip(".")
+    return (
+        f"There is too little memory for this{f' ({words})' if words else ''}: give smaller sizes, "
+        "of the batch, the network or the music to be made."
+    )
 
 
 def _what_to_do(error: OSError) -> str:

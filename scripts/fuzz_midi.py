@@ -53,8 +53,9 @@ def main() -> None:
         value = getattr(flags, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name} is {value}, but must be 1 or more.")
-    if flags.first < 0:
-        raise ConfigError(f"--first is {flags.first}, but must be 0 or more.")
+    for name in ("first", "seed"):
+        if (value := getattr(flags, name)) < 0:
+            raise ConfigError(f"--{name} is {value}, but must be 0 or more.")
     songs = [
         (folder / path).read_bytes()
         for folder in flags.sources

@@ -93,6 +93,14 @@ def written(name: str, content: str | bytes) -> Arrange:
     return arrange
 
 
+def added(name: str, line: str) -> Arrange:
+    def arrange(stage: Stage) -> None:
+        with (stage.folder / name).open("a") as file:
+            file.write(line)
+
+    return arrange
+
+
 def replaced(name: str, old: str, new: str, *, count: int = -1) -> Arrange:
     """Other words in a text."""
 
@@ -240,6 +248,18 @@ def sparse(name: str, size: int) -> Arrange:
             os.truncate(file.fileno(), size)
 
     return arrange
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def refuse(*arguments: Any, **named: Any) -> Any:
+        raise error
+
+    return refuse
+
+
+def refused(function: str, name: str) -> Arrange:
+    """A function that reads may not do so; said here, for a superuser may."""
+    return patched(function, raising(PermissionError(errno.EACCES, "Permission denied", name)))
 
 
 def patched(target: str, value: Any) -> Arrange:

@@ -327,5 +327,5 @@ def test_a_mistakes_code_is_the_processes() -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ran.returncode == 2, ran.stderr
-    assert "--rounds must be 1 or more" in ran.stderr
+    assert "--rounds is 0, but must be 1 or more" in ran.stderr
     assert "Traceback" not in ran.stderr

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import compile_tpu  # noqa: E402
 from benchmarking.workload import Workload, training_flop  # noqa: E402
-from tpu_report import libtpu, session  # noqa: E402
+from tpu_report import compiling, libtpu, session  # noqa: E402
 from tpu_report.chips import read_topology  # noqa: E402
 from tpu_report.compiling import (  # noqa: E402
     Compiled,
@@ -346,6 +347,44 @@ def test_a_batch_that_does_not_fit_is_told_and_is_an_error(
         )  # fmt: skip
     assert "no: 40.05G of 15.75G" in capsys.readouterr().out
     assert json.loads(path.read_text())["topologies"][0]["fits"] is False
+
+
+def test_a_topology_that_libtpu_does_not_know_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = "jax.experimental.topologies.get_topology_desc"
+    monkeypatch.setattr(asked, refuse("INVALID_ARGUMENT: v5e:3x5"))
+    with pytest.raises(ConfigError, match="--topology v5e:3x5: .*give one of"):
+        compiling.make_topology_mesh(read_topology("v5e:3x5"))
+
+
+class Unreadable:
+    """A program that compiles, and whose text can't be had."""
+
+    def lower(self, *arguments: object) -> "Unreadable":
+        return self
+
+    def compile(self) -> "Unreadable":
+        return self
+
+    def memory_analysis(self) -> SimpleNamespace:
+        names = ("argument", "output", "alias", "temp")
+        sizes = {f"{name}_size_in_bytes": 0 for name in names}
+        return SimpleNamespace(**sizes, generated_code_size_in_bytes=0)
+
+    def as_text(self) -> str:
+        raise jax.errors.JaxRuntimeError("INTERNAL: another version")
+
+
+def test_a_program_that_cannot_be_read_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "training_program", lambda *given, **named: Unreadable())
+    with pytest.raises(libtpu.CompilerError, match="name another topology, or take other versions"):
+        compile_training(PRESETS["quick"], Corpus(500, 59, True, 4), make_mesh(1))
+
+
+def refuse(words: str) -> Any:
+    def raise_it(*given: Any, **named: Any) -> None:
+        raise jax.errors.JaxRuntimeError(words)
+
+    return raise_it
 
 
 def test_layers_too_large_for_the_kernel_are_refused() -> None:

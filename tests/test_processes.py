@@ -1,5 +1,6 @@
 """Several processes that train together, as on several hosts; here all on one."""
 
+import errno
 import json
 import os
 import re
@@ -14,8 +15,11 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 from midi_files import write_song
 
+from jaxmusic import processes
+from jaxmusic.channel import Channel
 from jaxmusic.config import ConfigError, RunConfig
 from jaxmusic.preparing import prepare
 from jaxmusic.processes import ProcessError, Processes, join_processes
@@ -222,3 +226,33 @@ def test_what_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "gather", lambda _: values)
     with pytest.raises(ProcessError, match=r"Process 2 differs from process 0 in b \(3, not 2\)"):
         processes.agree(values[0])
+
+
+def test_processes_that_cannot_be_joined_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: False)
+    run = RunConfig(coordinator="h:1", num_processes=2, process_id=1)
+    for error, words in (
+        (ValueError("no such cluster"), "The processes can't be joined: no such cluster"),
+        (
+            RuntimeError("DEADLINE_EXCEEDED\nin C++"),
+            "can't be joined: DEADLINE_EXCEEDED. Start the same command on all hosts within 300 se",
+        ),
+    ):
+
+        def initialize(*given: Any, error: Exception = error, **named: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(jax.distributed, "initialize", initialize)
+        with pytest.raises(ProcessError, match=words):
+            join_processes(run)
+
+
+def test_a_process_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def call(*given: Any) -> Channel:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+    monkeypatch.setattr(Channel, "call", call)
+    monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", lambda values: values)
+    monkeypatch.setattr("jax._src.distributed.global_state.coordinator_address", "first:1")
+    with pytest.raises(ProcessError, match="1 of 2 can't reach process 0 at first:0: Connection"):
+        processes._open_channel(1, 2)

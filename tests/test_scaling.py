@@ -155,7 +155,7 @@ MISTAKES = [
     ({"devices": ()}, "--devices must be one number"),
     ({"processes": (0,)}, "--processes must be one number"),
     ({"devices": (1, 2), "processes": (3,)}, "none of --devices 1 2 can be shared equally"),
-    ({"rounds": 0}, "--rounds must be 1 or more"),
+    ({"rounds": 0}, "--rounds is 0, but must be 1 or more"),
     ({"batch_size": 0}, "--batch-size is 0"),
     ({"layers": 0}, "--layers is 0"),
     ({"window": 0}, "--window is 0"),

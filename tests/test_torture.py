@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import torture  # noqa: E402
+from torturing.life import Life  # noqa: E402
 from torturing.report import Stop, stop_line, summary_lines  # noqa: E402
 from torturing.verdict import broken_metrics, difference  # noqa: E402
 
@@ -22,7 +24,7 @@ from jaxmusic.run import open_run  # noqa: E402
 from jaxmusic.state import abstract_state  # noqa: E402
 
 
-def torture(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+def run_torture(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             sys.executable, str(ROOT / "scripts" / "torture.py"), "--folder", str(folder),
@@ -36,7 +38,7 @@ def torture(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs that were killed, terminated and interrupted, each in the middle of something."""
     folder = tmp_path_factory.mktemp("torture")
-    ran = torture(
+    ran = run_torture(
         folder, "--stops", "4", "--seed", "3", "--signals", "KILL", "TERM", "INT", "--json",
         str(folder / "stops.json"), "--phases", "compiling", "stepping", "evaluating", "saving",
     )  # fmt: skip
@@ -97,6 +99,12 @@ def test_gaps_and_repeats_are_seen(tmp_path: Path, steps: list[int], fault: str)
     with (tmp_path / "metrics.jsonl").open("w") as file:
         file.writelines([*rows, json.dumps({"step": steps[-1], "epoch_loss": 1.0}) + "\n"])
     assert broken_metrics(tmp_path) == fault
+
+
+def test_a_broken_promise_is_told() -> None:
+    life = Life(None, [1], ["Error: no"], "stepping", 3, 0, 0.0, [])
+    with pytest.raises(torture.TortureError, match=r"A promise is broken: exit codes \[1\]"):
+        torture._check(life, None, ROOT)
 
 
 def test_stops_are_told_by_phase() -> None:

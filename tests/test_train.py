@@ -86,6 +86,12 @@ def test_more_epochs_go_on_from_the_end(config: Config, tmp_path: Path) -> None:
     assert fit(whole).step > 0  # finished: nothing to do, and no error
 
 
+def test_a_run_needs_a_folder(config: Config) -> None:
+    """The scripts give one in any case."""
+    with pytest.raises(ConfigError, match="--run-dir is not given"):
+        fit(changed(config, "run", run_dir=None))
+
+
 def test_other_settings_are_refused_by_name(config: Config) -> None:
     fit(changed(config, "train", max_steps=1))
     with pytest.raises(ConfigError, match=r"other settings \(hidden_size\)"):

@@ -70,13 +70,14 @@ def load_report(path: Path) -> Report:
         document = json.loads(path.read_text(encoding="utf-8"))
         if (version := document.pop("format")) != FORMAT:
             raise ReportError(
-                f"--baseline {path} is a benchmark of the format {version}; this version reads {FORMAT}: "
-                "measure anew, or give another file."
+                f"--baseline {path} is a benchmark of the format {version}; this version reads "
+                f"{FORMAT}: measure anew, or give another file."
             )
         measurements = [Measurement(**each) for each in document.pop("measurements")]
         return Report(measurements=measurements, **document)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else reason_of(error)
         raise ReportError(
-            f"--baseline {path} can't be read as a benchmark's JSON: {reason}. Give a file that --json wrote."
+            f"--baseline {path} can't be read as a benchmark's JSON: {reason}. Give a file that "
+            "--json wrote."
         ) from error

@@ -1,0 +1,88 @@
+"""What a script ends with, whatever it raises."""
+
+import errno
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import jax
+import pytest
+
+from jaxmusic.config import ConfigError
+from jaxmusic.errors import UserError
+from jaxmusic.script import run_script
+from jaxmusic.signals import Stopped, Terminated
+
+
+@pytest.fixture(autouse=True)
+def handler() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def main() -> None:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UserError("No."), 1),
+        (ConfigError("No."), 2),
+        (Stopped(signal.SIGTERM), 75),
+        (Stopped(signal.SIGINT), 130),
+        (Terminated(), 75),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_script(raising(error)) == code
+    assert capsys.readouterr().err == ("Error: No.\n" if isinstance(error, UserError) else "")
+    assert run_script(lambda: None) == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "words"),
+    [
+        (errno.ENOENT, "a/b", "a/b can't be used: No such file or directory. See that it is there,"),
+        (errno.EACCES, "a", "a can't be used: Permission denied. See that you may read and write"),
+        (errno.EISDIR, "a", "a can't be used: Is a directory. Give another path, or move away wha"),
+        (errno.ENOTDIR, "a", "a can't be used: Not a directory. Give another path, or move away"),
+        (errno.EEXIST, "a\n", r"a\n can't be used: File exists. Give another path, or move away"),
+        (errno.ENOSPC, None, "No space left on device. Mend that, and start the same command"),
+        (errno.EIO, 3, "Input/output error. Mend that, and start the same command again."),
+    ],
+)  # fmt: skip
+def test_what_the_system_refuses_is_told_with_what_to_do(
+    number: int, name: str | int | None, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_script(raising(OSError(number, os.strerror(number), name))) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"Error: {words}") and line.endswith(" the same command again.")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "Error: There is too little memory for this: give smaller sizes, "),
+        (MemoryError("Unable to allocate 1. TiB"), "this (Unable to allocate 1. TiB): give"),
+        (
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nIn"),
+            "for this (Out of memory allocating 9 bytes): give smaller sizes, ",
+        ),
+    ],
+)
+def test_too_little_memory_is_told(
+    error: Exception, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_script(raising(error)) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_what_nobody_foresaw_is_shown_as_it_is() -> None:
+    with pytest.raises(RuntimeError, match="else"):
+        run_script(raising(RuntimeError("else")))
