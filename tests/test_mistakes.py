@@ -10,6 +10,7 @@ import functools
 import os
 import shutil
 import signal
+import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,115 +46,230 @@ RUN = "Error: The run songs-run is damaged: "
 HERE = a.patched("tpu_report.libtpu.find_spec", lambda name: name)  # libtpu
 
 WRONG_FLAGS = [
-    Mistake("train.py fast", 2, "Error: There is no preset fast: give one of classic, classic-64"),
-    Mistake("train.py --epochs x", 2, "--epochs"),
-    Mistake("train.py --epoch 3", 2, "--epochs"),  # meant, and suggested
-    Mistake("train.py --precision f16", 2, "f32"),
+    Mistake(
+        "train.py fast", 2,
+        "Error: There is no preset fast: give one of classic, classic-64, quick.",
+    ),
+    Mistake("train.py --epochs x", 2, "--epochs: invalid literal for int() with base 10: 'x'"),
+    Mistake("train.py --epoch 3", 2, "Unrecognized options: --epoch,"),  # --epochs is suggested
+    Mistake("train.py --precision f16", 2, "Expected one of ('f32', 'bf16')."),
     Mistake("train.py --epochs 0", 2, "Error: --epochs is 0, but must be 1 or more."),
     Mistake("train.py --window 0", 2, "Error: --window is 0, but must be 1 or more."),
     Mistake("train.py --workers 0", 2, "Error: --workers is 0, but must be 1 or more."),
     Mistake("train.py --layers 99999999999", 2, "99999999999, but must be below 2**31."),
     Mistake("train.py --held-out 1", 2, "Error: --held-out is 1.0, but must be from 0 to below 1."),
     Mistake("train.py --dropout nan", 2, "Error: --dropout is nan, but must be from 0 to below 1."),
-    Mistake("train.py --learning-rate 0", 2, "--learning-rate is 0.0, but must be above 0 and finite."),
+    Mistake(
+        "train.py --learning-rate 0", 2, "--learning-rate is 0.0, but must be above 0 and finite.",
+    ),
     Mistake("train.py --checkpoint-minutes -1", 2, "--checkpoint-minutes is -1.0, but must be"),
     Mistake("train.py --skip-bad-steps -1", 2, "--skip-bad-steps is -1, but must be 0 or more."),
     Mistake("train.py --device-corpus-mib -1", 2, "--device-corpus-mib is -1.0, but must be 0 or"),
     Mistake("train.py --seed -1", 2, "Error: --seed is -1, but must be from 0 to 2**32 - 1."),
-    Mistake("train.py --transpose 5", 2, "Error: --transpose is 5, but must be LOW..HIGH, whole"),
-    Mistake("train.py --transpose 3..x", 2, "Error: --transpose is 3..x, but must be LOW..HIGH"),
+    Mistake(
+        "train.py --transpose 5", 2,
+        "Error: --transpose is 5, but must be LOW..HIGH, whole numbers of semitones from -24 to "
+        "24, such as -5..6.",
+    ),
+    Mistake(
+        "train.py --transpose 3..x", 2,
+        "Error: --transpose is 3..x, but must be LOW..HIGH, whole numbers of semitones from -24 "
+        "to 24, such as -5..6.",
+    ),
     Mistake("train.py --max-skipped-share 2", 2, "--max-skipped-share is 2.0, but must be from 0"),
     Mistake("train.py --devices 99", 2, "Error: --devices 99: there are "),
     Mistake("train.py --coordinator host:1", 2, "and --process-id I belong together: give all"),
     Mistake(
         "train.py --coordinator host --num-processes 2 --process-id 0", 2,
-        "Error: --coordinator host is not of the form HOST:PORT",
+        "Error: --coordinator host is not of the form HOST:PORT.",
     ),
     Mistake(
         "train.py --coordinator h:1 --num-processes 2 --process-id 2", 2,
-        "Error: --process-id 2 must be from 0 to 1",
+        "Error: --process-id 2 must be from 0 to 1 (--num-processes 2), another one on each host.",
     ),
-    Mistake("prepare.py", 2, "Error: MIDI_DIR is missing: give MIDI_DIR and --corpus DIR, or"),
-    Mistake("prepare.py short", 2, "Error: --corpus is missing: give MIDI_DIR and --corpus DIR, or"),
-    Mistake("prepare.py short --corpus c --workers 0", 2, "Error: --workers is 0, but must be 1"),
+    Mistake(
+        "prepare.py", 2,
+        "Error: MIDI_DIR is missing: give MIDI_DIR and --corpus DIR, or --notes FILE and --corpus "
+        "DIR, or --show DIR, or --check DIR.",
+    ),
+    Mistake(
+        "prepare.py short", 2,
+        "Error: --corpus is missing: give MIDI_DIR and --corpus DIR, or --notes FILE and --corpus "
+        "DIR, or --show DIR, or --check DIR.",
+    ),
+    Mistake(
+        "prepare.py short --corpus c --workers 0", 2,
+        "Error: --workers is 0, but must be 1 or more.",
+    ),
     Mistake(
         "prepare.py short --corpus c --max-skipped-share -1", 2,
         "Error: --max-skipped-share is -1.0, but must be from 0 to 1.",
     ),
-    Mistake("prepare.py short --corpus c --window 0", 2, "Error: --window is 0, but must be 1"),
-    Mistake("prepare.py short --show c", 2, "Error: --show and --check take a corpus's folder, and"),
-    Mistake("prepare.py --notes n --check c", 2, "Error: --show and --check take a corpus's folder"),
-    Mistake("prepare.py --notes n", 2, "Error: --corpus is missing: give --notes FILE and --corpus"),
-    Mistake("prepare.py short --notes n --corpus c", 2, "Error: --notes FILE takes --corpus DIR, and"),
-    Mistake("generate.py", 2, "The run's folder, as train.py named it, or a copy of it. (required)"),
-    Mistake("generate.py none --temperature 0", 2, "Error: --temperature is 0.0, but must be above"),
+    Mistake(
+        "prepare.py short --corpus c --window 0", 2, "Error: --window is 0, but must be 1 or more.",
+    ),
+    Mistake(
+        "prepare.py short --show c", 2,
+        "Error: --show and --check take a corpus's folder, and no MIDI_DIR, --notes or --corpus.",
+    ),
+    Mistake(
+        "prepare.py --notes n --check c", 2,
+        "Error: --show and --check take a corpus's folder, and no MIDI_DIR, --notes or --corpus.",
+    ),
+    Mistake(
+        "prepare.py --notes n", 2,
+        "Error: --corpus is missing: give --notes FILE and --corpus DIR.",
+    ),
+    Mistake(
+        "prepare.py short --notes n --corpus c", 2,
+        "Error: --notes FILE takes --corpus DIR, and no MIDI_DIR, --workers, --verify.",
+    ),
+    Mistake(
+        "generate.py", 2, "The run's folder, as train.py named it, or a copy of it. (required)",
+    ),
+    Mistake(
+        "generate.py none --temperature 0", 2,
+        "Error: --temperature is 0.0, but must be above 0 and finite.",
+    ),
     Mistake("generate.py none --top-k 0", 2, "Error: --top-k is 0, but must be 1 or more."),
-    Mistake("generate.py none --top-p 1.5", 2, "Error: --top-p is 1.5, but must be above 0 and at"),
+    Mistake(
+        "generate.py none --top-p 1.5", 2,
+        "Error: --top-p is 1.5, but must be above 0 and at most 1.",
+    ),
     Mistake("generate.py none --tempo 0", 2, "Error: --tempo is 0.0, but must be from 4 to 1000."),
     Mistake(f"{GENERATE} --length 0", 2, "Error: --length is 0, but must be 1 or more."),
     Mistake(f"{GENERATE} --length 2147483648", 2, "2147483648, but must be below 2**31."),
     Mistake(f"{GENERATE} --count 0", 2, "Error: --count is 0, but must be 1 or more."),
-    Mistake(f"{GENERATE} --seed -1", 2, "Error: --seed is -1, but must be from 0 to 2**32 - 1"),
+    Mistake(f"{GENERATE} --seed -1", 2, "Error: --seed is -1, but must be from 0 to 2**32 - 1."),
 ]  # fmt: skip
 
 FOLDERS = [
-    Mistake("train.py --midi-dir none", 1, "Error: There is no folder none: give a folder of MIDI"),
-    Mistake("train.py --midi-dir bad/a.mid", 1, "Error: bad/a.mid is a file: give a folder of MIDI"),
-    Mistake("train.py --midi-dir empty", 1, "Error: No MIDI files in empty: put .mid"),
-    Mistake("train.py --midi-dir bad", 1, "Error: None of the 1 MIDI files in bad gives any tokens"),
+    Mistake(
+        "train.py --midi-dir none", 1,
+        "Error: There is no folder none: give a folder of MIDI files.",
+    ),
+    Mistake(
+        "train.py --midi-dir bad/a.mid", 1,
+        "Error: bad/a.mid is a file: give a folder of MIDI files.",
+    ),
+    Mistake(
+        "train.py --midi-dir empty", 1,
+        "Error: No MIDI files in empty: put .mid, .midi or .kar files there, or give another "
+        "folder.",
+    ),
+    Mistake(
+        "train.py --midi-dir bad", 1,
+        "Error: None of the 1 MIDI files in bad gives any tokens: 1 can't be read, 0 have no "
+        "notes that count. Give others. The first one skipped: a.mid: it is not a MIDI file (no "
+        "MThd at the start).",
+    ),
     Mistake("train.py --midi-dir short", 1, "No window fits: --window 100 needs 101 tokens"),
     Mistake(
         "train.py --midi-dir short --no-across-songs", 1,
-        "Error: No window fits: --window 100 needs 101 tokens in one piece, and the longest has 50;",
+        "Error: No window fits: --window 100 needs 101 tokens in one piece, and the longest has "
+        "50; give more music or a smaller --window.",
     ),
-    Mistake("train.py --midi-dir short --held-out 0.5", 1, "of 1 songs out and leaves none to train"),
+    Mistake(
+        "train.py --midi-dir short --held-out 0.5", 1, "of 1 songs out and leaves none to train",
+    ),
     Mistake(
         "train.py --midi-dir uneven --held-out 0.4 --window 8 --seed 1", 1,
-        "Error: --held-out 0.4 keeps 1 songs out, all too short for a --window of 8: hold out more",
+        "Error: --held-out 0.4 keeps 1 songs out, all too short for a --window of 8: hold out "
+        "more, or give a smaller window.",
     ),
-    Mistake("train.py --corpus short", 1, "Error: short is not a corpus: make one with scripts/prep"),
-    Mistake("train.py --corpus none", 1, "Error: none is not a corpus: make one with scripts/prepar"),
+    Mistake(
+        "train.py --corpus short", 1,
+        "Error: short is not a corpus: make one with scripts/prepare.py MIDI_DIR --corpus DIR.",
+    ),
+    Mistake(
+        "train.py --corpus none", 1,
+        "Error: none is not a corpus: make one with scripts/prepare.py MIDI_DIR --corpus DIR.",
+    ),
     Mistake(f"{ANEW}/x", 1, "Error: --run-dir new/x can't be made: ", a.written("new", "")),
     Mistake(ANEW, 1, "Error: --run-dir new can't be made: ", a.written("new", "")),
     Mistake(
-        "train.py --midi-dir long", 1, "Error: corpora/.long-", a.written("corpora", "")
+        "train.py --midi-dir long", 1, ".partial can't be written: Not a directory. What was saved",
+        a.written("corpora", ""),
     ),
     Mistake(
         f"{ANEW} --deduplicate", 2,
-        "Error: --deduplicate is for preparing, and the corpus songs-corpus was prepared without it",
+        "Error: --deduplicate is for preparing, and the corpus songs-corpus was prepared without "
+        "it: prepare it again with prepare.py --deduplicate.",
     ),
     Mistake(
         "train.py --midi-dir songs --max-skipped-share 0.1", 1,
-        "Error: 1 of the 3 MIDI files in songs were skipped, more than --max-skipped-share 0.1 allo",
+        "Error: 1 of the 3 MIDI files in songs were skipped, more than --max-skipped-share 0.1 "
+        "allows;",
         a.copied("bad/a.mid", "songs/bad.mid"),
     ),
-    Mistake("prepare.py none --corpus c", 1, "Error: There is no folder none: give a folder of MIDI"),
-    Mistake("prepare.py short --corpus bad", 1, "Error: bad holds other things than a corpus: give a"),
-    Mistake("prepare.py short --corpus bad/a.mid", 1, "Error: bad/a.mid is a file: give another --c"),
-    Mistake("prepare.py short --corpus bad/a.mid/c", 1, "Error: bad/a.mid/"),
+    Mistake(
+        "prepare.py none --corpus c", 1,
+        "Error: There is no folder none: give a folder of MIDI files.",
+    ),
+    Mistake(
+        "prepare.py short --corpus bad", 1,
+        "Error: bad holds other things than a corpus: give another --corpus.",
+    ),
+    Mistake(
+        "prepare.py short --corpus bad/a.mid", 1,
+        "Error: bad/a.mid is a file: give another --corpus.",
+    ),
+    Mistake(
+        "prepare.py short --corpus bad/a.mid/c", 1,
+        "Error: bad/a.mid/.c.partial can't be written: Not a directory. What was saved before is "
+        "kept: move away what is in its place and start the same command again.",
+    ),
     Mistake(
         "prepare.py short --corpus of-notes", 1,
-        "Error: of-notes holds a corpus of notes (--notes), which one of MIDI files would replace:",
+        "Error: of-notes holds a corpus of notes (--notes), which one of MIDI files would "
+        "replace: give another --corpus, or remove that folder.",
     ),
-    Mistake("prepare.py --show short", 1, "Error: short is not a corpus: make one with"),
-    Mistake("prepare.py --show bad/a.mid", 1, "Error: bad/a.mid is not a corpus: make one with"),
-    Mistake("prepare.py --check none", 1, "Error: none is not a corpus: make one with"),
     Mistake(
-        "prepare.py closed --corpus c", 1, "Error: The folder closed can't be read: Permission",
+        "prepare.py --show short", 1,
+        "Error: short is not a corpus: make one with scripts/prepare.py MIDI_DIR --corpus DIR.",
+    ),
+    Mistake(
+        "prepare.py --show bad/a.mid", 1,
+        "Error: bad/a.mid is not a corpus: make one with scripts/prepare.py MIDI_DIR --corpus "
+        "DIR.",
+    ),
+    Mistake(
+        "prepare.py --check none", 1,
+        "Error: none is not a corpus: make one with scripts/prepare.py MIDI_DIR --corpus DIR.",
+    ),
+    Mistake(
+        "prepare.py closed --corpus c", 1,
+        "Error: The folder closed can't be read: Permission denied. Make it readable, or give "
+        "another one.",
         a.closed("closed"),
     ),
 ]  # fmt: skip
 
 NOTES = [
-    Mistake("prepare.py --notes none --corpus c", 1, "Error: --notes none: there is no such file."),
-    Mistake("prepare.py --notes bad --corpus c", 1, "Error: --notes bad is a folder. Give the file"),
-    Mistake("prepare.py --notes bad/a.mid --corpus c", 1, "Error: --notes bad/a.mid can't be read: "),
     Mistake(
-        "prepare.py --notes n --corpus c", 1, "Error: --notes n holds an empty list",
+        "prepare.py --notes none --corpus c", 1,
+        "Error: --notes none: there is no such file. Give the file that the notebooks keep "
+        "(data/notes).",
+    ),
+    Mistake(
+        "prepare.py --notes bad --corpus c", 1,
+        "Error: --notes bad is a folder. Give the file that the notebooks keep (data/notes).",
+    ),
+    Mistake(
+        "prepare.py --notes bad/a.mid --corpus c", 1,
+        "Error: --notes bad/a.mid can't be read: it holds the opcode REDUCE, and could run code: "
+        "only a list of texts is read. Give the file that the notebooks keep (data/notes).",
+    ),
+    Mistake(
+        "prepare.py --notes n --corpus c", 1,
+        "Error: --notes n holds an empty list. Give the file that the notebooks keep "
+        "(data/notes).",
         a.pickled("n", []),
     ),
     Mistake(
-        "prepare.py --notes n --corpus c", 1, "Error: --notes n holds 'H9' as token 1: neither the",
+        "prepare.py --notes n --corpus c", 1,
+        "Error: --notes n holds 'H9' as token 1: neither the name of a pitch (as E5, B-4) nor a "
+        "chord in normal order (as 4.9). Give the file that the notebooks keep (data/notes).",
         a.pickled("n", ["C4", "H9"]),
     ),
     Mistake(
@@ -161,35 +277,51 @@ NOTES = [
         a.pickled("n", Path()),
     ),
     Mistake(
-        "prepare.py --notes n --corpus c", 1, "Error: --notes n has more than 64 MiB: it is not",
+        "prepare.py --notes n --corpus c", 1,
+        "Error: --notes n has more than 64 MiB: it is not read. Give the file that the notebooks "
+        "keep (data/notes).",
         a.sparse("n", (64 << 20) + 1),
     ),
     Mistake(
         "prepare.py --notes notes --corpus songs-corpus", 1,
-        "Error: songs-corpus holds a corpus of MIDI files, which one of notes (--notes) would repl",
+        "Error: songs-corpus holds a corpus of MIDI files, which one of notes (--notes) would "
+        "replace: give another --corpus, or remove that folder.",
     ),
 ]  # fmt: skip
 
 CORPORA = [
-    Mistake(SHOW, 1, f"{CORPUS}corpus.json is missing (half-copied?). Copy it", a.removed(ABOUT)),
-    Mistake(SHOW, 1, f"{CORPUS}tokens.npy is missing", a.removed("songs-corpus/tokens.npy")),
     Mistake(
-        SHOW, 1, "Error: The corpus songs-corpus was made by a newer version of jaxmusic (format 2;",
+        SHOW, 1,
+        f"{CORPUS}corpus.json is missing (half-copied?). Copy it again, whole, or prepare it "
+        "again.",
+        a.removed(ABOUT),
+    ),
+    Mistake(
+        SHOW, 1, f"{CORPUS}tokens.npy is missing (half-copied?).",
+        a.removed("songs-corpus/tokens.npy"),
+    ),
+    Mistake(
+        SHOW, 1,
+        "Error: The corpus songs-corpus was made by a newer version of jaxmusic (format 2; this "
+        "one reads 1): update jaxmusic.",
         a.told(ABOUT, format=2),
     ),
     Mistake(
-        SHOW, 1, "made by an older version of jaxmusic (format 0; this one reads 1): prepare it ag",
+        SHOW, 1,
+        "made by an older version of jaxmusic (format 0; this one reads 1): prepare it again.",
         a.told(ABOUT, format=0),
     ),
     Mistake(SHOW, 1, f"{CORPUS}corpus.json tells no tokens.", a.told(ABOUT, tokens="120")),
     Mistake(SHOW, 1, f"{CORPUS}corpus.json: it is no JSON: ", a.written(ABOUT, "{")),
-    Mistake(SHOW, 1, f"{CORPUS}corpus.json: ", a.as_folder(ABOUT)),
+    Mistake(SHOW, 1, f"{CORPUS}corpus.json: Is a directory.", a.as_folder(ABOUT)),
     Mistake(
         SHOW, 1, f"{CORPUS}corpus.json tells of duplicates in another way.",
         a.told(ABOUT, duplicates=[]),
     ),
     Mistake(
-        SHOW, 1, f"{CORPUS}tokens.npy has the shape (120,) and the type int16, where",
+        SHOW, 1,
+        f"{CORPUS}tokens.npy has the shape (120,) and the type int16, where a row of uint16 is "
+        "expected.",
         a.array("songs-corpus/tokens.npy", lambda tokens: tokens.astype("i2")),
     ),
     Mistake(
@@ -197,11 +329,14 @@ CORPORA = [
         a.array("songs-corpus/songs.npy", lambda places: places + 1),
     ),
     Mistake(
-        SHOW, 1, f"{CORPUS}its files hold 120 tokens, 2 songs and 11 distinct tokens, where its corpus",
+        SHOW, 1,
+        f"{CORPUS}its files hold 120 tokens, 2 songs and 11 distinct tokens, where its "
+        "corpus.json tells 120 tokens, 3 songs and 11 distinct tokens.",
         a.told(ABOUT, songs=3),
     ),
     Mistake(
-        SHOW, 1, f"{CORPUS}vocabulary.json is of the scheme classic, where its corpus.json tells 't",
+        SHOW, 1,
+        f"{CORPUS}vocabulary.json is of the scheme classic, where its corpus.json tells 'timed'.",
         a.told(ABOUT, scheme="timed"),
     ),
     Mistake(
@@ -212,13 +347,17 @@ CORPORA = [
         SHOW, 1, f"{CORPUS}ledger.jsonl: it is no JSON: ",
         a.written("songs-corpus/ledger.jsonl", "{"),
     ),
-    Mistake(SHOW, 1, f"{CORPUS}ledger.jsonl: ", a.as_folder("songs-corpus/ledger.jsonl")),
+    Mistake(
+        SHOW, 1, f"{CORPUS}ledger.jsonl: Is a directory.",
+        a.as_folder("songs-corpus/ledger.jsonl"),
+    ),
     Mistake(
         SHOW, 1, f"{CORPUS}tokens.npy has the token 99, of a vocabulary of 11.",
         a.array("songs-corpus/tokens.npy", lambda tokens: tokens * 0 + 99),
     ),
     Mistake(
-        ANEW, 1, f"{CORPUS}corpus.json is not what was written.", a.told(ABOUT, digest="0" * 32)
+        ANEW, 1, f"{CORPUS}corpus.json is not what was written.",
+        a.told(ABOUT, digest="0" * 32),
     ),
     Mistake(
         CHECK, 1, f"{CORPUS}tokens.npy is not what was written.",
@@ -238,7 +377,9 @@ CORPORA = [
         ),
     ),
     Mistake(
-        ANEW, 2, "Error: --corpus songs-corpus is of the scheme timed, not of --scheme classic: ",
+        ANEW, 2,
+        "Error: --corpus songs-corpus is of the scheme timed, not of --scheme classic: prepare "
+        "one, or give that scheme.",
         a.several(
             a.patched("jaxmusic.tokens.SCHEMES", ("classic", "timed")),
             a.told("songs-corpus/vocabulary.json", scheme="timed"),
@@ -277,8 +418,14 @@ CORPORA = [
 ]  # fmt: skip
 
 RUNS = [
-    Mistake("generate.py none", 1, "Error: none holds no run (no config.json): give the folder that"),
-    Mistake("generate.py bad/a.mid", 1, "Error: bad/a.mid holds no run (no config.json): give"),
+    Mistake(
+        "generate.py none", 1,
+        "Error: none holds no run (no config.json): give the folder that train.py named.",
+    ),
+    Mistake(
+        "generate.py bad/a.mid", 1,
+        "Error: bad/a.mid holds no run (no config.json): give the folder that train.py named.",
+    ),
     Mistake(
         GENERATE, 1, "Error: The run songs-run has no checkpoint yet: train it further.",
         a.without_checkpoints("songs-run", folder_too=True),
@@ -296,7 +443,9 @@ RUNS = [
         a.every_file("songs-run/checkpoints/1/state", b"damaged"),
     ),
     Mistake(
-        GENERATE, 1, "is damaged, passed over: ['batch_stats']['norm_lstm']['mean'] is float32(8,), not float",  # of a run of other settings
+        GENERATE, 1,
+        "is damaged, passed over: ['batch_stats']['norm_lstm']['mean'] is float32(8,), not "
+        "float32(9,)",
         a.told(CONFIG, model__hidden_size=9),
     ),
     Mistake(
@@ -313,19 +462,23 @@ RUNS = [
     ),
     Mistake(
         f"{GO_ON} --max-steps 2", 1,
-        "Error: songs-run/metrics.jsonl can't be used: Is a directory. Give another path, or move a",
+        "Error: songs-run/metrics.jsonl can't be used: Is a directory. Give another path, or move "
+        "away",
         a.as_folder("songs-run/metrics.jsonl"),
     ),
     Mistake(
         f"{GO_ON} --seed 1 --hidden-size 9", 2,
-        "Error: songs-run holds a run with other settings (hidden_size, seed): start the command w",
+        "Error: songs-run holds a run with other settings (hidden_size, seed): start the command "
+        "with the same ones, or give another --run-dir.",
     ),
     Mistake(
         GO_ON.replace("songs-corpus", "long-corpus"), 1,
         "Error: songs-run holds a run on another corpus (120 tokens, from ",
     ),
     Mistake(
-        GO_ON, 1, "Error: Another training is at work in --run-dir songs-run: wait for it, or give",
+        GO_ON, 1,
+        "Error: Another training is at work in --run-dir songs-run: wait for it, or give another "
+        "folder.",
         a.held("songs-run"),
     ),
     Mistake(
@@ -335,10 +488,19 @@ RUNS = [
             a.replaced("songs-run/vocabulary.json", '"C4"', '"C#4"'),
         ),
     ),
-    Mistake(GO_ON, 1, f"{RUN}it has checkpoints, but no config.json", a.removed(CONFIG)),
-    Mistake(GENERATE, 1, f"{RUN}corpus.json is missing", a.removed("songs-run/corpus.json")),
-    Mistake(GENERATE, 1, f"{RUN}primes.npy: ", a.as_folder("songs-run/primes.npy")),
-    Mistake(GENERATE, 1, f"{RUN}vocabulary.json: ", a.as_folder("songs-run/vocabulary.json")),
+    Mistake(
+        GO_ON, 1, f"{RUN}it has checkpoints, but no config.json (half-copied?).",
+        a.removed(CONFIG),
+    ),
+    Mistake(
+        GENERATE, 1, f"{RUN}corpus.json is missing (half-copied?).",
+        a.removed("songs-run/corpus.json"),
+    ),
+    Mistake(GENERATE, 1, f"{RUN}primes.npy: Is a directory.", a.as_folder("songs-run/primes.npy")),
+    Mistake(
+        GENERATE, 1, f"{RUN}vocabulary.json: Is a directory.",
+        a.as_folder("songs-run/vocabulary.json"),
+    ),
     Mistake(
         GENERATE, 1, f"{RUN}corpus.json tells no digest.",
         a.told("songs-run/corpus.json", without="digest"),
@@ -377,10 +539,18 @@ RUNS = [
         ),
     ),
     Mistake(GENERATE, 1, f"Error: {CONFIG} can't be read as a run's", a.written(CONFIG, "{")),
-    Mistake(GENERATE, 1, f"Error: {CONFIG} can't be read as a run's", a.as_folder(CONFIG)),
-    Mistake(GENERATE, 1, f"Error: {CONFIG} holds no run's settings", a.written(CONFIG, "{}")),
     Mistake(
-        GENERATE, 1, f"Error: {CONFIG} was written by a newer version of jaxmusic (format 9; this",
+        GENERATE, 1, f"Error: {CONFIG} can't be read as a run's settings: Is a directory.",
+        a.as_folder(CONFIG),
+    ),
+    Mistake(
+        GENERATE, 1, f"Error: {CONFIG} holds no run's settings: it tells no format.",
+        a.written(CONFIG, "{}"),
+    ),
+    Mistake(
+        GENERATE, 1,
+        f"Error: {CONFIG} was written by a newer version of jaxmusic (format 9; this one reads "
+        "1): update jaxmusic.",
         a.told(CONFIG, format=9),
     ),
     Mistake(
@@ -388,7 +558,8 @@ RUNS = [
         a.told(CONFIG, format=0),
     ),
     Mistake(
-        GENERATE, 1, f"Error: {CONFIG} has parts that this version doesn't know: 'voices'.",
+        GENERATE, 1,
+        f"Error: {CONFIG} has parts that this version doesn't know: 'voices'. Update jaxmusic.",
         a.told(CONFIG, voices=4),
     ),
     Mistake(
@@ -396,11 +567,14 @@ RUNS = [
         a.told(CONFIG, without="data"),
     ),
     Mistake(
-        GENERATE, 1, f"Error: {CONFIG} has fields that this version doesn't know: 'heads'. Update j",
+        GENERATE, 1,
+        f"Error: {CONFIG} has fields that this version doesn't know: 'heads'. Update jaxmusic.",
         a.told(CONFIG, model__heads=4),
     ),
     Mistake(
-        GENERATE, 1, f"Error: {CONFIG} can't be used: its layers is '1', where a value of the type",
+        GENERATE, 1,
+        f"Error: {CONFIG} can't be used: its layers is '1', where a value of the type int "
+        "belongs.",
         a.told(CONFIG, model__layers="1"),
     ),
     Mistake(
@@ -412,7 +586,8 @@ RUNS = [
 TRAINING = [
     Mistake(
         f"{ANEW} --hidden-size 3000000", 1,
-        "Error: There is too little memory for this (Out of memory allocating 144000000000000 bytes)",
+        "Error: There is too little memory for this (Out of memory allocating 144000000000000 "
+        "bytes): give smaller sizes, of the batch, the network or the music to be made.",
     ),
     Mistake(
         f"{ANEW} --max-steps 4 --learning-rate 1e38", 1,
@@ -425,129 +600,261 @@ TRAINING = [
     ),
     Mistake(
         f"{ANEW} --recurrence pallas --hidden-size 1024", 1,
-        "Error: --recurrence pallas: the weights of 1024 units in f32 don't fit into a TPU's VMEM",
+        "Error: --recurrence pallas: the weights of 1024 units in f32 don't fit into a TPU's "
+        "VMEM; use --recurrence scan.",
     ),
 ]  # fmt: skip
 
 GENERATING = [
-    Mistake(f"{GENERATE} --prime bad/a.mid", 1, "Error: --prime bad/a.mid can't be read: it is not"),
-    Mistake(f"{GENERATE} --prime none.mid", 1, "Error: --prime none.mid can't be read: No such file"),
-    Mistake(f"{GENERATE} --prime bad", 1, "Error: --prime bad can't be read: Is a directory"),
-    Mistake(f"{GENERATE} --prime deep.mid", 1, "2 tokens that the run has never met (C1, D1): prime"),
-    Mistake(f"{GENERATE} --prime brief.mid", 1, "The prime has 3 tokens, but this run needs 8: give"),
-    Mistake(f"{GENERATE} --length 4 --out bad/a.mid/x.mid", 1, "Error: bad/a.mid/x.mid can't be written"),
-    Mistake(f"{GENERATE} --length 4 --out empty", 2, "Error: --out empty is a folder: give a file."),
     Mistake(
-        f"{GENERATE} --length 4", 1, "Error: songs-run/samples/seed-0.mid can't be written",
+        f"{GENERATE} --prime bad/a.mid", 1,
+        "Error: --prime bad/a.mid can't be read: it is not a MIDI file (no MThd at the start). "
+        "Give another file.",
+    ),
+    Mistake(
+        f"{GENERATE} --prime none.mid", 1,
+        "Error: --prime none.mid can't be read: No such file or directory. Give another file.",
+    ),
+    Mistake(
+        f"{GENERATE} --prime bad", 1,
+        "Error: --prime bad can't be read: Is a directory. Give another file.",
+    ),
+    Mistake(
+        f"{GENERATE} --prime deep.mid", 1, "2 tokens that the run has never met (C1, D1): prime",
+    ),
+    Mistake(
+        f"{GENERATE} --prime brief.mid", 1, "The prime has 3 tokens, but this run needs 8: give",
+    ),
+    Mistake(
+        f"{GENERATE} --length 4 --out bad/a.mid/x.mid", 1,
+        "Error: bad/a.mid/x.mid can't be written:",
+    ),
+    Mistake(
+        f"{GENERATE} --length 4 --out empty", 2, "Error: --out empty is a folder: give a file.",
+    ),
+    Mistake(
+        f"{GENERATE} --length 4", 1, "Error: songs-run/samples/seed-0.mid can't be written:",
         a.written("songs-run/samples", ""),
     ),
 ]  # fmt: skip
 
 LARGE_SETS = [
     Mistake("make_large_set.py out --files 0", 2, "Error: --files is 0, but must be 1 or more."),
-    Mistake("make_large_set.py songs --midi-dir songs", 2, "Error: songs is not empty: give another"),
-    Mistake("make_large_set.py bad/a.mid --midi-dir songs", 2, "Error: bad/a.mid is a file: give a"),
-    Mistake("make_large_set.py bad/a.mid/out --midi-dir songs", 1, "Error: bad/a.mid/out"),
+    Mistake(
+        "make_large_set.py songs --midi-dir songs", 2,
+        "Error: songs is not empty: give another folder.",
+    ),
+    Mistake(
+        "make_large_set.py bad/a.mid --midi-dir songs", 2,
+        "Error: bad/a.mid is a file: give a folder, one that is empty or not there.",
+    ),
+    Mistake(
+        "make_large_set.py bad/a.mid/out --midi-dir songs", 1,
+        "Error: bad/a.mid/out/0000 can't be used: Not a directory. Give another path, or move "
+        "away what is in its place, and start the same command again.",
+    ),
     Mistake("make_large_set.py out --seed -1", 2, "Error: --seed is -1, but must be 0 or more."),
-    Mistake("make_large_set.py out --midi-dir none", 1, "Error: There is no folder none: give a fold"),
-    Mistake("make_large_set.py out --midi-dir bad", 1, "Error: None of the 1 MIDI files in bad has"),
+    Mistake(
+        "make_large_set.py out --midi-dir none", 1,
+        "Error: There is no folder none: give a folder of MIDI files.",
+    ),
+    Mistake(
+        "make_large_set.py out --midi-dir bad", 1,
+        "Error: None of the 1 MIDI files in bad has any notes: give other songs.",
+    ),
 ]  # fmt: skip
 
 TORTURE = [
     Mistake("torture.py --stops 0", 2, "Error: --stops is 0, but must be 1 or more."),
-    Mistake("torture.py --signals HUP", 2, "KILL"),
+    Mistake("torture.py --signals HUP", 2, "Expected one of ('KILL', 'TERM', 'INT')."),
     Mistake("torture.py --signals", 2, "Error: --signals is empty: give one or more."),
-    Mistake("torture.py --midi-dir none", 1, "Error: There is no folder none: give a folder of MIDI"),
-    Mistake("torture.py --midi-dir songs --folder songs-run", 2, "Error: --folder songs-run is not empty"),
-    Mistake("torture.py --midi-dir songs --folder bad/a.mid", 2, "Error: --folder bad/a.mid is a file"),
-    Mistake("torture.py --midi-dir songs --json none/x", 2, "Error: --json none/x: there is no folder"),
+    Mistake(
+        "torture.py --midi-dir none", 1,
+        "Error: There is no folder none: give a folder of MIDI files.",
+    ),
+    Mistake(
+        "torture.py --midi-dir songs --folder songs-run", 2,
+        "Error: --folder songs-run is not empty: give another folder.",
+    ),
+    Mistake(
+        "torture.py --midi-dir songs --folder bad/a.mid", 2,
+        "Error: --folder bad/a.mid is a file: give a folder, one that is empty or not there.",
+    ),
+    Mistake(
+        "torture.py --midi-dir songs --json none/x", 2,
+        "Error: --json none/x: there is no folder none; make it, or give another file.",
+    ),
 ]  # fmt: skip
 
 FUZZING = [
     Mistake("fuzz_midi.py --files 0", 2, "Error: --files is 0, but must be 1 or more."),
     Mistake("fuzz_midi.py --first -1", 2, "Error: --first is -1, but must be 0 or more."),
     Mistake("fuzz_midi.py --seed -1", 2, "Error: --seed is -1, but must be 0 or more."),
-    Mistake("fuzz_midi.py --from none", 1, "Error: There is no folder none: give a folder of MIDI"),
+    Mistake(
+        "fuzz_midi.py --from none",
+        1,
+        "Error: There is no folder none: give a folder of MIDI files.",
+    ),
 ]
 
 BENCHMARKS = [
-    Mistake("benchmark.py", 2, "train"),
-    Mistake("benchmark.py train slow", 2, "slow"),
-    Mistake("benchmark.py train --against numpy", 2, "Error: --against numpy: there is no such peer"),
+    Mistake("benchmark.py", 2, "train,"),
+    Mistake("benchmark.py train slow", 2, "invalid choice 'slow' for argument"),
+    Mistake(
+        "benchmark.py train --against numpy", 2,
+        "Error: --against numpy: there is no such peer; there are keras-jax, keras-tensorflow, "
+        "torch, flax, jaxmusic-host, jaxmusic-ready.",
+    ),
     Mistake("benchmark.py train --rounds 0", 2, "Error: --rounds is 0, but must be 1 or more."),
-    Mistake("benchmark.py train --batch-size 0", 2, "Error: --batch-size is 0, but must be 1 or"),
+    Mistake(
+        "benchmark.py train --batch-size 0", 2, "Error: --batch-size is 0, but must be 1 or more.",
+    ),
     Mistake("benchmark.py train --window 0", 2, "Error: --window is 0, but must be 1 or more."),
-    Mistake("benchmark.py train --steps-per-dispatch 0", 2, "Error: --steps-per-dispatch must be on"),
-    Mistake("benchmark.py train --steps-per-dispatch", 2, "--steps-per-dispatch"),
-    Mistake("benchmark.py train --corpus none", 1, "Error: none is not a corpus: make one"),
+    Mistake(
+        "benchmark.py train --steps-per-dispatch 0", 2,
+        "Error: --steps-per-dispatch must be one number or more, each of them 1 or more.",
+    ),
+    Mistake("benchmark.py train --steps-per-dispatch", 2, "Error: --steps-per-dispatch must be one"),
+    Mistake(
+        "benchmark.py train --corpus none", 1,
+        "Error: none is not a corpus: make one with scripts/prepare.py MIDI_DIR --corpus DIR.",
+    ),
     Mistake(
         "benchmark.py train --corpus songs-corpus --batch-size 500", 2,
-        "Error: --batch-size 500: the tokens give 20 windows of 100; give a smaller one, or more tokens.",
+        "Error: --batch-size 500: the tokens give 20 windows of 100; give a smaller one, or more "
+        "tokens.",
     ),
-    Mistake("benchmark.py train --json none/x", 2, "Error: --json none/x: there is no folder none;"),
+    Mistake(
+        "benchmark.py train --json none/x", 2,
+        "Error: --json none/x: there is no folder none; make it, or give another file.",
+    ),
     Mistake("benchmark.py train --json empty", 2, "Error: --json empty is a folder: give a file."),
     Mistake(
-        "benchmark.py train --plot none/x.svg", 2, "Error: --plot none/x.svg: there is no folder",
+        "benchmark.py train --plot none/x.svg", 2,
+        "Error: --plot none/x.svg: there is no folder none; make it, or give another file.",
     ),
     Mistake(
-        "benchmark.py train --plot x.svg", 2, "Error: --plot needs matplotlib: pip install -e",
+        "benchmark.py train --plot x.svg", 2,
+        "Error: --plot needs matplotlib: pip install -e '.[plot]'.",
         a.not_installed("matplotlib"),
     ),
-    Mistake("benchmark.py train --baseline none", 1, "Error: --baseline none can't be read as a"),
-    Mistake("benchmark.py train --baseline empty", 1, "Error: --baseline empty can't be read as a"),
-    Mistake("benchmark.py train --baseline songs-run/config.json", 1, "can't be read as a benchmark"),
     Mistake(
-        "benchmark.py train --baseline x", 1, "Error: --baseline x is a benchmark of the format 9; this version reads 1: measure",
+        "benchmark.py train --baseline none", 1,
+        "Error: --baseline none can't be read as a benchmark's JSON: No such file or directory. "
+        "Give a file that --json wrote.",
+    ),
+    Mistake(
+        "benchmark.py train --baseline empty", 1,
+        "Error: --baseline empty can't be read as a benchmark's JSON: Is a directory. Give a file "
+        "that --json wrote.",
+    ),
+    Mistake(
+        "benchmark.py train --baseline songs-run/config.json", 1, "can't be read as a benchmark's",
+    ),
+    Mistake(
+        "benchmark.py train --baseline x", 1,
+        "Error: --baseline x is a benchmark of the format 9; this version reads 1: measure anew, "
+        "or give another file.",
         a.written("x", '{"format": 9}'),
     ),
     Mistake(
-        "benchmark.py train --baseline x", 2, "Error: --baseline x is a benchmark of data, not of tr",
+        "benchmark.py train --baseline x", 2,
+        "Error: --baseline x is a benchmark of data, not of train: give another file.",
         a.written(
             "x", '{"format": 1, "kind": "data", "settings": {}, "machine": {}, "measurements": []}'
         ),
     ),
-    Mistake("benchmark.py data none", 1, "Error: There is no folder none: give a folder of MIDI"),
-    Mistake("benchmark.py data songs --copies 0", 2, "Error: --copies is 0, but must be 1 or more."),
+    Mistake(
+        "benchmark.py data none", 1, "Error: There is no folder none: give a folder of MIDI files.",
+    ),
+    Mistake(
+        "benchmark.py data songs --copies 0", 2, "Error: --copies is 0, but must be 1 or more.",
+    ),
     Mistake("benchmark.py prepare --files 0", 2, "Error: --files is 0, but must be 1 or more."),
     Mistake("benchmark.py prepare --seed -1", 2, "Error: --seed is -1, but must be 0 or more."),
-    Mistake("benchmark.py prepare --midi-dir none", 1, "Error: There is no folder none: give a fol"),
-    Mistake("benchmark.py prepare --midi-dir bad", 1, "Error: None of the 1 MIDI files in bad has"),
+    Mistake(
+        "benchmark.py prepare --midi-dir none", 1,
+        "Error: There is no folder none: give a folder of MIDI files.",
+    ),
+    Mistake(
+        "benchmark.py prepare --midi-dir bad", 1,
+        "Error: None of the 1 MIDI files in bad has any notes: give other songs.",
+    ),
     Mistake(
         "benchmark.py prepare --midi-dir songs --sets . --files 1", 1,
-        "Error: Preparing failed. None of the 1 MIDI files in 1-0 gives any tokens: ",
+        "Error: Preparing failed. None of the 1 MIDI files in 1-0 gives any tokens: 1 can't be "
+        "read, 0 have no notes that count. Give others. The first one skipped: a.mid: it is not a "
+        "MIDI file (no MThd at the start).",
         a.several(a.as_folder("1-0"), a.copied("bad/a.mid", "1-0/a.mid")),
     ),
-    Mistake("benchmark.py generate --against torch", 2, "Error: --against torch: only Keras's way"),
+    Mistake(
+        "benchmark.py generate --against torch", 2,
+        "Error: --against torch: only Keras's way of generating is compared; give keras-jax, "
+        "keras-tensorflow, both or ''.",
+    ),
     Mistake("benchmark.py generate --length 0", 2, "Error: --length is 0, but must be 1 or more."),
-    Mistake("benchmark.py generate --pieces 0", 2, "Error: --pieces must be one number or more"),
+    Mistake(
+        "benchmark.py generate --pieces 0", 2,
+        "Error: --pieces must be one number or more, each of them 1 or more.",
+    ),
     Mistake("benchmark.py scaling --rounds 0", 2, "Error: --rounds is 0, but must be 1 or more."),
-    Mistake("benchmark.py scaling --devices 0", 2, "Error: --devices must be one number or more, ea"),
-    Mistake("benchmark.py scaling --vocabulary-size 0", 2, "Error: --vocabulary-size is 0, but must"),
+    Mistake(
+        "benchmark.py scaling --devices 0", 2,
+        "Error: --devices must be one number or more, each of them 1 or more.",
+    ),
+    Mistake(
+        "benchmark.py scaling --vocabulary-size 0", 2,
+        "Error: --vocabulary-size is 0, but must be 1 or more.",
+    ),
     Mistake(
         "benchmark.py scaling --devices 1 2 --processes 3", 2,
-        "Error: --processes 3: none of --devices 1 2 can be shared equally by so many; add a multi",
+        "Error: --processes 3: none of --devices 1 2 can be shared equally by so many; add a "
+        "multiple of 3.",
     ),
     Mistake(
         "benchmark.py scaling --weak --batch-size 40000", 2,
-        "Error: --batch-size 80000: the tokens give 57,077 windows of 100; give a smaller one",
+        "Error: --batch-size 80000: the tokens give 57,077 windows of 100; give a smaller one, or "
+        "more tokens.",
     ),
 ]  # fmt: skip
 
 COMPILING = [
-    Mistake("compile_tpu.py fast", 2, "Error: There is no preset fast: give one of classic"),
-    Mistake("compile_tpu.py --tokens x", 2, "--tokens"),
+    Mistake(
+        "compile_tpu.py fast", 2,
+        "Error: There is no preset fast: give one of classic, classic-64, quick.",
+    ),
+    Mistake("compile_tpu.py --tokens x", 2, "--tokens:"),
     Mistake(
         "compile_tpu.py", 1, "Error: The compiler for TPUs, libtpu, is not installed: pip install",
         a.patched("tpu_report.libtpu.find_spec", lambda name: None),
     ),
     Mistake("compile_tpu.py --epochs 0", 2, "Error: --epochs is 0, but must be 1 or more.", HERE),
-    Mistake("compile_tpu.py --devices 2", 2, "Error: --devices 2: here --topology says", HERE),
+    Mistake(
+        "compile_tpu.py --devices 2", 2,
+        "Error: --devices 2: here --topology says which devices there are.",
+        HERE,
+    ),
     Mistake("compile_tpu.py --recurrence cpu", 2, "no kernel for TPUs; use scan or pallas.", HERE),
-    Mistake("compile_tpu.py --topology v9:2x2", 2, "Error: --topology v9:2x2: there is no s", HERE),
-    Mistake("compile_tpu.py --tokens 9", 2, "Error: --tokens is 9, but must be above the --w", HERE),
+    Mistake(
+        "compile_tpu.py --topology v9:2x2", 2, "Error: --topology v9:2x2: there is no such",
+        HERE,
+    ),
+    Mistake(
+        "compile_tpu.py --tokens 9", 2,
+        "Error: --tokens is 9, but must be above the --window of 100.",
+        HERE,
+    ),
     Mistake("compile_tpu.py --vocabulary-size 0", 2, "--vocabulary-size is 0, but must be 1", HERE),
-    Mistake("compile_tpu.py --corpus none", 1, "Error: none is not a corpus: make one", HERE),
-    Mistake("compile_tpu.py --json none/x", 2, "Error: --json none/x: there is no folder", HERE),
+    Mistake(
+        "compile_tpu.py --corpus none", 1,
+        "Error: none is not a corpus: make one with scripts/prepare.py MIDI_DIR --corpus DIR.",
+        HERE,
+    ),
+    Mistake(
+        "compile_tpu.py --json none/x", 2,
+        "Error: --json none/x: there is no folder none; make it, or give another file.",
+        HERE,
+    ),
 ]  # fmt: skip
 
 MISTAKES = [
@@ -688,6 +995,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing that a script changes in its process is left to the next."""
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     environment = dict(os.environ)
     yield

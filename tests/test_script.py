@@ -48,7 +48,7 @@ def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("number", "name", "words"),
     [
-        (errno.ENOENT, "a/b", "a/b can't be used: No such file or directory. See that it is there,"),
+        (errno.ENOENT, "a/b", "a/b can't be used: No such file or directory. See that it is there"),
         (errno.EACCES, "a", "a can't be used: Permission denied. See that you may read and write"),
         (errno.EISDIR, "a", "a can't be used: Is a directory. Give another path, or move away wha"),
         (errno.ENOTDIR, "a", "a can't be used: Not a directory. Give another path, or move away"),
