@@ -116,7 +116,11 @@ def test_every_kind_of_damage_is_told(tmp_path: Path) -> None:
         ("corpus.json", b"{}", "corpus.json tells no format"),
         ("corpus.json", b"{", "corpus.json: it is no JSON"),
         ("corpus.json", told_otherwise("tokens", "30"), "corpus.json tells no tokens"),
-        ("corpus.json", told_otherwise("songs", -1), "where its corpus.json tells (30, -1, "),
+        (
+            "corpus.json",
+            told_otherwise("songs", -1),
+            "where its corpus.json tells 30 tokens, -1 songs and ",
+        ),
         ("corpus.json", told_otherwise("scheme", "timed"), "of the scheme classic, where"),
         ("corpus.json", told_otherwise("digest", None), "corpus.json tells no digest"),
     ]:

@@ -714,7 +714,10 @@ BENCHMARKS = [
         "benchmark.py train --steps-per-dispatch 0", 2,
         "Error: --steps-per-dispatch must be one number or more, each of them 1 or more.",
     ),
-    Mistake("benchmark.py train --steps-per-dispatch", 2, "Error: --steps-per-dispatch must be one"),
+    Mistake(
+        "benchmark.py train --steps-per-dispatch", 2,
+        "Error: --steps-per-dispatch must be one number or more, each of them 1 or more.",
+    ),
     Mistake(
         "benchmark.py train --corpus none", 1,
         "Error: none is not a corpus: make one with scripts/prepare.py MIDI_DIR --corpus DIR.",

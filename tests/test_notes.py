@@ -113,7 +113,7 @@ def test_files_too_large_or_not_there_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(NotesError, match="there is no such file"):
+        with pytest.raises(NotesError, match="(there is no such file|is a folder). Give the file"):
             prepare_notes(path, tmp_path / "corpus")
     monkeypatch.setattr(notes, "LARGEST", 1 << 20)
     (tmp_path / "large").write_bytes(bytes((1 << 20) + 1))
