@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.options import MultiprocessingOptions
 
 from jaxmusic.atomic import why_not_written
-from jaxmusic.errors import UserError
+from jaxmusic.errors import UserError, reason_of
 from jaxmusic.shelf import About, CheckpointError, MovedError, Shelf
 
 __all__ = ["CheckpointError", "Checkpoints", "Restored"]
@@ -152,8 +152,10 @@ class Checkpoints:
                 raise ValueError("its arrays don't match their checksum")
             _check_shapes(state, target)
         except (PermissionError, MemoryError) as error:  # says nothing about the checkpoint
-            reason = str(error) or "out of memory"
-            raise CheckpointError(f"{path} can't be read: {reason}.") from error
+            reason = reason_of(error) if isinstance(error, OSError) else "out of memory"
+            raise CheckpointError(
+                f"{path} can't be read: {reason}. Mend that and start the same command again."
+            ) from error
         # What Orbax raises for a damaged file is not documented, and is not one kind.
         except Exception as error:
             self._shelf.pass_over(about.step, place, str(error).strip().split("\n")[0][:200])

@@ -109,7 +109,10 @@ class Shelf:
             if self.run is not None and about.run not in (None, self.run):
                 raise DamageError("it is another run's")
         except PermissionError as error:  # says nothing about the checkpoint
-            raise CheckpointError(f"{error.filename} can't be read: {error.strerror}.") from error
+            raise CheckpointError(
+                f"{error.filename} can't be read: {error.strerror}. Mend that and start the same "
+                "command again."
+            ) from error
         except DamageError as damage:
             self.pass_over(step, place, str(damage))
             return None
