@@ -160,7 +160,7 @@ class Shelf:
             partial.rename(target)
             sync(self.folder)
         except BaseException:
-            for _ in range(20):  # Orbax's threads may still be writing there, for a moment
+            for _ in range(100):  # Orbax's threads may still be writing there, for a moment
                 _remove(partial)
                 if not partial.exists():
                     break

@@ -102,7 +102,7 @@ class StopSignals:
             signal.signal(each, handler)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        if self._compiling:
+        if self._compiling and self._wakes is not None:
             return  # the thread that watches ends the process
         self._answered.set()
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
@@ -139,10 +139,11 @@ class StopSignals:
     def __enter__(self) -> Self:
         # Python lets no other thread set handlers; there the caller has to stop us its own way.
         if threading.current_thread() is threading.main_thread():
-            ours, theirs = os.pipe()
-            os.set_blocking(theirs, False)
-            self._wakes = signal.set_wakeup_fd(theirs, warn_on_full_buffer=False), theirs
-            threading.Thread(target=self._watch, args=(ours,), daemon=True).start()
+            if sys.platform != "win32":  # where a signal waits for the long call
+                ours, theirs = os.pipe()
+                os.set_blocking(theirs, False)
+                self._wakes = signal.set_wakeup_fd(theirs, warn_on_full_buffer=False), theirs
+                threading.Thread(target=self._watch, args=(ours,), daemon=True).start()
             self._before = {each: signal.getsignal(each) for each in STOPPING}
             self._take(self._raise)
         return self

@@ -69,14 +69,15 @@ def test_other_threads_leave_the_signals_alone() -> None:
 # As long as compiling, and like it one call of C, without Python's lock: a handler of Python's has
 # to wait for its end.
 LONG_CALL = """
-import hashlib, signal, sys
+import hashlib, signal, sys, threading
 from jaxmusic.signals import StopSignals
 with StopSignals() as stop:
     stop.join(lambda number: [number], lambda exit_code: print("left with", exit_code))
     if sys.argv[1] == "asked already":
         stop.hold()
         signal.raise_signal(signal.SIGTERM)
-    print("begins", flush=True)
+    # Told only when the call has begun: a signal before it would find Python at work.
+    threading.Timer(0.5, print, ["begins"], {"flush": True}).start()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
     print("ends")
 """
