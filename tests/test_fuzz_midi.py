@@ -27,9 +27,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> campaign
     """A campaign, with what it changes of the reader changed back."""
     monkeypatch.setattr(parsing.Reader, "_read_file", parsing.Reader._read_file)
     monkeypatch.setattr(workers, "START", workers.START)
-    # No test looks at a clock; and this process is large before it begins.
-    monkeypatch.setattr(campaign, "MOST_SECONDS", math.inf)
-    monkeypatch.setattr(campaign, "MOST_MEGABYTES", measuring._peak() + campaign.MOST_MEGABYTES)
     log = str(tmp_path / "costs")
     measuring.install(log)
     measuring.install_in_workers(log)
@@ -39,6 +36,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> campaign
 
 
 def test_bad_files_give_tokens_or_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # No test looks at a clock; and this process is large before it begins.
+    monkeypatch.setattr(campaign, "MOST_SECONDS", math.inf)
+    monkeypatch.setattr(campaign, "MOST_MEGABYTES", measuring._peak() + campaign.MOST_MEGABYTES)
     outcome = run(tmp_path, monkeypatch, COUNT)
     assert not outcome.broken
     rows = outcome.rows
