@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 
 from jaxmusic.errors import UserError, reason_of
@@ -12,6 +13,7 @@ from jaxmusic.signals import Stopped, Terminated, raise_terminated
 
 DONE, FAILED = 0, 1
 JAX_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # how its RuntimeError begins
+ONCE_MORE_SECONDS = 0.1  # after which a signal that was lost comes again
 INTERRUPTED = 130  # as shells number a program that Ctrl-C ended
 
 
@@ -22,7 +24,7 @@ def run_script(main: Callable[[], None]) -> int:
     what failed. Stopping with all saved gives 75 (SIGTERM) or 130 (Ctrl-C).
     """
     signal.signal(signal.SIGTERM, raise_terminated)
-    sys.unraisablehook = _silence_closed_loop
+    sys.unraisablehook = _where_nothing_can_be_raised
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # no name of a file shall end the script
             stream.reconfigure(errors="backslashreplace")
@@ -69,10 +71,14 @@ def _what_to_do(error: OSError) -> str:
     return f"{name}{reason_of(error)}. {remedy}, and start the same command again."
 
 
-def _silence_closed_loop(unraisable: "sys.UnraisableHookArgs") -> None:
-    """When a checkpoint can't be written, TensorStore's threads go on to tell a loop that ended.
-
-    The error itself is told in its sentence.
-    """
-    if str(unraisable.exc_value) != "Event loop is closed":
+def _where_nothing_can_be_raised(unraisable: "sys.UnraisableHookArgs") -> None:
+    """What Python would print of an exception that it can't pass on, and then forget."""
+    error = unraisable.exc_type
+    if issubclass(error, KeyboardInterrupt):
+        # A signal came in the midst of a callback, as JAX has one for each garbage collection.
+        number = signal.SIGTERM if issubclass(error, Terminated) else signal.SIGINT
+        threading.Timer(ONCE_MORE_SECONDS, os.kill, (os.getpid(), number)).start()
+    # When a checkpoint can't be written, TensorStore's threads go on to tell a loop that has ended.
+    # The error itself is told in its sentence.
+    elif str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)

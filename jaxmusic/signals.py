@@ -105,6 +105,7 @@ class StopSignals:
         if self._compiling and self._wakes is not None:
             return  # the thread that watches ends the process
         self._answered.set()
+        self._number = number  # for `look`, should what is raised here be lost in some callback
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import jax
@@ -86,3 +88,30 @@ def test_too_little_memory_is_told(
 def test_what_nobody_foresaw_is_shown_as_it_is() -> None:
     with pytest.raises(RuntimeError, match="else"):
         run_script(raising(RuntimeError("else")))
+
+
+CALLBACK = """
+import gc, signal, sys, time
+from jaxmusic.script import run_script
+
+def main():
+    def callback(phase, info):
+        gc.callbacks.clear()
+        signal.raise_signal(int(sys.argv[1]))
+        time.sleep(0)  # Python calls its handler here, and loses what that raises
+    gc.callbacks.append(callback)
+    gc.collect()
+    print("goes on")
+    time.sleep(60)
+
+sys.exit(run_script(main))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_in_a_callback_is_not_lost(number: signal.Signals, code: int) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", CALLBACK, str(int(number))],
+        capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout, ran.stderr) == (code, "goes on\n", "")

@@ -75,7 +75,7 @@ def live(
         ends.append((ours, output))
     victim = 0 if blow is None else blow.process
     began = time.monotonic()
-    marks: list[tuple[float, str, int]] = [(began, PHASES[0], 0)]
+    marks: list[tuple[float, str, int]] = [(began, "beginning", 0)]  # of Python itself
     struck = _strike(ends[victim][0], crowd[victim], blow, usual, marks)
     try:
         codes = [each.wait(MOST_SECONDS) for each in crowd]
@@ -141,5 +141,5 @@ def usual_seconds(life: Life) -> dict[str, float]:
     """How long each phase of a life took, at the median."""
     taken: dict[str, list[float]] = {phase: [] for phase in PHASES}
     for (since, phase, _), (until, _, _) in zip(life.marks, life.marks[1:], strict=False):
-        taken[phase].append(until - since)
+        taken.setdefault(phase, []).append(until - since)
     return {phase: sorted(each)[len(each) // 2] for phase, each in taken.items() if each}

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from jaxmusic.script import run_script
+
 SCRIPTS = Path(__file__).parent.parent
 
-# In the order of a training. The first one is that before the victim can say anything.
+# In the order of a training. The first one is importing JAX and all else.
 Phase = Literal[
     "starting", "preparing", "restoring", "compiling", "stepping", "evaluating", "saving", "saved",
     "ending",
@@ -60,12 +62,17 @@ def telling(descriptor: int) -> None:
     told(train, "_best", "ending")
 
 
-if __name__ == "__main__":
-    telling(int(sys.argv[1]))
+def main() -> None:
+    """Train, as train.py does with the same arguments."""
+    descriptor = int(sys.argv[1])
+    os.write(descriptor, f"{PHASES[0]} 0\n".encode())
+    telling(descriptor)
     sys.argv = [str(SCRIPTS / "train.py"), *sys.argv[2:]]
     sys.path.insert(0, str(SCRIPTS))
-    import train
+    import train  # noqa: PLC0415
 
-    from jaxmusic.script import run_script
+    train.main()
 
-    sys.exit(run_script(train.main))
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
