@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import make_large_set
 
@@ -117,20 +118,20 @@ def _apart(one: _Set) -> tuple[float, float, int]:
     They have nothing to do with each other; the figures are those of all, by their number, and
     memory is not looked at.
     """
-    with tempfile.TemporaryDirectory(dir=one.corpora) as folder:
-        start, processor = time.perf_counter(), os.times()
+    with (
+        tempfile.TemporaryDirectory(dir=one.corpora) as folder,
+        tempfile.TemporaryFile() as said,
+    ):
+        start, before = time.perf_counter(), os.times()
+        alone = [_Set(one.midi, Path(folder) / str(number), 1) for number in range(one.workers)]
         crowd = [
-            subprocess.Popen(
-                _command(_Set(one.midi, Path(folder) / str(number), 1), 1),
-                stdout=subprocess.DEVNULL,
-            )
-            for number in range(one.workers)
+            subprocess.Popen(_command(each, 1), stdout=said, stderr=subprocess.STDOUT)
+            for each in alone
         ]
-        if any([process.wait() for process in crowd]):
-            raise PrepareError(f"Preparing {one.midi} failed, {one.workers} times at once.")
+        _demand_success(any([process.wait() for process in crowd]), said)
         seconds, after = time.perf_counter() - start, os.times()
     spent = after.children_user + after.children_system
-    spent -= processor.children_user + processor.children_system
+    spent -= before.children_user + before.children_system
     return seconds / one.workers, spent / one.workers, 0
 
 
@@ -180,12 +181,16 @@ def _prepare(one: _Set, workers: int) -> tuple[float, float, int]:
             time.sleep(LOOK_SECONDS)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            lines = said.read().decode(errors="replace").splitlines()
-            own = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
-            raise PrepareError(f"Preparing failed. {' '.join(own[-1:] or lines[-3:])}")
+        _demand_success(process.returncode != 0, said)
     return seconds, usage.ru_utime + usage.ru_stime, peak
+
+
+def _demand_success(failed: bool, said: IO[bytes]) -> None:
+    if failed:
+        said.seek(0)
+        lines = said.read().decode(errors="replace").splitlines()
+        own = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
+        raise PrepareError(f"Preparing failed. {' '.join(own[-1:] or lines[-3:])}")
 
 
 def _command(one: _Set, workers: int) -> list[str]:

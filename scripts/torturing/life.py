@@ -91,6 +91,9 @@ def live(
             outputs.append(output.read())
     gone_on = re.search(r"Going on with .* after step ([\d,]+)\.", outputs[0])
     ended_by_itself = blow is None or not any(codes)
+    if not ended_by_itself and re.search(r"^Done: ", outputs[0], re.MULTILINE):
+        # It was done with all when the signal came, and Python with its handlers.
+        ended_by_itself, codes = True, [0] * processes
     begun = any(phase == "compiling" for _, phase, _ in marks)
     return Life(
         None if ended_by_itself else blow,
