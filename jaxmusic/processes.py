@@ -20,7 +20,7 @@ from jax.experimental import multihost_utils
 from jaxmusic.channel import Channel
 from jaxmusic.config import ConfigError, RunConfig
 from jaxmusic.errors import UserError, reason_of
-from jaxmusic.signals import STOPPING, Stopped, Terminated, exit_code_of
+from jaxmusic.signals import STOPPING, Stopped, exit_code_of, signal_of
 
 PyTree = Any
 
@@ -92,7 +92,7 @@ class Processes:
             self._fail(f"failed: {error}", error.exit_code)
             raise
         except KeyboardInterrupt as error:  # Terminated too
-            self._fail(ASKED, error.exit_code if isinstance(error, Terminated) else 130)
+            self._fail(ASKED, exit_code_of(signal_of(type(error))))
             raise
         except Exception as error:
             if self._channel is not None and not isinstance(error, Stopped):

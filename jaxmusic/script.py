@@ -9,12 +9,11 @@ from collections.abc import Callable
 
 from jaxmusic.errors import UserError, reason_of
 from jaxmusic.names import shown
-from jaxmusic.signals import Stopped, Terminated, raise_terminated
+from jaxmusic.signals import Stopped, exit_code_of, raise_terminated, signal_of
 
 DONE, FAILED = 0, 1
 JAX_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # how its RuntimeError begins
 ONCE_MORE_SECONDS = 0.1  # after which a signal that was lost comes again
-INTERRUPTED = 130  # as shells number a program that Ctrl-C ended
 
 
 def run_script(main: Callable[[], None]) -> int:
@@ -30,10 +29,10 @@ def run_script(main: Callable[[], None]) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         main()
-    except (Stopped, Terminated) as stopped:
+    except Stopped as stopped:
         return stopped.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as interrupt:  # Terminated too
+        return exit_code_of(signal_of(type(interrupt)))
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
@@ -76,8 +75,7 @@ def _where_nothing_can_be_raised(unraisable: "sys.UnraisableHookArgs") -> None:
     error = unraisable.exc_type
     if issubclass(error, KeyboardInterrupt):
         # A signal came in the midst of a callback, as JAX has one for each garbage collection.
-        number = signal.SIGTERM if issubclass(error, Terminated) else signal.SIGINT
-        threading.Timer(ONCE_MORE_SECONDS, os.kill, (os.getpid(), number)).start()
+        threading.Timer(ONCE_MORE_SECONDS, os.kill, (os.getpid(), signal_of(error))).start()
     # When a checkpoint can't be written, TensorStore's threads go on to tell a loop that has ended.
     # The error itself is told in its sentence.
     elif str(unraisable.exc_value) != "Event loop is closed":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxmusic.atomic import sync, write_atomic, writing
+from jaxmusic.stored import file_digest
 
 SEAL = "seal.json"
 
@@ -73,10 +74,8 @@ def _contents(folder: Path) -> Contents:
             path = Path(where) / name
             if path == folder / SEAL:
                 continue
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-                size = file.tell()
-            contents[path.relative_to(folder).as_posix()] = [size, digest.hexdigest()]
+            name_inside = path.relative_to(folder).as_posix()
+            contents[name_inside] = [path.stat().st_size, file_digest(path)]
     return dict(sorted(contents.items()))
 
 

@@ -35,7 +35,10 @@ class Stopped(Exception):  # noqa: N818 (not an error: all is saved)
 class Terminated(KeyboardInterrupt):
     """SIGTERM where nothing has to be saved first: handled as Ctrl-C is, but for its exit code."""
 
-    exit_code = 75
+
+def signal_of(interrupt: type[BaseException]) -> signal.Signals:
+    """The signal for which a KeyboardInterrupt, or a Terminated, was raised."""
+    return signal.SIGTERM if issubclass(interrupt, Terminated) else signal.SIGINT
 
 
 def raise_terminated(number: int, frame: FrameType | None) -> None:

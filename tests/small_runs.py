@@ -1,7 +1,6 @@
 """Small trainings, for the tests of whole runs: settings, processes, and what they wrote."""
 
 import dataclasses
-import json
 import subprocess
 import sys
 import time
@@ -9,17 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 from midi_files import write_song
 
-from jaxmusic.checkpoint import Checkpoints
 from jaxmusic.config import Config, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.preparing import prepare
-from jaxmusic.run import open_run
-from jaxmusic.state import abstract_state
 
-TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from torturing.verdict import difference, metrics_rows  # noqa: E402
+
+TRAIN = SCRIPTS / "train.py"
 STEPS_PER_EPOCH = 9  # 4 songs of 60 tokens in a row, windows of 10: 230 of them, 26 a step
 
 
@@ -47,28 +46,15 @@ def changed(config: Config, part: str, **values: Any) -> Config:
 
 
 def rows_of(run_dir: str | Path | None) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl, without what no two runs share."""
     assert run_dir is not None
-    lines = (Path(run_dir) / "metrics.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    for row in rows:
-        for name in ("windows_per_second", "data_wait"):  # what no two runs share
-            row.pop(name, None)
-    return rows
+    return metrics_rows(Path(run_dir))
 
 
 def assert_same_run(left: str | Path | None, right: str | Path | None) -> None:
     """Bit for bit: all of the latest state, the best checkpoint, the metrics."""
     assert left is not None and right is not None
-    states = []
-    for run_dir in (left, right):
-        run = open_run(run_dir)
-        abstract = abstract_state(run.config, len(run.vocabulary))._asdict()
-        with Checkpoints(Path(run_dir) / "checkpoints", read_only=True) as checkpoints:
-            latest = checkpoints.restore_latest(abstract)
-        assert latest is not None
-        states.append((latest.step, latest.state, run.step, run.params, run.batch_stats))
-    jax.tree.map(np.testing.assert_array_equal, *states)
-    assert rows_of(left) == rows_of(right)
+    assert difference(Path(left), Path(right)) == ""
 
 
 def command(config: Config, **flags: Any) -> list[str]:
