@@ -19,6 +19,7 @@ from jaxmusic.atomic import fsync, write_atomic, writing
 from jaxmusic.config import Config
 from jaxmusic.console import Console, duration
 from jaxmusic.errors import UserError
+from jaxmusic.stored import parse_json
 
 
 class LossError(UserError):
@@ -95,7 +96,7 @@ class MetricsFile:
         if path.exists():
             for line in path.read_bytes().splitlines(keepends=True):
                 try:
-                    row = json.loads(line)
+                    row = parse_json(line)
                     again = epoch_to_come and row["step"] == from_step and "epoch_loss" in row
                     if row["step"] <= from_step and not again and line.endswith(b"\n"):
                         rows.append(line)

@@ -54,6 +54,6 @@ class Stream:
         used, marks = used[order], marks[order]
         alike = np.flatnonzero(marks[1:] == marks[:-1])
         firsts: dict[str, int] = {}  # by the whole digest, of those whose beginnings are the same
-        for place in np.unique(np.concatenate([used[alike], used[alike + 1]])).tolist():
+        for place in sorted({*used[alike].tolist(), *used[alike + 1].tolist()}):
             originals[place] = firsts.setdefault(self.row(place).digest, place)
         return originals

@@ -33,7 +33,7 @@ if sys.platform != "win32":
 # Starting a worker takes some 0.4 s of a core, reading 1 MB 0.1 s or less: one more is started for
 # each so many bytes.
 SIZE_FOR_A_WORKER = 8 * 2**20
-AHEAD = 6  # chunks handed to a worker at a time, so that it never waits for the next
+AHEAD = 4  # chunks handed to a worker at a time, so that it never waits for the next
 # This process parses too, but leaves larger files to a worker, which is started for them if there
 # is none: they cost so much memory that the system might kill who reads them.
 OWN_FILE_SIZE = 2**20
@@ -138,8 +138,9 @@ class Crew:
             if worker.connection in heard:
                 worker.silent = 0.0
                 try:
-                    if batch := worker.receive():
-                        yield batch
+                    # All that it has to say: it may be faster than this process, which has more to
+                    # do, and waits when its answers aren't taken.
+                    yield from worker.receive()
                 except (EOFError, OSError):
                     yield from self._replace(worker, chunks, _KILLED)
             elif worker.owes:
@@ -209,15 +210,20 @@ class Worker:
                 return
             self.under_way.append(chunk)
 
-    def receive(self) -> Batch | None:
-        """The next batch; None when it only says that it is ready.
+    def receive(self) -> Iterator[Batch]:
+        """All batches that are there, at least one unless it only says that it is ready.
 
         Raises EOFError or OSError when it has ended.
         """
-        message = self._connection.recv_bytes()
-        if not self.ready:
+        while True:
+            message = self._connection.recv_bytes()
+            if self.ready:
+                yield self._batch_of(message)
             self.ready = True
-            return None
+            if not self._connection.poll():
+                return
+
+    def _batch_of(self, message: bytes) -> Batch:
         length = int.from_bytes(message[:4])
         files, words = json.loads(message[4 : 4 + length])
         ids = np.frombuffer(message, np.uint32, offset=4 + length)

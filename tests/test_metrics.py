@@ -72,6 +72,7 @@ def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
         first.write({"step": step, "loss": 1.0})
     first.close()
     with path.open("a") as file:
+        file.write("[" * 100_000 + "\n")  # damaged, so that it costs more than it should to read
         file.write('{"step": 8, "lo')  # killed in the middle of a row
     second = MetricsFile(path, from_step=4)
     second.write({"step": 6, "loss": 2.0})

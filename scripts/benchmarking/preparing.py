@@ -22,7 +22,10 @@ from jaxmusic.corpus import Corpus
 from jaxmusic.errors import UserError
 
 MORE_FILES = 10
-LOOK_SECONDS = 0.02  # from one look at the processes' memory to the next
+LOOK_SECONDS = 0.02  # from one look at a process that is to be killed to the next
+# From one look at the processes' memory to the next: looking takes time of the cores that are to
+# be measured. The system keeps the peaks.
+MEMORY_LOOK_SECONDS = 0.2
 
 
 class PrepareError(UserError):
@@ -168,21 +171,24 @@ def _rest(one: _Set) -> tuple[float, float, int]:
 
 
 def _prepare(one: _Set, workers: int) -> tuple[float, float, int]:
-    """Seconds, processor seconds, and the most bytes that all of its processes held at a time."""
+    """Seconds, processor seconds, and the most bytes that each of its processes held, in all."""
     with tempfile.TemporaryFile() as said:
         start = time.perf_counter()
         process = subprocess.Popen(_command(one, workers), stdout=said, stderr=subprocess.STDOUT)
-        peak = 0
+        peaks: dict[int, int] = {}
+        next_look = start
         while True:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 break
-            peak = max(peak, _resident(process.pid))
+            if time.perf_counter() > next_look:
+                peaks |= _peaks(process.pid)
+                next_look += MEMORY_LOOK_SECONDS
             time.sleep(LOOK_SECONDS)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         _demand_success(process.returncode != 0, said)
-    return seconds, usage.ru_utime + usage.ru_stime, peak
+    return seconds, usage.ru_utime + usage.ru_stime, sum(peaks.values())
 
 
 def _demand_success(failed: bool, said: IO[bytes]) -> None:
@@ -200,15 +206,16 @@ def _command(one: _Set, workers: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _resident(pid: int) -> int:
-    """Bytes of memory of a process and all of its children; what they share counts for each.
+def _peaks(pid: int) -> dict[int, int]:
+    """The most bytes of memory that a process and each of its children held, by their pids.
 
-    0 where there is no /proc.
+    What they share counts for each. Nothing where there is no /proc.
     """
-    total = 0
+    peaks: dict[int, int] = {}
     with contextlib.suppress(OSError, ValueError, IndexError):  # it may end at any moment
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        total = pages * os.sysconf("SC_PAGE_SIZE")
+        status = Path(f"/proc/{pid}/status").read_text()
+        peaks[pid] = 1024 * int(status.partition("VmHWM:")[2].split()[0])
         for task in Path(f"/proc/{pid}/task").iterdir():
-            total += sum(map(_resident, map(int, (task / "children").read_text().split())))
-    return total
+            for child in (task / "children").read_text().split():
+                peaks |= _peaks(int(child))
+    return peaks
