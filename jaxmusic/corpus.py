@@ -25,7 +25,7 @@ FORMAT = 1  # of the corpus folder
 DIGESTED = ("tokens.npy", "songs.npy", "vocabulary.json")  # what training reads
 FILES = (*DIGESTED, "ledger.jsonl", "corpus.json")
 REMEDY = "Copy it again, whole, or prepare it again."
-CHECK_CHUNK = 1 << 24  # tokens looked at at a time
+CHECK_CHUNK = 1 << 20  # tokens looked at at a time
 BYTES_TOLD = 1 << 30  # of a corpus whose check takes a while
 UNUSED_TOLD = 100  # files told one by one in a summary; the ledger has them all
 
@@ -160,7 +160,9 @@ class Corpus:
         # What is wrong beyond this was written so, digests and all.
         size = len(corpus.vocabulary)
         for start in range(0, len(corpus.tokens), CHECK_CHUNK):
-            if (most := int(corpus.tokens[start : start + CHECK_CHUNK].max())) >= size:
+            # Each through a map of its own: what was looked at of one map stays in memory with it.
+            some = map_array(folder / "tokens.npy")[start : start + CHECK_CHUNK]
+            if (most := int(some.max())) >= size:
                 raise DamagedCorpusError(
                     folder, f"tokens.npy has the token {most}, of a vocabulary of {size}"
                 )
