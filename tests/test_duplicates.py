@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from midi_files import write_song
+from preparations import files_of
 
 from jaxmusic import parsing, records
 from jaxmusic.config import Config, ConfigError, DataConfig
@@ -28,10 +29,6 @@ def folder(tmp_path: Path) -> Path:
     for name in "xy":
         (folder / f"{name}.mid").write_bytes(b"bad")
     return folder
-
-
-def files_of(corpus: Corpus) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in corpus.path.iterdir()}
 
 
 def test_they_are_told_and_used(folder: Path, tmp_path: Path) -> None:

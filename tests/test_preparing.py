@@ -3,18 +3,14 @@
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from midi_files import write_song
+from preparations import Parsed, files_of
 
 from jaxmusic import parsing, preparing, workers
-from jaxmusic.claim import claimed
 from jaxmusic.config import Config, DataConfig, RunConfig
 from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus, CorpusError, LedgerRow, summary
@@ -170,141 +166,6 @@ def test_default_corpora_are_found_by_the_full_path(tmp_path: Path) -> None:
     assert default_corpus_dir(one, "classic") != default_corpus_dir(other, "classic")
 
 
-def files_of(corpus: Corpus) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in corpus.path.iterdir()}
-
-
-class Parsed:
-    """Counts what is parsed; `stop_at` stops all, as Ctrl-C does."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> None:
-        self.count = 0
-        self.stop_at = stop_at
-        monkeypatch.setattr(parsing, "parse_tokens", self)
-
-    def __call__(self, data: bytes, scheme: str) -> list[str]:
-        if self.count == self.stop_at:
-            raise KeyboardInterrupt
-        self.count += 1
-        return parse_tokens(data, scheme)
-
-
-def test_a_stopped_preparation_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(12):
-        write_song(tmp_path / "in" / f"{number:02}.mid", 20 + number, seed=number)
-    (tmp_path / "in" / "03.mid").write_bytes(b"bad")
-    whole = files_of(prepare(tmp_path / "in", tmp_path / "whole", workers=1))
-    monkeypatch.setattr(parsing.Chunks, "FILES", 2)
-    for stop in range(12):
-        out = tmp_path / f"out{stop}"
-        Parsed(monkeypatch, stop_at=stop)
-        with pytest.raises(KeyboardInterrupt):
-            prepare(tmp_path / "in", out, workers=1)
-        assert not out.exists()
-        parsed, told = Parsed(monkeypatch), list[str]()
-        corpus = prepare(tmp_path / "in", out, workers=1, tell=told.append)
-        kept = stop // 2 * 2  # files of whole portions
-        assert parsed.count == 12 - kept
-        assert told == ([f"Going on: {kept} files were read before a stop."] if kept else [])
-        assert files_of(corpus) == whole
-        assert not (tmp_path / f".{out.name}.partial").exists()
-
-
-def test_bringing_up_to_date_can_be_stopped_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Old songs, songs read before the stop and after it come together, in the one order."""
-    monkeypatch.setattr(parsing.Chunks, "FILES", 1)
-    for number in range(9):
-        write_song(tmp_path / "in" / f"{number}.mid", 20 + number, seed=number)
-    before = prepare(tmp_path / "in", tmp_path / "out", workers=1)
-    (tmp_path / "in" / "0.mid").unlink()
-    write_song(tmp_path / "in" / "1.mid", 70, seed=60)  # changed
-    write_song(tmp_path / "in" / "4a.mid", 80, seed=61)
-    write_song(tmp_path / "in" / "8.mid", 90, seed=62)
-    Parsed(monkeypatch, stop_at=2)
-    with pytest.raises(KeyboardInterrupt):
-        prepare(tmp_path / "in", tmp_path / "out", workers=1)
-    assert Corpus.open(tmp_path / "out").digest == before.digest  # the old one is whole
-    write_song(tmp_path / "in" / "4a.mid", 50, seed=63)  # changed again, after it was read
-    (tmp_path / "in" / "2.mid").unlink()
-    parsed = Parsed(monkeypatch)
-    after = prepare(tmp_path / "in", tmp_path / "out", workers=1)
-    assert parsed.count == 2  # 4a.mid and 8.mid
-    assert files_of(after) == files_of(prepare(tmp_path / "in", tmp_path / "fresh", workers=1))
-
-
-PREPARE = """
-import sys
-import threading
-from jaxmusic import parsing, workers
-from jaxmusic.processes import Processes
-from jaxmusic.preparing import prepare
-parsing.Chunks.FILES = 2
-workers.SIZE_FOR_A_WORKER = 1
-print("started", flush=True)
-prepare(sys.argv[1], sys.argv[2], workers=2, tell=lambda line: print(line, flush=True))
-"""
-
-
-def start_preparing(tmp_path: Path, out: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PREPARE, str(tmp_path / "in"), str(tmp_path / out)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def test_killed_at_any_time_it_goes_on_and_gives_the_same(tmp_path: Path) -> None:
-    for number in range(150):
-        write_song(tmp_path / "in" / f"{number}.mid", 300, seed=number)
-    whole = files_of(prepare(tmp_path / "in", tmp_path / "whole", workers=1))
-    journal = tmp_path / ".out.partial" / "journal.jsonl"
-    size, kills = 0, 0
-    for _ in range(4):
-        process = start_preparing(tmp_path, "out")
-        assert process.stdout is not None
-        process.stdout.readline()
-        while process.poll() is None:
-            if journal.exists() and journal.stat().st_size > size + 3000:
-                process.kill()
-        process.stdout.close()
-        kills += process.wait() == -signal.SIGKILL
-        size = journal.stat().st_size if journal.exists() else size
-    assert kills >= 2
-    assert files_of(prepare(tmp_path / "in", tmp_path / "out", workers=2)) == whole
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "whole"]
-
-
-def test_two_processes_at_once_make_one_corpus(tmp_path: Path) -> None:
-    for number in range(60):
-        write_song(tmp_path / "in" / f"{number}.mid", 200, seed=number)
-    whole = files_of(prepare(tmp_path / "in", tmp_path / "whole", workers=1))
-    with claimed(tmp_path / ".out.partial", lambda: print("never told")):
-        all_three = [start_preparing(tmp_path, "out") for _ in range(3)]
-        for process in all_three:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "started\n"
-            assert process.stdout.readline().startswith("Another process is preparing")
-    for process in all_three:
-        process.communicate(timeout=60)
-    assert [process.returncode for process in all_three] == [0, 0, 0]
-    assert files_of(Corpus.open(tmp_path / "out")) == whole
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "whole"]
-
-
-def test_a_swap_stopped_half_way_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_song(tmp_path / "in" / "a.mid", 30)
-    corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
-    whole = files_of(corpus)
-    parsed = Parsed(monkeypatch)
-    corpus.path.rename(tmp_path / ".out.replaced")  # stopped before the new one was in place
-    assert files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1)) == whole
-    shutil.copytree(tmp_path / "out", tmp_path / ".out.replaced")  # stopped after that
-    assert files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1)) == whole
-    assert parsed.count == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
-
-
 def test_known_files_are_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(4):
         write_song(tmp_path / "in" / f"{number}.mid", 30, seed=number)
@@ -425,19 +286,3 @@ def test_songs_stay_whole_whatever_comes_or_goes_beside_them(tmp_path: Path) -> 
     (tmp_path / "in" / "e.mid").unlink()  # leaves a gap between d and f
     corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
     assert files_of(corpus) == files_of(prepare(tmp_path / "in", tmp_path / "new", workers=1))
-
-
-def test_who_waited_sees_the_files_that_came_meanwhile(tmp_path: Path) -> None:
-    write_song(tmp_path / "in" / "a.mid", 30)
-    is_told = threading.Event()
-
-    def wait_and_prepare() -> None:
-        prepare(tmp_path / "in", tmp_path / "out", workers=1, tell=lambda line: is_told.set())
-
-    waiting = threading.Thread(target=wait_and_prepare)
-    with claimed(tmp_path / ".out.partial", lambda: print("never told")):
-        waiting.start()
-        assert is_told.wait(20)
-        write_song(tmp_path / "in" / "b.mid", 30)
-    waiting.join(20)
-    assert Corpus.open(tmp_path / "out").songs == ["a.mid", "b.mid"]

@@ -1,0 +1,86 @@
+"""Errors that are left to other tests, with the reason."""
+
+from typing import NamedTuple
+
+
+class Elsewhere(NamedTuple):
+    """An error that no command of the list causes."""
+
+    place: str  # file and function
+    words: str  # in the message, where the function has others
+    why: str
+    test: str  # that causes it
+
+
+PROCESSES = "it takes several processes"
+COMPILER = "it takes libtpu, and minutes"
+PEERS = "it takes a comparison with peers"
+ELSEWHERE = [
+    Elsewhere(
+        "jaxmusic/processes.py:agree", "", PROCESSES, "test_processes.py:test_what_differs_is_named"
+    ),
+    Elsewhere(
+        "jaxmusic/processes.py:_join", "", "a cluster that can't be joined, after minutes",
+        "test_processes.py:test_processes_that_cannot_be_joined_are_told",
+    ),
+    Elsewhere(
+        "jaxmusic/processes.py:_open_channel", "", "hosts that can't reach each other",
+        "test_processes.py:test_a_process_that_cannot_be_reached_is_told",
+    ),
+    Elsewhere(
+        "jaxmusic/train.py:fit", "", "the scripts always give a --run-dir",
+        "test_train.py:test_a_run_needs_a_folder",
+    ),
+    Elsewhere(
+        "jaxmusic/checkpoint.py:_wait", "", "a disk that is full in the midst of a training",
+        "test_checkpoint.py:test_a_failed_save_is_told_soon_and_leaves_all_as_it_was",
+    ),
+    Elsewhere(
+        "jaxmusic/shelf.py:adding", "", "a folder that vanishes in the midst of a training",
+        "test_checkpoint.py:test_a_folder_that_vanished_is_told_and_not_made_anew",
+    ),
+    Elsewhere(
+        "scripts/benchmarking/peers.py:_ask", "", PEERS,
+        "test_benchmark.py:test_wrong_and_missing_peers_are_told_and_the_others_measured",
+    ),
+    Elsewhere(
+        "scripts/benchmarking/training.py:check_losses", "", PEERS,
+        "test_benchmark.py:test_losses_must_be_equal",
+    ),
+    Elsewhere(
+        "scripts/benchmarking/session.py:run_session", "refused", PEERS,
+        "test_benchmark.py:test_wrong_and_missing_peers_are_told_and_the_others_measured",
+    ),
+    Elsewhere(
+        "scripts/torture.py:_demand", "", "no mistake of the user's: what it looks for",
+        "test_torture.py:test_a_broken_promise_is_told",
+    ),
+    Elsewhere(
+        "scripts/fuzz_midi.py:main", "promises", "no mistake of the user's: what it looks for",
+        "test_fuzz_midi.py:test_a_broken_promise_is_told_and_its_file_kept",
+    ),
+    Elsewhere(
+        "scripts/tpu_report/compiling.py:make_topology_mesh", "", COMPILER,
+        "test_compile_tpu.py:test_a_topology_that_libtpu_does_not_know_is_told",
+    ),
+    Elsewhere(
+        "scripts/tpu_report/compiling.py:compile_training", "", COMPILER,
+        "test_compile_tpu.py:test_a_program_that_cannot_be_read_back_is_told",
+    ),
+    Elsewhere(
+        "scripts/tpu_report/compiling.py:read_error", "", COMPILER,
+        "test_compile_tpu.py:test_what_the_compiler_says_of_memory",
+    ),
+    Elsewhere(
+        "scripts/tpu_report/session.py:run_report", "", COMPILER,
+        "test_compile_tpu.py:test_a_batch_that_does_not_fit_is_told_and_is_an_error",
+    ),
+    Elsewhere(
+        "scripts/tpu_report/hlo.py:read_module", "", "a compiler that writes programs otherwise",
+        "test_compile_tpu.py:test_a_loop_inside_a_step_must_be_known",
+    ),
+    Elsewhere(
+        "scripts/tpu_report/hlo.py:_executed", "", "a compiler that writes programs otherwise",
+        "test_compile_tpu.py:test_a_loop_inside_a_step_must_be_known",
+    ),
+]  # fmt: skip

@@ -1,0 +1,55 @@
+"""What goes wrong in training and in making music."""
+
+import arrangements as a
+
+from mistakes.mistake import ANEW, GENERATE, Mistake
+
+TRAINING = [
+    Mistake(
+        f"{ANEW} --max-steps 4 --learning-rate 1e38", 1,
+        "The checkpoints before it are kept; start another run with a smaller --learning-rate, or",
+    ),
+    Mistake(
+        f"{ANEW} --recurrence cpu", 1,
+        "Error: --recurrence cpu: no C++ compiler is installed; use auto or scan.",
+        a.patched("jaxmusic.lstm.why_unavailable", lambda: "no C++ compiler is installed"),
+    ),
+    Mistake(
+        f"{ANEW} --recurrence pallas --hidden-size 1024", 1,
+        "Error: --recurrence pallas: the weights of 1024 units in f32 don't fit into a TPU's "
+        "VMEM; use --recurrence scan.",
+    ),
+]  # fmt: skip
+
+GENERATING = [
+    Mistake(
+        f"{GENERATE} --prime bad/a.mid", 1,
+        "Error: --prime bad/a.mid can't be read: it is not a MIDI file (no MThd at the start). "
+        "Give another file.",
+    ),
+    Mistake(
+        f"{GENERATE} --prime none.mid", 1,
+        "Error: --prime none.mid can't be read: No such file or directory. Give another file.",
+    ),
+    Mistake(
+        f"{GENERATE} --prime bad", 1,
+        "Error: --prime bad can't be read: Is a directory. Give another file.",
+    ),
+    Mistake(
+        f"{GENERATE} --prime deep.mid", 1, "2 tokens that the run has never met (C1, D1): prime",
+    ),
+    Mistake(
+        f"{GENERATE} --prime brief.mid", 1, "The prime has 3 tokens, but this run needs 8: give",
+    ),
+    Mistake(
+        f"{GENERATE} --length 4 --out bad/a.mid/x.mid", 1,
+        "Error: bad/a.mid/x.mid can't be written:",
+    ),
+    Mistake(
+        f"{GENERATE} --length 4 --out empty", 2, "Error: --out empty is a folder: give a file.",
+    ),
+    Mistake(
+        f"{GENERATE} --length 4", 1, "Error: songs-run/samples/seed-0.mid can't be written:",
+        a.written("songs-run/samples", ""),
+    ),
+]  # fmt: skip

@@ -1,0 +1,26 @@
+"""What a preparation made, and what it took: for the tests of preparing."""
+
+import pytest
+
+from jaxmusic import parsing
+from jaxmusic.corpus import Corpus
+from jaxmusic.tokens import parse_tokens
+
+
+def files_of(corpus: Corpus) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in corpus.path.iterdir()}
+
+
+class Parsed:
+    """Counts what is parsed; `stop_at` stops all, as Ctrl-C does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> None:
+        self.count = 0
+        self.stop_at = stop_at
+        monkeypatch.setattr(parsing, "parse_tokens", self)
+
+    def __call__(self, data: bytes, scheme: str) -> list[str]:
+        if self.count == self.stop_at:
+            raise KeyboardInterrupt
+        self.count += 1
+        return parse_tokens(data, scheme)
