@@ -1,6 +1,7 @@
 """For all tests: programs compiled once a session, warnings of ours as errors."""
 
 import os
+import signal
 from pathlib import Path
 
 import jax
@@ -11,6 +12,11 @@ from jaxmusic.midi import MidiScore, read_midi
 
 # The oracle of the network; read when keras is first imported, so before any test file.
 os.environ["KERAS_BACKEND"] = "jax"
+
+# A script that starts the tests in the background (`&`) has Ctrl-C ignored by all that they start,
+# unless it is handled here.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
