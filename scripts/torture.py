@@ -82,6 +82,10 @@ def main() -> None:
     for name in ("signals", "phases"):
         if not getattr(arguments, name):
             raise ConfigError(f"--{name} is empty: give one or more.")
+    if set(arguments.phases) == {"ending"} and "KILL" not in arguments.signals:
+        raise ConfigError(
+            "--phases ending takes --signals KILL: nothing else stops a run whose steps are done."
+        )
     find_files(Path(arguments.midi_dir))
     check_output("--json", arguments.json)
     if arguments.folder is not None:

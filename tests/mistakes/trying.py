@@ -33,6 +33,11 @@ TORTURE = [
     Mistake("torture.py --signals HUP", 2, "Expected one of ('KILL', 'TERM', 'INT')."),
     Mistake("torture.py --signals", 2, "Error: --signals is empty: give one or more."),
     Mistake(
+        "torture.py --signals TERM --phases ending", 2,
+        "Error: --phases ending takes --signals KILL: nothing else stops a run whose steps are "
+        "done.",
+    ),
+    Mistake(
         "torture.py --midi-dir none", 1,
         "Error: There is no folder none: give a folder of MIDI files.",
     ),
