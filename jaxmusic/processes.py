@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -141,13 +142,17 @@ def _join(run: RunConfig) -> Processes:
     elif os.environ.get("SLURM_NTASKS") == "1":
         # JAX would take one of this node's GPUs, as if the others had processes of their own.
         return Processes()
+    # When time is up JAX would end the process with a stack trace of its own.
+    patience = threading.Timer(START_SECONDS, _give_up)
+    patience.daemon = True
     try:
         if not jax.distributed.is_initialized():
             # Its handler of SIGTERM would take the place of ours, and waits for the next step.
             jax.config.update("jax_enable_preemption_service", False)
+            patience.start()
             jax.distributed.initialize(
                 *given,
-                initialization_timeout=START_SECONDS,
+                initialization_timeout=10 * START_SECONDS,
                 heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             )
     except ValueError as error:
@@ -157,15 +162,26 @@ def _join(run: RunConfig) -> Processes:
     except RuntimeError as error:
         if not flagged and "must be called before" in str(error):
             return Processes()  # a program that has used JAX already, by itself
-        reason = str(error).split("\n", maxsplit=1)[0]
-        raise ProcessError(
-            f"The processes can't be joined: {reason}. Start the same command on all hosts within "
-            f"{START_SECONDS} seconds, and let them reach each other."
-        ) from error
+        raise ProcessError(_not_joined(str(error).split("\n", maxsplit=1)[0])) from error
+    finally:
+        patience.cancel()
     index, count = jax.process_index(), jax.process_count()
     if count == 1:
         return Processes()
     return Processes(index, count, _open_channel(index, count))
+
+
+def _not_joined(reason: str) -> str:
+    return (
+        f"The processes can't be joined: {reason}. Start the same command on all hosts within "
+        f"{START_SECONDS} seconds, and let them reach each other."
+    )
+
+
+def _give_up() -> None:
+    """The others don't come. (The main thread is inside a call of JAX's, and hears nothing.)"""
+    print(f"Error: {_not_joined('they have not all come')}", file=sys.stderr)
+    _exit(1)
 
 
 def _check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:

@@ -82,6 +82,10 @@ def main() -> None:
     for name in ("signals", "phases"):
         if not getattr(arguments, name):
             raise ConfigError(f"--{name} is empty: give one or more.")
+    if arguments.processes > 1 and set(arguments.phases) == {"starting"}:
+        raise ConfigError(
+            "--phases starting is for --processes 1: several know of each other only once joined."
+        )
     if set(arguments.phases) == {"ending"} and "KILL" not in arguments.signals:
         raise ConfigError(
             "--phases ending takes --signals KILL: nothing else stops a run whose steps are done."
@@ -144,7 +148,10 @@ def _new(folder: Path) -> Path:
 
 
 def _draw_blow(draw: random.Random, arguments: Arguments) -> Blow:
-    phase = draw.choice(arguments.phases)
+    # Processes that have not joined yet know nothing of each other: who is stopped then is waited
+    # for, as one that is late.
+    phases = [each for each in arguments.phases if arguments.processes == 1 or each != "starting"]
+    phase = draw.choice(phases)
     return Blow(
         signal.Signals[f"SIG{draw.choice(arguments.signals)}"],
         phase,

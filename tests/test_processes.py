@@ -248,6 +248,34 @@ def test_processes_that_cannot_be_joined_are_told(monkeypatch: pytest.MonkeyPatc
             join_processes(run)
 
 
+WAITING = """
+import sys
+from jaxmusic import processes
+from jaxmusic.config import RunConfig
+from jaxmusic.script import run_script
+
+processes.START_SECONDS = 3
+run = RunConfig(coordinator=sys.argv[1], num_processes=2, process_id=int(sys.argv[2]))
+sys.exit(run_script(lambda: processes.join_processes(run)))
+"""
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_who_waits_for_others_in_vain_is_told(index: int) -> None:
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    ran = subprocess.run(
+        [sys.executable, "-c", WAITING, f"localhost:{port}", str(index)],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert "stack trace" not in ran.stderr
+    assert ran.stderr.splitlines()[-1] == (
+        "Error: The processes can't be joined: they have not all come. Start the same command on "
+        "all hosts within 3 seconds, and let them reach each other."
+    )
+
+
 def test_a_process_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def call(*given: Any) -> Channel:
         raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")

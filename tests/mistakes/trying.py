@@ -33,6 +33,11 @@ TORTURE = [
     Mistake("torture.py --signals HUP", 2, "Expected one of ('KILL', 'TERM', 'INT')."),
     Mistake("torture.py --signals", 2, "Error: --signals is empty: give one or more."),
     Mistake(
+        "torture.py --processes 2 --phases starting", 2,
+        "Error: --phases starting is for --processes 1: several know of each other only once "
+        "joined.",
+    ),
+    Mistake(
         "torture.py --signals TERM --phases ending", 2,
         "Error: --phases ending takes --signals KILL: nothing else stops a run whose steps are "
         "done.",
