@@ -127,7 +127,7 @@ def _apart(one: _Set) -> tuple[float, float, int]:
     ):
         places = [Path(folder) / str(number) for number in range(one.workers)]
         parts = [_Set(place / "midi", place, 1) for place in places]
-        for number, path in enumerate(sorted(path for path in one.midi.rglob("*.mid"))):
+        for number, path in enumerate(sorted(one.midi.rglob("*.mid"))):
             linked = parts[number % one.workers].midi / path.relative_to(one.midi)
             linked.parent.mkdir(parents=True, exist_ok=True)
             os.link(path, linked)
