@@ -134,9 +134,10 @@ class RunConfig:
     # Steps in one dispatch, for a corpus on the devices (default: as many as take about a tenth
     # of a second, up to 64).
     steps_per_dispatch: int | None = None
-    # How the LSTM layers are computed: by XLA (scan), by a kernel in C++ (cpu), by one for TPUs
-    # (pallas), or by what is known to be right and fast here (auto: cpu on CPUs, else scan).
-    recurrence: Literal["auto", "scan", "cpu", "pallas"] = "auto"
+    # How the LSTM layers are computed: by XLA one after the other (scan) or all in one loop
+    # (wavefront), by a kernel in C++ (cpu), by one for TPUs (pallas), or by what suits the device
+    # (auto: cpu on CPUs, wavefront on GPUs unless a batch has many rows, scan on TPUs).
+    recurrence: Literal["auto", "scan", "wavefront", "cpu", "pallas"] = "auto"
     # Processes that parse MIDI files (default: one a core).
     workers: int | None = None
     # Fail when more than this share of the MIDI files (0 to 1) can't be read.

@@ -42,7 +42,7 @@ class Console:
         self._told_at = time.monotonic()
         if sys.stdout.isatty() and not self._silent:
             # Here, since it takes a fifth of the time that a short command takes to start.
-            from rich.progress import (
+            from rich.progress import (  # noqa: PLC0415
                 BarColumn,
                 MofNCompleteColumn,
                 Progress,

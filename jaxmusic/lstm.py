@@ -1,9 +1,10 @@
 """The recurrent layer: an LSTM over time, with recurrent dropout and its own gradient.
 
 There are several ways to compute it, a module each with the same two functions, `forward` and
-`backward`: lstm_scan, lstm_cpu, lstm_pallas.
+`backward`: lstm_scan, lstm_cpu, lstm_pallas for a layer, lstm_wavefront for a stack of them.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -14,12 +15,24 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from jaxmusic import lstm_cpu, lstm_scan
+from jaxmusic import lstm_cpu, lstm_scan, lstm_wavefront
 from jaxmusic.errors import UserError
-from jaxmusic.lstm_cell import Carry, Layer, Precision, Weights, zero_carry
+from jaxmusic.lstm_cell import (
+    BATCH_AXIS,
+    Carry,
+    Layer,
+    Precision,
+    Stack,
+    Weights,
+    zero_carry,
+)
 from jaxmusic.lstm_cpu_build import why_unavailable
 
-Recurrence = Literal["auto", "scan", "cpu", "pallas"]
+Recurrence = Literal["auto", "scan", "wavefront", "cpu", "pallas"]
+
+# Rows of a batch on a GPU from which on a layer alone keeps it busy: not measured, but reckoned
+# (docs/performance.md).
+MANY_ROWS = 512
 
 
 def run_lstm(
@@ -51,8 +64,9 @@ def run_lstm(
         precision: of the matrix products.
         recurrence: how the loop over time is computed: `scan` by XLA, on any device; `cpu` by a
             kernel in C++, compiled when first used; `pallas` by a kernel for TPUs (elsewhere
-            interpreted, which is slow). `auto` is `cpu` on CPUs that have a compiler and where
-            it pays, else `scan`.
+            interpreted, which is slow); `wavefront` by XLA with fewer, larger programs a
+            step, for GPUs. `auto` is `cpu` on CPUs that have a compiler and where it pays,
+            `wavefront` on GPUs, else `scan`.
 
     Returns:
         h at every step, (batch, time, hidden), and the carry after the last one.
@@ -74,8 +88,73 @@ def run_lstm(
         None if masks is None else lax.stop_gradient(masks),
         None if steps_present is None else steps_present.T,
     )
-    h_TxBxH, after = _lstm(How(precision, _chosen(recurrence, layer)), layer)
+    how = How(precision, _chosen(recurrence, layer))
+    if how.recurrence == "wavefront":
+        x_TxBxF, weights, before, layer_masks, present_TxB = layer
+        stack = Stack(x_TxBxF, (weights,), (before,), (layer_masks,), present_TxB)
+        h_TxBxH, (after,) = _lstm(how, stack)
+    else:
+        h_TxBxH, after = _lstm(how, layer)
     return jnp.swapaxes(h_TxBxH, 0, 1), after
+
+
+def run_lstm_stack(
+    inputs: jax.Array,
+    layers: Sequence[Weights],
+    *,
+    carries: Sequence[Carry] | None = None,
+    masks: Sequence[jax.Array | None] | None = None,
+    steps_present: jax.Array | None = None,
+    precision: Precision = "f32",
+    recurrence: Recurrence = "auto",
+) -> tuple[jax.Array, tuple[Carry, ...]]:
+    """Run LSTM layers over a batch of sequences, each on what the one before it gives.
+
+    Args:
+        inputs: (batch, time, features).
+        layers: their weights, at least one layer's.
+        carries: each layer's before the first step; zeros without them.
+        masks: each layer's, None for a layer without; no layer has any without them.
+        steps_present, precision: see `run_lstm`.
+        recurrence: `wavefront` runs all layers in one loop (lstm_wavefront.py tells how), with
+            XLA, on any device; the others run them one after the other, as `run_lstm` does.
+            `auto` runs them in one loop on GPUs, unless a batch has many rows.
+
+    Returns:
+        The last layer's h at every step, (batch, time, hidden), and each layer's carry after it.
+
+    Derivatives are as those of `run_lstm`; the wavefront has second ones.
+
+    Raises UserError as `run_lstm`, and ValueError when layers of a wavefront have different sizes.
+    """
+    batch = inputs.shape[0]
+    if carries is None:
+        sizes = [len(weights.recurrent_kernel) for weights in layers]
+        carries = [zero_carry(batch, hidden, inputs.dtype) for hidden in sizes]
+    masks = [None] * len(layers) if masks is None else masks
+    if _as_wavefront(recurrence, batch, layers):
+        stack = Stack(
+            jnp.swapaxes(inputs, 0, 1),
+            tuple(layers),
+            tuple(carries),
+            tuple(None if each is None else lax.stop_gradient(each) for each in masks),
+            None if steps_present is None else steps_present.T,
+        )
+        h_TxBxH, every_after = _lstm(How(precision, "wavefront"), stack)
+        return jnp.swapaxes(h_TxBxH, 0, 1), every_after
+    afters = []
+    for weights, carry, mask in zip(layers, carries, masks, strict=True):
+        inputs, after = run_lstm(
+            inputs,
+            *weights,
+            carry=carry,
+            masks=mask,
+            steps_present=steps_present,
+            precision=precision,
+            recurrence=recurrence,
+        )
+        afters.append(after)
+    return inputs, tuple(afters)
 
 
 class How(NamedTuple):
@@ -91,11 +170,13 @@ def why_not_cpu() -> str | None:
 
 
 def _chosen(recurrence: Recurrence, layer: Layer) -> Recurrence:
-    if recurrence in ("scan", "pallas"):
+    if recurrence in ("scan", "wavefront", "pallas"):
         return recurrence
     on_cpu = jax.default_backend() == "cpu"
     # Other types, float64 among them, are for the scan.
     able = all(a.dtype == jnp.float32 for a in (layer.x_TxBxF, *layer.weights, *layer.before))
+    if recurrence == "auto" and jax.default_backend() == "gpu":
+        return "wavefront"
     if recurrence == "auto":
         wanted = on_cpu and able and lstm_cpu.pays(layer.x_TxBxF)
         return "cpu" if wanted and why_unavailable() is None else "scan"
@@ -107,14 +188,30 @@ def _chosen(recurrence: Recurrence, layer: Layer) -> Recurrence:
     return "cpu"
 
 
+def _as_wavefront(recurrence: Recurrence, batch: int, layers: Sequence[Weights]) -> bool:
+    if recurrence not in ("auto", "wavefront") or len(layers) == 1:
+        return False
+    same_size = len({len(weights.recurrent_kernel) for weights in layers}) == 1
+    if recurrence == "wavefront":
+        if not same_size:
+            raise ValueError("The layers of a wavefront must have as many hidden units each.")
+        return True
+    mesh = jax.sharding.get_abstract_mesh()
+    devices = mesh.shape[BATCH_AXIS] if BATCH_AXIS in mesh.axis_names else 1
+    return jax.default_backend() == "gpu" and same_size and batch // devices < MANY_ROWS
+
+
 def _way(how: How) -> ModuleType:
+    if how.recurrence == "wavefront":
+        return lstm_wavefront
     if how.recurrence == "pallas":
         return import_module("jaxmusic.lstm_pallas")  # Pallas takes its time to import
     return lstm_cpu if how.recurrence == "cpu" else lstm_scan
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _lstm(how: How, layer: Layer) -> tuple[jax.Array, Carry]:
+def _lstm(how: How, layer: Any) -> tuple[jax.Array, Any]:
+    """`layer` is a Layer, or for the wavefront a Stack; then so are the carries after it."""
     h_TxBxH, after, _ = _way(how).forward(how.precision, layer, keep=False)
     return h_TxBxH, after
 
@@ -129,12 +226,14 @@ def _backward_rule(how: How, residuals: Any, cotangents: Any) -> Any:
     dh_TxBxH, d_after = cotangents
     # A sequence nobody uses (the last layer's, when only its last h counts) adds nothing.
     every = None if type(dh_TxBxH) is SymbolicZero else dh_TxBxH
-    d_after = Carry(
-        *(jnp.zeros(d.shape, d.dtype) if type(d) is SymbolicZero else d for d in d_after)
+    d_after = jax.tree.map(
+        lambda d: jnp.zeros(d.shape, d.dtype) if type(d) is SymbolicZero else d,
+        d_after,
+        is_leaf=lambda d: type(d) is SymbolicZero,
     )
-    way = _way(how)
-    dx_TxBxF, d_weights, d_before = way.backward(how.precision, *residuals, every, d_after)
-    return (Layer(dx_TxBxF, d_weights, d_before, None, None),)
+    backward = _way(how).backward
+    dx_TxBxF, d_weights, d_before = backward(how.precision, *residuals, every, d_after)
+    return (type(residuals[0])(dx_TxBxF, d_weights, d_before, None, None),)
 
 
 _lstm.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)

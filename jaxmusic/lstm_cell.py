@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 
 Precision = Literal["f32", "bf16"]
 
+STEPS_A_TURN = 6  # on GPUs; not measured
 BATCH_AXIS = "batch"  # the one axis of our meshes: each device has its own rows of a batch
 
 
@@ -37,6 +38,16 @@ class Layer(NamedTuple):
     before: Carry  # the first step
     masks: jax.Array | None  # (batch, 4, hidden), of recurrent dropout
     present_TxB: jax.Array | None  # bool, False at steps that only pad a sequence
+
+
+class Stack(NamedTuple):
+    """Layers, the first one first, and what they are run on: as `Layer`, but one each of all."""
+
+    x_TxBxF: jax.Array
+    weights: tuple[Weights, ...]
+    before: tuple[Carry, ...]
+    masks: tuple[jax.Array | None, ...]
+    present_TxB: jax.Array | None
 
 
 def _dot_general(
@@ -74,6 +85,15 @@ def dot(lhs: jax.Array, rhs: jax.Array, precision: Precision) -> jax.Array:
     """The product over the last axis of `lhs` and the first of `rhs`."""
     contract = (((lhs.ndim - 1,), (0,)), ((), ()))
     return DOT_GENERAL[precision](lhs, rhs, contract)
+
+
+def steps_a_turn() -> int:
+    """How many steps of time one turn of a compiled loop does.
+
+    On a GPU a step is a few short programs, which the host starts; what belongs to one turn of a
+    loop goes out together. Elsewhere more than one step gains nothing and takes longer to compile.
+    """
+    return STEPS_A_TURN if jax.default_backend() == "gpu" else 1
 
 
 def zero_carry(batch: int, hidden: int, dtype: DTypeLike = jnp.float32) -> Carry:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxmusic.lstm_cell import DOT_GENERAL, Carry, Layer, Precision, Weights, dot
+from jaxmusic.lstm_cell import DOT_GENERAL, Carry, Layer, Precision, Weights, dot, steps_a_turn
 
 
 class Kept(NamedTuple):
@@ -59,13 +59,19 @@ def backward(
         precision,
     )
     dx_TxBxF = dot(dz_TxBx4H, layer.weights.kernel.T, precision)
-    return dx_TxBxF, weight_gradients(layer, h_TxBxH, dz_TxBx4H, precision), d_before
+    previous_TxBxH = jnp.concatenate([layer.before.h[None], h_TxBxH[:-1]])
+    d_weights = weight_gradients(layer.x_TxBxF, previous_TxBxH, layer.masks, dz_TxBx4H, precision)
+    return dx_TxBxF, d_weights, d_before
 
 
 def weight_gradients(
-    layer: Layer, h_TxBxH: jax.Array, dz_TxBx4H: jax.Array, precision: Precision
+    x_TxBxF: jax.Array,
+    previous_TxBxH: jax.Array,
+    masks: jax.Array | None,
+    dz_TxBx4H: jax.Array,
+    precision: Precision,
 ) -> Weights:
-    """The weights' gradients from those of the gates.
+    """The weights' gradients from those of the gates; `previous` is h before each step.
 
     All steps in one product, after the loop: it is large, and over devices its sum is one
     all-reduce. Both axes, time and batch, are contracted as they are; flattened to one, the
@@ -75,18 +81,17 @@ def weight_gradients(
     def over_steps_and_batch(left: jax.Array, right: jax.Array) -> jax.Array:
         return DOT_GENERAL[precision](left, right, (((0, 1), (0, 1)), ((), ())))
 
-    previous_TxBxH = jnp.concatenate([layer.before.h[None], h_TxBxH[:-1]])
-    if layer.masks is None:
+    if masks is None:
         recurrent = over_steps_and_batch(previous_TxBxH, dz_TxBx4H)
     else:
         recurrent = jnp.concatenate(
             [
-                over_steps_and_batch(previous_TxBxH * layer.masks[:, gate], dz)
+                over_steps_and_batch(previous_TxBxH * masks[:, gate], dz)
                 for gate, dz in enumerate(jnp.split(dz_TxBx4H, 4, axis=-1))
             ],
             axis=1,
         )
-    kernel = over_steps_and_batch(layer.x_TxBxF, dz_TxBx4H)
+    kernel = over_steps_and_batch(x_TxBxF, dz_TxBx4H)
     return Weights(kernel, recurrent, dz_TxBx4H.sum((0, 1)))
 
 
@@ -122,7 +127,7 @@ def scan_forward(
             after = _where(present_B, after, carry)
         return after, (after.h, Kept(jnp.concatenate([i, f, g, o], axis=1), after.c))
 
-    after, (h_TxBxH, kept) = lax.scan(step, before, (z_TxBx4H, present_TxB))
+    after, (h_TxBxH, kept) = lax.scan(step, before, (z_TxBx4H, present_TxB), unroll=steps_a_turn())
     return h_TxBxH, after, kept
 
 
@@ -175,7 +180,7 @@ def scan_backward(
 
     c_before_TxBxH = jnp.concatenate([before.c[None], kept.c_TxBxH[:-1]])
     steps = (kept, c_before_TxBxH, dh_TxBxH, present_TxB)
-    d_before, dz_TxBx4H = lax.scan(step, d_after, steps, reverse=True)
+    d_before, dz_TxBx4H = lax.scan(step, d_after, steps, reverse=True, unroll=steps_a_turn())
     return dz_TxBx4H, d_before
 
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxmusic.config import ModelConfig
-from jaxmusic.lstm import Recurrence, run_lstm
-from jaxmusic.lstm_cell import DOT_GENERAL, Carry, Precision
+from jaxmusic.lstm import Recurrence, run_lstm_stack
+from jaxmusic.lstm_cell import DOT_GENERAL, Carry, Precision, Weights
 
 BATCH_NORM_EPSILON = 1e-3  # Keras's default, which the notebooks use
 
@@ -25,38 +25,18 @@ class Masks(NamedTuple):
 class LSTMLayer(nnx.Module):
     """The weights of one LSTM layer, drawn as Keras draws them."""
 
-    def __init__(
-        self,
-        features: int,
-        hidden: int,
-        *,
-        precision: Precision,
-        recurrence: Recurrence,
-        rngs: nnx.Rngs,
-    ) -> None:
+    def __init__(self, features: int, hidden: int, *, rngs: nnx.Rngs) -> None:
         glorot = jax.nn.initializers.glorot_uniform()
         orthogonal = jax.nn.initializers.orthogonal()
         self.kernel = nnx.Param(glorot(rngs.params(), (features, 4 * hidden)))
         self.recurrent_kernel = nnx.Param(orthogonal(rngs.params(), (hidden, 4 * hidden)))
         # A forget gate that starts open lets early gradients through (Jozefowicz et al. 2015).
         self.bias = nnx.Param(jnp.zeros(4 * hidden).at[hidden : 2 * hidden].set(1.0))
-        self.precision = precision
-        self.recurrence = recurrence
 
-    def __call__(
-        self, inputs: jax.Array, *, carry: Carry | None = None, masks: jax.Array | None = None
-    ) -> tuple[jax.Array, Carry]:
-        """See `run_lstm`."""
-        return run_lstm(
-            inputs,
-            self.kernel[...],
-            self.recurrent_kernel[...],
-            self.bias[...],
-            carry=carry,
-            masks=masks,
-            precision=self.precision,
-            recurrence=self.recurrence,
-        )
+    @property
+    def weights(self) -> Weights:
+        """As the recurrence takes them."""
+        return Weights(self.kernel[...], self.recurrent_kernel[...], self.bias[...])
 
 
 class MusicLSTM(nnx.Module):
@@ -78,6 +58,8 @@ class MusicLSTM(nnx.Module):
     ) -> None:
         self.config = config
         self.vocabulary_size = vocabulary_size
+        self.precision: Precision = precision
+        self.recurrence: Recurrence = recurrence
         glorot = jax.nn.initializers.glorot_uniform()
         features = 1
         if config.input == "embedding":
@@ -90,10 +72,7 @@ class MusicLSTM(nnx.Module):
             )
         sizes = [features, *[config.hidden_size] * config.layers]
         self.lstm = nnx.List(
-            [
-                LSTMLayer(before, after, precision=precision, recurrence=recurrence, rngs=rngs)
-                for before, after in pairwise(sizes)
-            ]
+            [LSTMLayer(before, after, rngs=rngs) for before, after in pairwise(sizes)]
         )
 
         def batch_norm(size: int) -> nnx.BatchNorm:
@@ -159,16 +138,16 @@ class MusicLSTM(nnx.Module):
         else:
             dtype = self.lstm[0].kernel[...].dtype
             x = ids.astype(dtype)[..., None] / self.vocabulary_size
-        after = []
-        for number, layer in enumerate(self.lstm):
-            x, carry = layer(
-                x,
-                carry=None if carries is None else carries[number],
-                masks=None if masks is None else masks.recurrent[number],
-            )
-            after.append(carry)
+        h, after = run_lstm_stack(
+            x,
+            [layer.weights for layer in self.lstm],
+            carries=carries,
+            masks=None if masks is None else masks.recurrent,
+            precision=self.precision,
+            recurrence=self.recurrence,
+        )
         # The last h as the carry has it: of the sequence nothing is needed, nor is its gradient.
-        return (x if self.config.objective == "every" else after[-1].h), tuple(after)
+        return (h if self.config.objective == "every" else after[-1].h), after
 
     def head(
         self,
