@@ -102,8 +102,9 @@ class TrainConfig:
     learning_rate: float = 1e-3
     # Of the initial weights, the order of the windows, the dropout and the held-out songs.
     seed: int = 0
-    # Matrix products in float32, or in bfloat16 with float32 sums.
-    precision: Literal["f32", "bf16"] = "f32"
+    # Matrix products in float32, or with float32 sums of operands in bfloat16, or on NVIDIA GPUs in
+    # TensorFloat-32 (tf32; float32 elsewhere).
+    precision: Literal["f32", "tf32", "bf16"] = "f32"
     # Stop after this many steps in all, though epochs are left.
     max_steps: int | None = None
 

@@ -24,6 +24,7 @@ from jaxmusic.lstm_cell import (
     Precision,
     Stack,
     Weights,
+    precision_here,
     zero_carry,
 )
 from jaxmusic.lstm_cpu_build import why_unavailable
@@ -88,7 +89,7 @@ def run_lstm(
         None if masks is None else lax.stop_gradient(masks),
         None if steps_present is None else steps_present.T,
     )
-    how = How(precision, _chosen(recurrence, layer))
+    how = How(precision_here(precision), _chosen(recurrence, layer))
     if how.recurrence == "wavefront":
         x_TxBxF, weights, before, layer_masks, present_TxB = layer
         stack = Stack(x_TxBxF, (weights,), (before,), (layer_masks,), present_TxB)
@@ -140,7 +141,7 @@ def run_lstm_stack(
             tuple(None if each is None else lax.stop_gradient(each) for each in masks),
             None if steps_present is None else steps_present.T,
         )
-        h_TxBxH, every_after = _lstm(How(precision, "wavefront"), stack)
+        h_TxBxH, every_after = _lstm(How(precision_here(precision), "wavefront"), stack)
         return jnp.swapaxes(h_TxBxH, 0, 1), every_after
     afters = []
     for weights, carry, mask in zip(layers, carries, masks, strict=True):

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
-Precision = Literal["f32", "bf16"]
+Precision = Literal["f32", "tf32", "bf16"]
 
 STEPS_A_TURN = 6  # on GPUs; not measured
 BATCH_AXIS = "batch"  # the one axis of our meshes: each device has its own rows of a batch
@@ -63,11 +63,17 @@ def _dot_general(
     """`lax.dot_general` as Flax calls it, at our precision whatever `precision` it is given.
 
     f32 is true float32: TPUs and GPUs would round the operands without asking. bf16 rounds both
-    operands to bfloat16 and sums in float32.
+    operands to bfloat16 and sums in float32; tf32 does so with TensorFloat-32, on GPUs.
     """
-    if rounding == "f32":
+    if rounding != "bf16":
+        tf32 = precision_here(rounding) == "tf32"
+        exact = lax.Precision.HIGHEST
         return lax.dot_general(
-            lhs, rhs, dimension_numbers, precision=lax.Precision.HIGHEST, out_sharding=out_sharding
+            lhs,
+            rhs,
+            dimension_numbers,
+            precision=lax.DotAlgorithmPreset.TF32_TF32_F32 if tf32 else exact,
+            out_sharding=out_sharding,
         )
     return lax.dot_general(
         lhs.astype(jnp.bfloat16),
@@ -78,7 +84,12 @@ def _dot_general(
     )
 
 
-DOT_GENERAL = {"f32": partial(_dot_general, "f32"), "bf16": partial(_dot_general, "bf16")}
+DOT_GENERAL = {precision: partial(_dot_general, precision) for precision in get_args(Precision)}
+
+
+def precision_here(precision: Precision) -> Precision:
+    """That which the devices here can have: TensorFloat-32 is of GPUs, float32 elsewhere."""
+    return "f32" if precision == "tf32" and jax.default_backend() != "gpu" else precision
 
 
 def dot(lhs: jax.Array, rhs: jax.Array, precision: Precision) -> jax.Array:

@@ -21,6 +21,7 @@ from jaxmusic.corpus import Corpus
 from jaxmusic.data import cut_windows, map_tokens, open_corpus
 from jaxmusic.feed import Feed, batches_in_order
 from jaxmusic.lstm import why_not_cpu
+from jaxmusic.lstm_cell import precision_here
 from jaxmusic.memory import keep_freed_memory
 from jaxmusic.metrics import Reporter
 from jaxmusic.pace import Pace
@@ -117,6 +118,8 @@ def _settle(config: Config, processes: Processes, console: Console, stack: ExitS
         f"epoch, {last_step:,} steps in all; {mesh.size} x {mesh.devices.flat[0].device_kind}"
         + (f" of {processes.count} processes" if processes.count > 1 else "")
     )
+    if precision_here(config.train.precision) != config.train.precision:
+        console.say("TensorFloat-32 (--precision tf32) is of GPUs: the products are in float32.")
     if config.run.recurrence == "auto" and (reason := why_not_cpu()) is not None:
         console.say(f"Training takes about twice as long as it could: {reason}.")
 

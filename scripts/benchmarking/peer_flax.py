@@ -18,7 +18,7 @@ class Network(nnx.Module):
 
     def __init__(self, workload: Workload) -> None:
         config = workload.model
-        dtype = jnp.float32 if workload.train.precision == "f32" else jnp.bfloat16
+        dtype = jnp.bfloat16 if workload.train.precision == "bf16" else jnp.float32
         rngs = nnx.Rngs(0)
         self.vocabulary_size = workload.vocabulary_size
         self.every = config.objective == "every"

@@ -22,7 +22,8 @@ class Peer:
             import tensorflow  # noqa: PLC0415
 
             # f32 means f32 on GPUs too.
-            tensorflow.config.experimental.enable_tensor_float_32_execution(False)
+            tf32 = workload.train.precision == "tf32"
+            tensorflow.config.experimental.enable_tensor_float_32_execution(tf32)
         bf16 = workload.train.precision == "bf16"
         keras.config.set_dtype_policy("mixed_bfloat16" if bf16 else "float32")
         self.feed = workload.feed()

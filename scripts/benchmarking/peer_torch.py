@@ -57,7 +57,8 @@ class Peer:
                 f"torch {torch.__version__} is the CUDA build on a machine without a GPU: "
                 "install the CPU build (--index-url https://download.pytorch.org/whl/cpu)"
             )
-        torch.backends.cudnn.allow_tf32 = False  # f32 means f32
+        tf32 = workload.train.precision == "tf32"  # f32 means f32
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
         self.workload = workload
         self.variant = variant
         self.weights = load_weights(weights)
@@ -87,7 +88,7 @@ class Peer:
 
     def product_rate(self, size: int, repeats: int) -> float:
         """FLOP/s of the best of some large matrix products, in the workload's precision."""
-        dtype = torch.float32 if self.workload.train.precision == "f32" else torch.bfloat16
+        dtype = torch.bfloat16 if self.workload.train.precision == "bf16" else torch.float32
         lhs = torch.ones(size, size, dtype=dtype, device=self.device)
 
         def run() -> None:

@@ -42,6 +42,15 @@ class Kind:
         return [name for name in self.needs if not any(map(_installed, name.split("|")))]
 
 
+def jax_environment(precision: str) -> dict[str, str]:
+    """What has JAX multiply in this precision where a program doesn't say it (jaxmusic does).
+
+    On GPUs and TPUs it would round the operands of float32 products without asking.
+    """
+    names = {"f32": "highest", "tf32": "tensorfloat32"}
+    return {"JAX_DEFAULT_MATMUL_PRECISION": names[precision]} if precision in names else {}
+
+
 class PeerProcess:
     """One peer, built and ready to be called; ended when left."""
 

@@ -2,22 +2,21 @@
 
 import time
 from collections.abc import Callable
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from jaxmusic.lstm_cell import dot
+from jaxmusic.lstm_cell import Precision, dot
 from jaxmusic.parallel import make_mesh, replicated, rows_sharding
 
 
-def xla_product_rate(precision: Literal["f32", "bf16"], size: int, repeats: int) -> float:
+def xla_product_rate(precision: Precision, size: int, repeats: int) -> float:
     """FLOP/s, over all devices together, of the best of some products of square matrices.
 
-    They are multiplied as the network's are: in float32, or bfloat16 with float32 sums.
+    They are multiplied as the network's are: in float32, or with float32 sums of narrower operands.
     """
     mesh = make_mesh()
-    dtype = jnp.float32 if precision == "f32" else jnp.bfloat16
+    dtype = jnp.bfloat16 if precision == "bf16" else jnp.float32
     lhs = jax.device_put(jnp.ones((mesh.size * size, size), dtype), rows_sharding(mesh))
     rhs = jax.device_put(jnp.ones((size, size), dtype), replicated(mesh))
     multiply = jax.jit(lambda lhs, rhs: dot(lhs, rhs, precision))

@@ -9,7 +9,7 @@ import tyro
 
 from benchmarking.measurement import Measurement, Report
 from benchmarking.peer_scaling import visible_gpus
-from benchmarking.peers import Kind, PeerError, PeerProcess
+from benchmarking.peers import Kind, PeerError, PeerProcess, jax_environment
 from benchmarking.rounds import Contestant, Tell, run_rounds
 from benchmarking.statistics import pair_ratios, summarise
 from benchmarking.training import WrongResultError, check_losses
@@ -41,7 +41,7 @@ class ScalingFlags:
     # Tokens of a window (default: the preset's).
     window: int | None = None
     # Matrix products in float32 or bfloat16 (default: the preset's).
-    precision: Literal["f32", "bf16"] | None = None
+    precision: Literal["f32", "tf32", "bf16"] | None = None
     # Distinct synthetic tokens.
     vocabulary_size: int = 359
     # How often each configuration has its turn; below 7 the figures are no more than an impression.
@@ -186,9 +186,7 @@ def _start(
     environment = {"JAX_NUM_CPU_DEVICES": str(devices)}
     if configuration.processes > 1:
         environment["JAX_CUDA_VISIBLE_DEVICES"] = visible_gpus(0, devices)
-    if workload.train.precision == "f32":
-        # On GPUs and TPUs JAX would round float32 operands; jaxmusic doesn't.
-        environment["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"
+    environment |= jax_environment(workload.train.precision)
     arguments = {
         "workload": workload.to_json(), "devices": devices, "processes": configuration.processes,
     }  # fmt: skip

@@ -12,7 +12,7 @@ import tyro
 
 from benchmarking.machine import datasheet_peak
 from benchmarking.measurement import Measurement, Report
-from benchmarking.peers import Kind, PeerError, PeerProcess
+from benchmarking.peers import Kind, PeerError, PeerProcess, jax_environment
 from benchmarking.rounds import Contestant, Tell, run_rounds
 from benchmarking.workload import Workload, training_flop
 from jaxmusic.config import PRESETS, ConfigError
@@ -43,12 +43,14 @@ PARTS = (  # of peer_parts
 VARIANTS = {
     ("keras-tensorflow", "f32"): ("xla", "graph"),
     ("keras-tensorflow", "bf16"): ("xla", "graph"),
+    ("keras-tensorflow", "tf32"): ("xla", "graph"),
     ("torch", "f32"): ("f32",),
+    ("torch", "tf32"): ("tf32",),
     ("torch", "bf16"): ("autocast", "bf16 weights"),
 }
 # How far a peer's losses may be from ours: at the weights, and after one step of the optimiser
 # (which turns rounding of tiny gradients into steps of full size).
-TOLERANCE = {"f32": (1e-4, 1e-2), "bf16": (2e-2, 1e-1)}
+TOLERANCE = {"f32": (1e-4, 1e-2), "tf32": (5e-3, 5e-2), "bf16": (2e-2, 1e-1)}
 
 
 class WrongResultError(PeerError):
@@ -68,8 +70,8 @@ class TrainFlags:
     batch_size: tuple[int, ...] = ()
     # Units of each LSTM layer (default: the preset's).
     hidden_size: tuple[int, ...] = ()
-    # Matrix products in float32 or bfloat16 (default: the preset's).
-    precision: tuple[Literal["f32", "bf16"], ...] = ()
+    # Matrix products in float32, TensorFloat-32 or bfloat16 (default: the preset's).
+    precision: tuple[Literal["f32", "tf32", "bf16"], ...] = ()
     # Training steps in one compiled program, of jaxmusic alone.
     steps_per_dispatch: tuple[int, ...] = (1,)
     # LSTM layers (default: the preset's).
@@ -204,10 +206,8 @@ def _start(
     if name in FED_FROM:
         once = 1 if name == "jaxmusic-host" else workload.steps_per_dispatch
         workload = dataclasses.replace(workload, fed_from=FED_FROM[name], steps_per_dispatch=once)
-    if workload.train.precision == "f32":
-        # On GPUs and TPUs JAX would round float32 operands; jaxmusic doesn't.
-        environment = {**kind.environment, "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
-        kind = dataclasses.replace(kind, environment=environment)
+    environment = {**kind.environment, **jax_environment(workload.train.precision)}
+    kind = dataclasses.replace(kind, environment=environment)
     arguments = {"workload": workload.to_json(), "weights": str(weights), "variant": variant}
     process = stack.enter_context(PeerProcess(name, kind, arguments))
     batch = workload.train.batch_size
@@ -262,7 +262,7 @@ def _fastest_variant(
 
 
 def check_losses(
-    name: str, theirs: list[float], ours: list[float], precision: Literal["f32", "bf16"]
+    name: str, theirs: list[float], ours: list[float], precision: Literal["f32", "tf32", "bf16"]
 ) -> None:
     """See that a peer computes what we do.
 

@@ -75,7 +75,9 @@ def check_for_tpus(config: Config) -> Config:
             f"--devices {config.run.devices}: here --topology says which devices there are."
         )
     if config.run.recurrence == "cpu":
-        raise ConfigError("--recurrence cpu: that is no kernel for TPUs; use scan or pallas.")
+        raise ConfigError(
+            "--recurrence cpu: that is no kernel for TPUs; use scan, wavefront or pallas."
+        )
     if config.run.recurrence == "auto":  # which looks at the devices of this machine
         return replace(config, run=replace(config.run, recurrence="scan"))
     return config

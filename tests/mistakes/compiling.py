@@ -22,7 +22,10 @@ COMPILING = [
         "Error: --devices 2: here --topology says which devices there are.",
         HERE,
     ),
-    Mistake("compile_tpu.py --recurrence cpu", 2, "no kernel for TPUs; use scan or pallas.", HERE),
+    Mistake(
+        "compile_tpu.py --recurrence cpu", 2,
+        "no kernel for TPUs; use scan, wavefront or pallas.", HERE,
+    ),
     Mistake(
         "compile_tpu.py --topology v9:2x2", 2, "Error: --topology v9:2x2: there is no such",
         HERE,

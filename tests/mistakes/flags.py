@@ -9,7 +9,7 @@ WRONG_FLAGS = [
     ),
     Mistake("train.py --epochs x", 2, "--epochs: invalid literal for int() with base 10: 'x'"),
     Mistake("train.py --epoch 3", 2, "Unrecognized options: --epoch,"),  # --epochs is suggested
-    Mistake("train.py --precision f16", 2, "Expected one of ('f32', 'bf16')."),
+    Mistake("train.py --precision f16", 2, "Expected one of ('f32', 'tf32', 'bf16')."),
     Mistake("train.py --epochs 0", 2, "Error: --epochs is 0, but must be 1 or more."),
     Mistake("train.py --window 0", 2, "Error: --window is 0, but must be 1 or more."),
     Mistake("train.py --workers 0", 2, "Error: --workers is 0, but must be 1 or more."),
