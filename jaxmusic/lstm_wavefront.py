@@ -17,11 +17,24 @@ In names of arrays, further: Q groups in which the gates are computed, of N colu
 gate each where each gate has a mask of its own, else one of all 4.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
 
-from jaxmusic.lstm_cell import DOT_GENERAL, Carry, Precision, Stack, Weights, dot, steps_a_turn
+from jaxmusic.lstm_cell import (
+    BATCH_AXIS,
+    DOT_GENERAL,
+    Carry,
+    Precision,
+    Stack,
+    Weights,
+    dot,
+    steps_a_turn,
+)
 from jaxmusic.lstm_scan import weight_gradients
 
 C, H = 4, 5  # places in a row, after the gates
@@ -36,39 +49,52 @@ def forward(
     """
     del keep
     layers, first = len(stack.weights), stack.weights[0]
+    steps = len(stack.x_TxBxF) + layers - 1
     # What depends on the inputs alone is one product before the loop. (With the steps filled in,
     # the first layer does nothing.)
     x_SxBxF = jnp.pad(stack.x_TxBxF, ((0, layers - 1), (0, 0), (0, 0)))
     z_SxBx4H = dot(x_SxBxF, first.kernel, precision)
     bias_Lx4H = jnp.stack([weights.bias for weights in stack.weights])
-    masks_QxLxBxH, matrix_QxLx2HxN = _masks(stack), _matrices(stack, precision)
-    working_SxLxBx1 = _working(stack)
     hidden = bias_Lx4H.shape[1] // 4
 
-    def step(s: jax.Array, before: Carry) -> tuple[Carry, jax.Array]:
-        z_QxLxBxN = _product(_operand(before.h, masks_QxLxBxH), matrix_QxLx2HxN, precision)
-        gates = []
-        for gate, z_LxBxH in enumerate(_gates(z_QxLxBxN)):
-            part = slice(gate * hidden, (gate + 1) * hidden)
-            z = z_LxBxH + bias_Lx4H[:, None, part] + _only(0, z_SxBx4H[s, :, part], layers)
-            gates.append(jnp.tanh(z) if gate == 2 else jax.nn.sigmoid(z))
-        i, f, g, o = gates
-        c = f * before.c + i * g
-        h = o * jnp.tanh(c)
-        working = working_SxLxBx1[s]
-        after = Carry(jnp.where(working, h, before.h), jnp.where(working, c, before.c))
-        return after, jnp.stack([*gates, after.c, after.h])
+    def loop(
+        before: Carry,
+        z_SxBx4H: jax.Array,
+        working_SxLxBx1: jax.Array,
+        masks_QxLxBxH: jax.Array | None,
+        matrix_QxLx2HxN: jax.Array,
+        bias_Lx4H: jax.Array,
+    ) -> Any:
+        def step(s: jax.Array, state: tuple[Carry, jax.Array]) -> tuple[Carry, jax.Array]:
+            before, rows = state
+            z_QxLxBxN = _product(_operand(before.h, masks_QxLxBxH), matrix_QxLx2HxN, precision)
+            gates = []
+            for gate, z_LxBxH in enumerate(_gates(z_QxLxBxN)):
+                part = slice(gate * hidden, (gate + 1) * hidden)
+                z = z_LxBxH + bias_Lx4H[:, None, part] + _only(0, z_SxBx4H[s, :, part], layers)
+                gates.append(jnp.tanh(z) if gate == 2 else jax.nn.sigmoid(z))
+            i, f, g, o = gates
+            c = f * before.c + i * g
+            h = o * jnp.tanh(c)
+            working = working_SxLxBx1[s]
+            after = Carry(jnp.where(working, h, before.h), jnp.where(working, c, before.c))
+            return after, _written(rows, s + 1, jnp.stack([*gates, after.c, after.h]))
 
-    before, steps = _stacked(stack.before), len(x_SxBxF)
-    rows = _rows(steps + 1, 6, before)
-    no_gates = [jnp.zeros_like(before.h)] * 4
-    rows = _written(rows, 0, jnp.stack([*no_gates, before.c, before.h]))
+        no_gates = [jnp.zeros_like(before.h)] * 4
+        rows = _rows(steps + 1, 6, before)
+        rows = _written(rows, 0, jnp.stack([*no_gates, before.c, before.h]))
+        return lax.fori_loop(0, steps, step, (before, rows), unroll=steps_a_turn())
 
-    def body(s: jax.Array, state: tuple[Carry, jax.Array]) -> tuple[Carry, jax.Array]:
-        carry, row = step(s, state[0])
-        return carry, _written(state[1], s + 1, row)
-
-    after, rows = lax.fori_loop(0, steps, body, (before, rows), unroll=steps_a_turn())
+    after, rows = _over_devices(
+        loop,
+        (_stacked(stack.before), "LBH"),
+        (z_SxBx4H, "SBN"),
+        _working(stack),
+        (_masks(stack), "QLBH"),
+        (_matrices(stack, precision), "QLHN"),
+        (bias_Lx4H, "LN"),
+        made=("LBH", "SPLBH"),
+    )
     return rows[layers:, H, -1], _layer_by_layer(after), rows
 
 
@@ -84,53 +110,67 @@ def backward(
     del h_TxBxH
     layers, time = len(stack.weights), len(stack.x_TxBxF)
     steps = time + layers - 1
-    masks_QxLxBxH, matrix_QxLx2HxN = _masks(stack), _matrices(stack, precision)
-    working_SxLxBx1 = _working(stack)
 
-    def through_product(dz_4xLxBxH: jax.Array, d: Carry) -> Carry:
-        """The gradient of the carry before a step; `d` is what comes otherwise than by products."""
-        dz_QxLxBxN = _grouped(dz_4xLxBxH, 1 if masks_QxLxBxH is None else 4)
-        through_QxLxBx2H = _product_back(dz_QxLxBxN, matrix_QxLx2HxN, precision)
-        own, *below = jnp.split(through_QxLxBx2H, min(layers, 2), axis=-1)
-        if masks_QxLxBxH is not None:
-            own = own * masks_QxLxBxH
-        dh_LxBxH = d.h + _sum_of_groups(own)
-        if below:
-            # What a layer took from the one below it is that one's h before this step of the wave.
-            lower = _sum_of_groups(below[0])
-            dh_LxBxH += jnp.concatenate([lower[1:], jnp.zeros_like(lower[:1])])
-        return Carry(dh_LxBxH, d.c)
+    def loop(
+        d_after: Carry,
+        rows: jax.Array,
+        dh_TxBxH: jax.Array | None,
+        working_SxLxBx1: jax.Array,
+        masks_QxLxBxH: jax.Array | None,
+        matrix_QxLx2HxN: jax.Array,
+    ) -> Any:
+        def through_product(dz_4xLxBxH: jax.Array) -> jax.Array:
+            """The gradient of h before a step, as far as it comes through the product."""
+            dz_QxLxBxN = _grouped(dz_4xLxBxH, 1 if masks_QxLxBxH is None else 4)
+            through_QxLxBx2H = _product_back(dz_QxLxBxN, matrix_QxLx2HxN, precision)
+            own, *below = jnp.split(through_QxLxBx2H, min(layers, 2), axis=-1)
+            if masks_QxLxBxH is not None:
+                own = own * masks_QxLxBxH
+            dh_LxBxH = _sum_of_groups(own)
+            if below:
+                # What a layer took from the one below is that one's h before this step of the wave.
+                lower = _sum_of_groups(below[0])
+                dh_LxBxH += jnp.concatenate([lower[1:], jnp.zeros_like(lower[:1])])
+            return dh_LxBxH
 
-    def step(s: jax.Array, d: Carry) -> tuple[Carry, jax.Array]:
-        if dh_TxBxH is not None:  # the last layer's step is none of the first few of the wave
-            dh_BxH = dh_TxBxH[jnp.maximum(s - layers + 1, 0)]
-            dh_BxH = jnp.where(s >= layers - 1, dh_BxH, 0)
-            d = Carry(d.h + _only(-1, dh_BxH, layers), d.c)
-        i, f, g, o = (rows[s + 1, gate] for gate in range(4))
-        c_before = rows[s, C]
-        tanh_c = jnp.tanh(f * c_before + i * g)
-        dc = d.c + d.h * o * (1 - tanh_c * tanh_c)
-        working = working_SxLxBx1[s]
-        dz_4xLxBxH = jnp.stack(
-            [
-                dc * g * i * (1 - i),
-                dc * c_before * f * (1 - f),
-                dc * i * (1 - g * g),
-                d.h * tanh_c * o * (1 - o),
-            ]
-        )
-        dz_4xLxBxH = jnp.where(working, dz_4xLxBxH, 0)
-        passed = Carry(jnp.where(working, 0, d.h), jnp.where(working, dc * f, d.c))
-        return through_product(dz_4xLxBxH, passed), dz_4xLxBxH
+        def step(back: jax.Array, state: tuple[Carry, jax.Array]) -> tuple[Carry, jax.Array]:
+            d, d_rows = state
+            s = steps - 1 - back
+            if dh_TxBxH is not None:  # the last layer's step is none of the first few of the wave
+                dh_BxH = dh_TxBxH[jnp.maximum(s - layers + 1, 0)]
+                dh_BxH = jnp.where(s >= layers - 1, dh_BxH, 0)
+                d = Carry(d.h + _only(-1, dh_BxH, layers), d.c)
+            i, f, g, o = (rows[s + 1, gate] for gate in range(4))
+            c_before = rows[s, C]
+            tanh_c = jnp.tanh(f * c_before + i * g)
+            dc = d.c + d.h * o * (1 - tanh_c * tanh_c)
+            working = working_SxLxBx1[s]
+            dz_4xLxBxH = jnp.stack(
+                [
+                    dc * g * i * (1 - i),
+                    dc * c_before * f * (1 - f),
+                    dc * i * (1 - g * g),
+                    d.h * tanh_c * o * (1 - o),
+                ]
+            )
+            dz_4xLxBxH = jnp.where(working, dz_4xLxBxH, 0)
+            dh = jnp.where(working, 0, d.h) + through_product(dz_4xLxBxH)
+            d_before = Carry(dh, jnp.where(working, dc * f, d.c))
+            return d_before, _written(d_rows, s, dz_4xLxBxH)
 
-    def body(number: jax.Array, state: tuple[Carry, jax.Array]) -> tuple[Carry, jax.Array]:
-        s = steps - 1 - number
-        d_before, dz_4xLxBxH = step(s, state[0])
-        return d_before, _written(state[1], s, dz_4xLxBxH)
+        d_rows = _rows(steps, 4, d_after)
+        return lax.fori_loop(0, steps, step, (d_after, d_rows), unroll=steps_a_turn())
 
-    d = _stacked(d_after)
-    state = d, _rows(steps, 4, d)
-    d_before, dz_Sx4xLxBxH = lax.fori_loop(0, steps, body, state, unroll=steps_a_turn())
+    d_before, dz_Sx4xLxBxH = _over_devices(
+        loop,
+        (_stacked(d_after), "LBH"),
+        (rows, "SPLBH"),
+        (dh_TxBxH, "TBH"),
+        _working(stack),
+        (_masks(stack), "QLBH"),
+        (_matrices(stack, precision), "QLHN"),
+        made=("LBH", "SPLBH"),
+    )
     d_weights = []
     for number in range(layers):
         steps_of_layer = slice(number, number + time)
@@ -146,14 +186,37 @@ def backward(
     return dx_TxBxF, tuple(d_weights), _layer_by_layer(d_before)
 
 
-def _working(stack: Stack) -> jax.Array:
-    """(S, L, B or 1, 1) bool: whether a layer does anything at a step of the wave."""
+def _over_devices(loop: Callable[..., Any], *given: tuple[Any, str], made: tuple[str, ...]) -> Any:
+    """Run a loop on each device of the mesh that `jax.set_mesh` has set, for its own rows B.
+
+    Each array is given with its axes, a letter each, and made with those. The compiler would
+    divide the loop as well, but not the empty arrays in it: each device would have all of them.
+    """
+    arrays = [array for array, _ in given]
+    if BATCH_AXIS not in jax.sharding.get_abstract_mesh().auto_axes:
+        return loop(*arrays)
+
+    def spec(axes: str) -> PartitionSpec:
+        return PartitionSpec(*(BATCH_AXIS if axis == "B" else None for axis in axes))
+
+    mapped: Callable[..., Any] = jax.shard_map(
+        loop,
+        in_specs=tuple(spec(axes) for _, axes in given),
+        out_specs=tuple(map(spec, made)),
+        check_vma=False,  # it would want to be told of empty arrays
+    )
+    return mapped(*arrays)
+
+
+def _working(stack: Stack) -> tuple[jax.Array, str]:
+    """Whether a layer does anything at a step of the wave, (S, L, B or 1, 1) bool; and its axes."""
     layers, time = len(stack.weights), len(stack.x_TxBxF)
     present_TxB = stack.present_TxB
+    axes = "SLB1"
     if present_TxB is None:
-        present_TxB = jnp.ones((time, 1), bool)
+        present_TxB, axes = jnp.ones((time, 1), bool), "SL11"
     late = [jnp.pad(present_TxB, ((layer, layers - 1 - layer), (0, 0))) for layer in range(layers)]
-    return jnp.stack(late, axis=1)[..., None]
+    return jnp.stack(late, axis=1)[..., None], axes
 
 
 def _stacked(carries: tuple[Carry, ...]) -> Carry:

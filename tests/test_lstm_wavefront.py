@@ -1,8 +1,10 @@
 """The stack as a wavefront: against a plain loop over layers and steps, and JAX's autodiff."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -251,9 +253,9 @@ def test_layers_of_different_sizes_are_no_wavefront(monkeypatch: pytest.MonkeyPa
     assert outputs.shape == (5, 7, 2)
 
 
-def on_eight_devices() -> None:
+def on_eight_devices(*, set_mesh: bool, padded: bool) -> None:
     """Gradients over 8 devices equal those on one; nothing is gathered or summed in a loop."""
-    case = jax.tree.map(jnp.asarray, Case.random((3, 16, 6, 2, 5), "but the last", False))
+    case = jax.tree.map(jnp.asarray, Case.random((3, 16, 6, 2, 5), "but the last", padded))
 
     @jax.jit
     def gradients(case: Case) -> Any:
@@ -263,19 +265,25 @@ def on_eight_devices() -> None:
     mesh = Mesh(np.array(jax.devices()), ("batch",))
     assert mesh.size == 8
     rows, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("batch",), ()))
-    inputs, carries, masks = jax.device_put((case.inputs, case.carries, case.masks), rows)
+    inputs, carries, masks, present = jax.device_put(
+        (case.inputs, case.carries, case.masks, case.present), rows
+    )
     layers = jax.device_put(case.layers, whole)
     every, last = case.towards
     towards = jax.device_put(every, rows), jax.device_put(last, whole)
-    placed = Case(inputs, layers, carries, masks, None, towards)
-    compiled = gradients.lower(placed).compile()
-    found = compiled(placed)
+    placed = Case(inputs, layers, carries, masks, present, towards)
+    with jax.set_mesh(mesh) if set_mesh else nullcontext():
+        compiled = gradients.lower(placed).compile()
+        found = compiled(placed)
     assert found[0].sharding.is_equivalent_to(rows, 3)
     assert furthest(jax.device_get(found), expected) < 1e-5
     text = str(compiled.as_text())
     entry = text[text.index("\nENTRY") :]
     assert "all-gather" not in text
     assert text.count(" all-reduce(") == entry.count(" all-reduce(") > 0
+    if set_mesh:  # of what is kept each device has its rows alone, 2 of 16
+        assert re.search(r"f32\[9,6,3,2,5\]", text)
+        assert not re.search(r"f32\[9,6,3,16,5\]", text)
 
 
 def test_on_eight_devices() -> None:
@@ -283,7 +291,9 @@ def test_on_eight_devices() -> None:
 import os
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 import test_lstm_wavefront
-test_lstm_wavefront.on_eight_devices()
+test_lstm_wavefront.on_eight_devices(set_mesh=False, padded=False)
+test_lstm_wavefront.on_eight_devices(set_mesh=True, padded=False)
+test_lstm_wavefront.on_eight_devices(set_mesh=True, padded=True)
 """
     ran = subprocess.run(
         [sys.executable, "-c", program],
