@@ -258,13 +258,14 @@ def test_a_stopped_process_goes_on_bit_for_bit(
     assert_same_run(uninterrupted.run.run_dir, config.run.run_dir)
 
 
-def test_eight_devices_equal_one(config: Config, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recurrence", ["auto", "wavefront"])
+def test_eight_devices_equal_one(recurrence: str, config: Config, tmp_path: Path) -> None:
     """26 rows on 8 devices, 50 steps: filled up to 32, the last batch of an epoch has 22."""
     config = changed(changed(config, "run", log_steps=1), "train", epochs=6, max_steps=50)
     on_eight = changed(config, "run", run_dir=str(tmp_path / "eight"))
     fit(changed(config, "run", devices=1))
     subprocess.run(
-        command(on_eight, **{"max-steps": 50}),
+        command(on_eight, recurrence=recurrence, **{"max-steps": 50}),
         env={**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"},
         capture_output=True, timeout=300, check=True,
     )  # fmt: skip
@@ -288,3 +289,13 @@ def test_the_console_tells_what_happens(config: Config, capsys: pytest.CaptureFi
     assert "1 songs held out" in output
     assert re.search(r"epoch 1: loss \d\.\d+, held out \d\.\d+", output)
     assert "7 steps an epoch" in output
+
+
+def test_tf32_elsewhere_than_on_gpus_is_float32_and_told(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = changed(config, "run", run_dir=str(tmp_path / "other"))
+    fit(config, console=Console(silent=True))
+    fit(changed(other, "train", precision="tf32"), console=Console())
+    assert "(--precision tf32) is of GPUs: the products are in float32" in capsys.readouterr().out
+    assert_same_run(config.run.run_dir, other.run.run_dir)
