@@ -1,6 +1,5 @@
 """The stack as a wavefront: against a plain loop over layers and steps, and JAX's autodiff."""
 
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -254,7 +253,10 @@ def test_layers_of_different_sizes_are_no_wavefront(monkeypatch: pytest.MonkeyPa
 
 
 def on_eight_devices(*, set_mesh: bool, padded: bool) -> None:
-    """Gradients over 8 devices equal those on one; nothing is gathered or summed in a loop."""
+    """Gradients over 8 devices equal those on one; nothing is gathered or summed in a loop.
+
+    (That each has its own rows of what is kept, only another compiler shows: test_gpu.py.)
+    """
     case = jax.tree.map(jnp.asarray, Case.random((3, 16, 6, 2, 5), "but the last", padded))
 
     @jax.jit
@@ -281,9 +283,6 @@ def on_eight_devices(*, set_mesh: bool, padded: bool) -> None:
     entry = text[text.index("\nENTRY") :]
     assert "all-gather" not in text
     assert text.count(" all-reduce(") == entry.count(" all-reduce(") > 0
-    if set_mesh:  # of what is kept each device has its rows alone, 2 of 16
-        assert re.search(r"f32\[9,6,3,2,5\]", text)
-        assert not re.search(r"f32\[9,6,3,16,5\]", text)
 
 
 def test_on_eight_devices() -> None:
