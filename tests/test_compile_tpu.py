@@ -176,6 +176,36 @@ def test_the_work_of_a_step() -> None:
     assert reduce == Collective("all-reduce", 1, 4 * 8 * 4 + 4, 2, in_time_loop=False, in_step=True)
 
 
+@pytest.mark.parametrize(
+    ("left", "right", "made", "how", "products"),
+    [
+        ("5,7", "7,9", "5,9", "dim_labels=bf_io->bf", 5 * 7 * 9),
+        # The weights' gradient: summed over the window, which is steps of time.
+        ("5,100,7", "5,100,9", "1,7,9",
+         "window={size=100}, dim_labels=f0b_i0o->0bf", 100 * 7 * 5 * 9),
+        # Twelve matrices with twelve, a pair each.
+        ("4,3,5,7", "4,3,7,9", "4,3,5,9",
+         "window={size=4x3 stride=3x2 lhs_dilate=4x3}, dim_labels=01bf_01io->01bf", 12 * 5 * 7 * 9),
+        # What lies outside is nothing: 2, 3 and 2 places of the window meet an element.
+        ("3,5,7", "3,7,9", "3,5,9", "window={size=3 pad=1_1}, dim_labels=0bf_0io->0bf",
+         7 * 5 * 7 * 9),
+    ],
+)  # fmt: skip
+def test_products_written_as_convolutions(
+    left: str, right: str, made: str, how: str, products: int
+) -> None:
+    there = "f32[4,8]{1,0:T(8,128)S(1)} convolution(%x, %w), dim_labels=bf_io->bf"
+    assert PROGRAM.count(there) == 1
+    program = PROGRAM.replace(
+        "  %z = " + there,
+        f"""  %a = f32[{left}] constant({{...}})
+  %b = f32[{right}] constant({{...}})
+  %z = f32[{made}] convolution(%a, %b), {how}""",
+    )
+    found = work_of(read_module(program), kernel_passes=6).total("flop")
+    assert found == 7 * 2 * products + 1000  # in the loop; and the kernel's
+
+
 @pytest.mark.parametrize("preset", ["classic", "quick"])
 def test_products_are_those_of_arithmetic(preset: str) -> None:
     """XLA counts a loop's body once; counted by its rounds, nothing is missing or doubled."""

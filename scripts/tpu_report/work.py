@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 from tpu_report.hlo import (
@@ -150,27 +151,62 @@ def _products(
         inside = module.computations[instruction.called("calls") or ""]
         parts = [_products(module, inside, each) for each in inside.instructions]
         return sum(flop for flop, _ in parts), sum(passes for _, passes in parts)
+    summed: Fraction | int = 1
     if instruction.opcode == "dot":
         left = computation.operand(instruction, 0).shapes[0]
-        summed = 1
         for axis in _numbers(instruction, "lhs_contracting_dims"):
             summed *= left.dimensions[axis]
     elif instruction.opcode == "convolution":
-        # The compiler for TPUs writes products as convolutions: what is summed are the kernel's
-        # input features (i) and its window (digits).
-        kernel = computation.operand(instruction, 1).shapes[0]
-        labels = re.search(r"dim_labels=\w+_(\w+)->", instruction.attributes)
-        assert labels is not None, instruction
-        summed = 1
-        for label, size in zip(labels[1], kernel.dimensions, strict=True):
-            summed *= 1 if label == "o" else size
+        summed = _summed_by_convolution(computation, instruction)
     else:
         return 0, 0
-    flop = 2 * instruction.shapes[0].elements * summed
+    flop = round(2 * instruction.shapes[0].elements * summed)
     precision = re.search(r"operand_precision=\{(\w+)", instruction.attributes)
     is_float32 = computation.operand(instruction, 0).shapes[0].dtype == "f32"
     passes = PASSES.get(precision[1], 1) if precision is not None and is_float32 else 1
     return flop, passes * flop
+
+
+def _summed_by_convolution(computation: Computation, instruction: Instruction) -> Fraction:
+    """How many products an element of the result is the sum of, on average.
+
+    The compiler for TPUs writes products as convolutions: what is summed are the kernel's input
+    features (i) and, along each axis that is a digit, those places of its window that meet an
+    element. Of a product of many matrices, a pair each, the window has room for all and meets one:
+    between the elements are holes (`lhs_dilate`), and around them is nothing (`pad`).
+    """
+    labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", instruction.attributes)
+    assert labels is not None, instruction
+    shapes = (*(computation.operand(instruction, number).shapes[0] for number in (0, 1)),
+              instruction.shapes[0])  # fmt: skip
+    taken, kernel, made = (
+        dict(zip(names, shape.dimensions, strict=True))
+        for names, shape in zip(labels.groups(), shapes, strict=True)
+    )
+    window = dict(re.findall(r"(\w+)=([\w-]+)", _window(instruction)))
+
+    def each(attribute: str, axis: int, otherwise: str) -> str:
+        return window[attribute].split("x")[axis] if attribute in window else otherwise
+
+    summed = Fraction(kernel["i"])
+    for axis, name in enumerate(sorted(filter(str.isdigit, kernel))):
+        stride, holes, apart = (
+            int(each(attribute, axis, "1")) for attribute in ("stride", "lhs_dilate", "rhs_dilate")
+        )
+        before = int(each("pad", axis, "0_0").split("_")[0])
+        places = (
+            place * stride + tap * apart - before
+            for place in range(made[name])
+            for tap in range(kernel[name])
+        )
+        met = sum(0 <= at <= (taken[name] - 1) * holes and at % holes == 0 for at in places)
+        summed *= Fraction(met, made[name])
+    return summed
+
+
+def _window(instruction: Instruction) -> str:
+    found = re.search(r"window=\{([^}]*)\}", instruction.attributes)
+    return found[1] if found else ""
 
 
 def _numbers(instruction: Instruction, attribute: str) -> list[int]:
