@@ -147,8 +147,11 @@ def furthest(ones: Any, others: Any) -> float:
     )
 
 
-# Of the plain loop LLVM's optimisation takes longer than it saves.
-@partial(jax.jit, static_argnums=(0, 1), compiler_options={"xla_backend_optimization_level": 0})
+# LLVM takes more time than the programs that it makes faster.
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@partial(quick_jit, static_argnums=(0, 1))
 def computed(how: tuple[Recurrence, Precision] | None, answers: tuple[str, ...], case: Case) -> Any:
     """Results and gradients; `how` None: of the plain loop."""
     stack = case.plain if how is None else partial(case.run, *how)
@@ -182,7 +185,7 @@ def test_under_vmap_and_a_scan_over_steps() -> None:
     case = jax.tree.map(jnp.asarray, Case.random(SMALL, "but the last", True))
     inputs = jnp.stack([case.inputs * scale for scale in (1, 2, 3)])
 
-    @jax.jit
+    @quick_jit
     def each_way(inputs: jax.Array) -> Any:
         loss = partial(case.loss, "both", partial(case.run, "wavefront", "f32"))
         gradient = jax.grad(lambda x: loss(x, case.layers, case.carries))
@@ -206,8 +209,8 @@ def test_second_derivatives_are_those_of_the_plain_loop() -> None:
 
     case = Case.random((2, 3, 3, 2, 2), "but the last", False)
     with jax.enable_x64(True):
-        expected = jax.jit(lambda case: slope(case, case.plain))(case)
-        found = jax.jit(lambda case: slope(case, partial(case.run, "wavefront", "f32")))(case)
+        expected = quick_jit(lambda case: slope(case, case.plain))(case)
+        found = quick_jit(lambda case: slope(case, partial(case.run, "wavefront", "f32")))(case)
         assert furthest(found, expected) < 1e-10
 
 
@@ -259,7 +262,7 @@ def on_eight_devices(*, set_mesh: bool, padded: bool) -> None:
     """
     case = jax.tree.map(jnp.asarray, Case.random((3, 16, 6, 2, 5), "but the last", padded))
 
-    @jax.jit
+    @quick_jit
     def gradients(case: Case) -> Any:
         return case.gradient("both", partial(case.run, "wavefront", "f32"))
 
