@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from jaxmusic.errors import UserError
 
+Precision = Literal["f32", "tf32", "bf16"]
+Recurrence = Literal["auto", "scan", "wavefront", "cpu", "pallas"]
+
 MOST_SEMITONES = 24
 MAX_SKIPPED_SHARE = 0.5
 
@@ -104,7 +107,7 @@ class TrainConfig:
     seed: int = 0
     # Matrix products in float32, or with float32 sums of operands in bfloat16, or on NVIDIA GPUs in
     # TensorFloat-32 (tf32; float32 elsewhere).
-    precision: Literal["f32", "tf32", "bf16"] = "f32"
+    precision: Precision = "f32"
     # Stop after this many steps in all, though epochs are left.
     max_steps: int | None = None
 
@@ -138,7 +141,7 @@ class RunConfig:
     # How the LSTM layers are computed: by XLA one after the other (scan) or all in one loop
     # (wavefront), by a kernel in C++ (cpu), by one for TPUs (pallas), or by what suits the device
     # (auto: cpu on CPUs, wavefront on GPUs unless a batch has many rows, scan on TPUs).
-    recurrence: Literal["auto", "scan", "wavefront", "cpu", "pallas"] = "auto"
+    recurrence: Recurrence = "auto"
     # Processes that parse MIDI files (default: one a core).
     workers: int | None = None
     # Fail when more than this share of the MIDI files (0 to 1) can't be read.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,20 +16,18 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxmusic import lstm_cpu, lstm_scan, lstm_wavefront
+from jaxmusic.config import Precision, Recurrence
 from jaxmusic.errors import UserError
 from jaxmusic.lstm_cell import (
     BATCH_AXIS,
     Carry,
     Layer,
-    Precision,
     Stack,
     Weights,
     precision_here,
     zero_carry,
 )
 from jaxmusic.lstm_cpu_build import why_unavailable
-
-Recurrence = Literal["auto", "scan", "wavefront", "cpu", "pallas"]
 
 # Rows of a batch on a GPU from which on a layer alone keeps it busy: not measured, but reckoned
 # (docs/performance.md).
@@ -173,11 +171,11 @@ def why_not_cpu() -> str | None:
 def _chosen(recurrence: Recurrence, layer: Layer) -> Recurrence:
     if recurrence in ("scan", "wavefront", "pallas"):
         return recurrence
+    if recurrence == "auto" and jax.default_backend() == "gpu":
+        return "wavefront"
     on_cpu = jax.default_backend() == "cpu"
     # Other types, float64 among them, are for the scan.
     able = all(a.dtype == jnp.float32 for a in (layer.x_TxBxF, *layer.weights, *layer.before))
-    if recurrence == "auto" and jax.default_backend() == "gpu":
-        return "wavefront"
     if recurrence == "auto":
         wanted = on_cpu and able and lstm_cpu.pays(layer.x_TxBxF)
         return "cpu" if wanted and why_unavailable() is None else "scan"

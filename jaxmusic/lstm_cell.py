@@ -1,15 +1,16 @@
 """What all ways of computing the recurrent layer share: its arrays and its products."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
 from jax.typing import DTypeLike
 
-Precision = Literal["f32", "tf32", "bf16"]
+from jaxmusic.config import Precision
 
 STEPS_A_TURN = 6  # on GPUs; not measured
 BATCH_AXIS = "batch"  # the one axis of our meshes: each device has its own rows of a batch
@@ -105,6 +106,32 @@ def steps_a_turn() -> int:
     loop goes out together. Elsewhere more than one step gains nothing and takes longer to compile.
     """
     return STEPS_A_TURN if jax.default_backend() == "gpu" else 1
+
+
+def over_devices(
+    function: Callable[..., Any], given: Iterable[str], made: Iterable[str], *, divided: str
+) -> Callable[..., Any]:
+    """The function, run by each device of the mesh that `jax.set_mesh` has set on its own rows.
+
+    `given` and `made` are the axes of its arguments and results, a letter each; those in
+    `divided` are divided over the devices. For what the compiler can't look into to divide it.
+    """
+    if BATCH_AXIS not in jax.sharding.get_abstract_mesh().auto_axes:
+        return function
+
+    def specs(arrays: Iterable[str]) -> tuple[PartitionSpec, ...]:
+        return tuple(
+            PartitionSpec(*(BATCH_AXIS if axis in divided else None for axis in axes))
+            for axes in arrays
+        )
+
+    mapped: Callable[..., Any] = jax.shard_map(
+        function,
+        in_specs=specs(given),
+        out_specs=specs(made),
+        check_vma=False,  # which neither Pallas's interpreter passes nor an empty array
+    )
+    return mapped
 
 
 def zero_carry(batch: int, hidden: int, dtype: DTypeLike = jnp.float32) -> Carry:

@@ -15,7 +15,8 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
-from jaxmusic.lstm_cell import Carry, Layer, Precision, Weights, differentiated_once
+from jaxmusic.config import Precision
+from jaxmusic.lstm_cell import Carry, Layer, Weights, differentiated_once
 
 # For fewer, packing the weights costs more than it saves.
 FEWEST_ROWS = 8

@@ -16,10 +16,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import PartitionSpec
 
 from jaxmusic import lstm_scan
-from jaxmusic.lstm_cell import BATCH_AXIS, Carry, Layer, Precision, Weights, differentiated_once
+from jaxmusic.config import Precision
+from jaxmusic.lstm_cell import Carry, Layer, Weights, differentiated_once, over_devices
 from jaxmusic.lstm_pallas_kernel import (
     AXES,
     LANES,
@@ -129,22 +129,11 @@ def _over_devices(call: Call, *arrays: jax.Array) -> tuple[jax.Array, ...]:
     The compiler can't look into a kernel to divide it. (`custom_partitioning` would need no
     mesh, but compilers for TPUs don't know it: github.com/jax-ml/jax/issues/38196.)
     """
-    if BATCH_AXIS not in jax.sharding.get_abstract_mesh().auto_axes:
-        return _run(call, *arrays)
-
-    def specs(names: Sequence[str]) -> tuple[PartitionSpec, ...]:
-        return tuple(
-            PartitionSpec(*(BATCH_AXIS if axis in "bn" else None for axis in PUBLIC_AXES[name]))
-            for name in names
-        )
-
-    mapped: Callable[..., tuple[jax.Array, ...]] = jax.shard_map(
-        partial(_run, call),
-        in_specs=specs(call.names),
-        out_specs=specs(call.outputs),
-        check_vma=False,  # which Pallas's interpreter doesn't pass
+    given, made = ([PUBLIC_AXES[name] for name in names] for names in (call.names, call.outputs))
+    results: tuple[jax.Array, ...] = over_devices(partial(_run, call), given, made, divided="bn")(
+        *arrays
     )
-    return mapped(*arrays)
+    return results
 
 
 def _run(call: Call, *arrays: jax.Array) -> tuple[jax.Array, ...]:

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from jaxmusic.config import Precision
 from jaxmusic.errors import UserError
-from jaxmusic.lstm_cell import DOT_GENERAL, Precision
+from jaxmusic.lstm_cell import DOT_GENERAL
 
 LANES = 128  # a register is 8 rows of 128; a gate that fills whole registers is cut for nothing
 SUBLANES = 8

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxmusic.lstm_cell import DOT_GENERAL, Carry, Layer, Precision, Weights, dot, steps_a_turn
+from jaxmusic.config import Precision
+from jaxmusic.lstm_cell import DOT_GENERAL, Carry, Layer, Weights, dot, steps_a_turn
 
 
 class Kept(NamedTuple):

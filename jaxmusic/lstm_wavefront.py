@@ -23,16 +23,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import PartitionSpec
 
+from jaxmusic.config import Precision
 from jaxmusic.lstm_cell import (
-    BATCH_AXIS,
     DOT_GENERAL,
     Carry,
-    Precision,
     Stack,
     Weights,
     dot,
+    over_devices,
     steps_a_turn,
 )
 from jaxmusic.lstm_scan import weight_gradients
@@ -121,7 +120,7 @@ def backward(
     ) -> Any:
         def through_product(dz_4xLxBxH: jax.Array) -> jax.Array:
             """The gradient of h before a step, as far as it comes through the product."""
-            dz_QxLxBxN = _grouped(dz_4xLxBxH, 1 if masks_QxLxBxH is None else 4)
+            dz_QxLxBxN = _grouped(dz_4xLxBxH, len(matrix_QxLx2HxN))
             through_QxLxBx2H = _product_back(dz_QxLxBxN, matrix_QxLx2HxN, precision)
             own, *below = jnp.split(through_QxLxBx2H, min(layers, 2), axis=-1)
             if masks_QxLxBxH is not None:
@@ -192,20 +191,8 @@ def _over_devices(loop: Callable[..., Any], *given: tuple[Any, str], made: tuple
     Each array is given with its axes, a letter each, and made with those. The compiler would
     divide the loop as well, but not the empty arrays in it: each device would have all of them.
     """
-    arrays = [array for array, _ in given]
-    if BATCH_AXIS not in jax.sharding.get_abstract_mesh().auto_axes:
-        return loop(*arrays)
-
-    def spec(axes: str) -> PartitionSpec:
-        return PartitionSpec(*(BATCH_AXIS if axis == "B" else None for axis in axes))
-
-    mapped: Callable[..., Any] = jax.shard_map(
-        loop,
-        in_specs=tuple(spec(axes) for _, axes in given),
-        out_specs=tuple(map(spec, made)),
-        check_vma=False,  # it would want to be told of empty arrays
-    )
-    return mapped(*arrays)
+    arrays, axes = zip(*given, strict=True)
+    return over_devices(loop, axes, made, divided="B")(*arrays)
 
 
 def _working(stack: Stack) -> tuple[jax.Array, str]:

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxmusic.config import ModelConfig
-from jaxmusic.lstm import Recurrence, run_lstm_stack
-from jaxmusic.lstm_cell import DOT_GENERAL, Carry, Precision, Weights
+from jaxmusic.config import ModelConfig, Precision, Recurrence
+from jaxmusic.lstm import run_lstm_stack
+from jaxmusic.lstm_cell import DOT_GENERAL, Carry, Weights
 
 BATCH_NORM_EPSILON = 1e-3  # Keras's default, which the notebooks use
 

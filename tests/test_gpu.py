@@ -10,7 +10,6 @@ out by trying on a GPU: here it can't.) The tests look at one precision; all of 
 import json
 import os
 import re
-import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
@@ -22,6 +21,7 @@ import numpy as np
 import pytest
 from jax.experimental import topologies
 from jax.sharding import Mesh
+from programs import run_apart
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
@@ -138,15 +138,7 @@ def facts() -> dict[str, Any]:
     """In a process of its own, where JAX believes that it is on a GPU."""
     if find_spec("jax_plugins") is None or not any(map(find_spec, PLUGINS)):
         pytest.skip("JAX's CUDA plugin is not installed (pip install -e '.[cuda]')")
-    ran = subprocess.run(
-        [sys.executable, __file__, "--few"],
-        env={**os.environ, **ENVIRONMENT},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    found: dict[str, Any] = json.loads(ran.stdout)
+    found: dict[str, Any] = json.loads(run_apart(__file__, "--few", environment=ENVIRONMENT))
     return found
 
 

@@ -3,13 +3,10 @@
 The plain loop is written twice, in NumPy and in JAX, both in float64.
 """
 
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from programs import EIGHT_DEVICES, furthest, quick_jit, run_apart
 
+from jaxmusic.config import Precision, Recurrence
 from jaxmusic.errors import UserError
-from jaxmusic.lstm import Recurrence, run_lstm
-from jaxmusic.lstm_cell import Carry, Precision, dot
+from jaxmusic.lstm import run_lstm
+from jaxmusic.lstm_cell import Carry, dot
 from jaxmusic.lstm_cpu_build import why_unavailable
 
 # (batch, time, features, hidden)
@@ -40,8 +39,6 @@ ANSWERS = ("sequence", "last", "both")  # what of the layer's results a loss loo
 
 
 ALL_ARRAYS = tuple(range(6))
-# For what others are compared with: LLVM takes more time than the programs it makes faster.
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @pytest.fixture(params=["scan", "cpu"])
@@ -158,14 +155,6 @@ class Case:
             return np.stack(every, axis=1), h, c
         (h, c), outputs = jax.lax.scan(step, (h, c), jnp.arange(time))
         return outputs.swapaxes(0, 1), h, c
-
-
-def furthest(ones: Any, others: Any) -> float:
-    """The largest difference, relative to the largest element of its array."""
-    return max(
-        float(np.abs(np.asarray(a, np.float64) - b).max() / max(np.abs(b).max(), 1e-3))
-        for a, b in zip(ones, map(np.asarray, others), strict=True)
-    )
 
 
 def in_float32(case: Case) -> Case:
@@ -363,7 +352,7 @@ def on_eight_devices(recurrence: Recurrence) -> None:
     compiled = gradients.lower(placed).compile()
     found = compiled(placed)
     assert found[0].sharding.is_equivalent_to(rows, 3)
-    assert furthest(map(np.asarray, found), expected) < 1e-5
+    assert furthest(jax.device_get(found), expected) < 1e-5
     text = str(compiled.as_text())
     entry = text[text.index("\nENTRY") :]
     assert "all-gather" not in text
@@ -375,20 +364,11 @@ def on_eight_devices(recurrence: Recurrence) -> None:
 def test_on_eight_devices() -> None:
     recurrences = ["scan", "cpu"] if why_unavailable() is None else ["scan"]
     program = f"""
-import os
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 import test_lstm
 for recurrence in {recurrences!r}:
     test_lstm.on_eight_devices(recurrence)
 """
-    ran = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    run_apart("-c", program, environment=EIGHT_DEVICES)
 
 
 def test_auto_takes_what_can_compute_the_types() -> None:

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from programs import run_apart
 
+from jaxmusic.config import Precision
 from jaxmusic.lstm import run_lstm
-from jaxmusic.lstm_cell import Precision
 from jaxmusic.lstm_cpu import pays
 from jaxmusic.lstm_cpu_build import why_unavailable
 
@@ -73,15 +74,8 @@ for size, mode in test_lstm.EACH_MODE + test_lstm.EACH_SIZE:
     assert all(numpy.isfinite(a).all() for a in jax.tree.leaves(found)), (size, mode)
 """
     cxx = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")))
-    ran = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "CXX": f"{cxx} -DJAXMUSIC_POISON", "XDG_CACHE_HOME": str(tmp_path)},
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr[-2000:]
+    environment = {"CXX": f"{cxx} -DJAXMUSIC_POISON", "XDG_CACHE_HOME": str(tmp_path)}
+    run_apart("-c", program, environment=environment)
 
 
 def test_gates_far_out() -> None:

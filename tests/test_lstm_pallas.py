@@ -1,7 +1,5 @@
 """The Pallas kernel, interpreted, against the scan. (test_tpu.py compiles it for TPUs.)"""
 
-import subprocess
-import sys
 from functools import partial
 from itertools import product
 from typing import Any
@@ -10,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from programs import EIGHT_DEVICES, run_apart
 
+from jaxmusic.config import Precision
 from jaxmusic.lstm import run_lstm
-from jaxmusic.lstm_cell import Carry, Precision
+from jaxmusic.lstm_cell import Carry
 from jaxmusic.lstm_pallas_kernel import PallasError
 
 ONE, ODD, WIDE = (1, 1, 1, 1), (5, 7, 3, 4), (13, 3, 2, 130)  # batch, time, features, hidden
@@ -156,13 +156,5 @@ def on_eight_devices() -> None:
 
 
 def test_eight_devices_equal_one() -> None:
-    code = (
-        "import os; os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'; "
-        "import sys; sys.path.insert(0, 'tests'); "
-        "import test_lstm_pallas; test_lstm_pallas.on_eight_devices()"
-    )
-    root = __file__.rsplit("/", 2)[0]
-    ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
+    program = "import test_lstm_pallas; test_lstm_pallas.on_eight_devices()"
+    run_apart("-c", program, environment=EIGHT_DEVICES)

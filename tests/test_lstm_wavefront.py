@@ -1,13 +1,10 @@
 """The stack as a wavefront: against a plain loop over layers and steps, and JAX's autodiff."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from programs import EIGHT_DEVICES, furthest, quick_jit, run_apart
 
 from jaxmusic import lstm
-from jaxmusic.lstm import Recurrence, run_lstm_stack
-from jaxmusic.lstm_cell import Carry, Precision, Weights
+from jaxmusic.config import Precision, Recurrence
+from jaxmusic.lstm import run_lstm_stack
+from jaxmusic.lstm_cell import Carry, Weights
 
 # (layers, batch, time, features, hidden)
 Size = tuple[int, int, int, int, int]
@@ -137,18 +136,6 @@ class Case:
 
     def gradient(self, answer: str, stack: Callable[..., Any]) -> Any:
         return jax.grad(partial(self.loss, answer, stack), (0, 1, 2))(*self.varied)
-
-
-def furthest(ones: Any, others: Any) -> float:
-    """The largest difference, relative to the largest element of its array."""
-    pairs = zip(jax.tree.leaves(ones), jax.tree.leaves(others), strict=True)
-    return max(
-        float(np.abs(np.subtract(a, b)).max() / max(np.abs(b).max(), 1e-3)) for a, b in pairs
-    )
-
-
-# LLVM takes more time than the programs that it makes faster.
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @partial(quick_jit, static_argnums=(0, 1))
@@ -290,17 +277,8 @@ def on_eight_devices(*, set_mesh: bool, padded: bool) -> None:
 
 def test_on_eight_devices() -> None:
     program = """
-import os
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 import test_lstm_wavefront
 test_lstm_wavefront.on_eight_devices(set_mesh=False, padded=False)
 test_lstm_wavefront.on_eight_devices(set_mesh=True, padded=True)
 """
-    ran = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    run_apart("-c", program, environment=EIGHT_DEVICES)

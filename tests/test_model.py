@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from keras_oracle import KerasOracle
+from programs import quick_jit
 
 from jaxmusic.config import PRESETS, Config, ModelConfig, TrainConfig
 from jaxmusic.feed import Batch
@@ -74,10 +75,6 @@ class Pair:
     def model(self) -> MusicLSTM:
         merged: MusicLSTM = nnx.merge(self.structure, self.params, self.batch_stats)
         return merged
-
-
-# For Keras's programs: LLVM takes more time than they.
-quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @pytest.fixture(scope="module", params=MODELS)

@@ -4,8 +4,6 @@ In a process of its own: the number of devices is fixed when JAX starts.
 """
 
 import json
-import os
-import subprocess
 import sys
 from dataclasses import replace
 from itertools import product
@@ -15,6 +13,7 @@ from typing import Any
 
 import jax
 import pytest
+from programs import run_apart
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -65,15 +64,8 @@ def collectives(recurrence: str, source: str) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def programs() -> dict[str, list[dict[str, Any]]]:
     """All of them, compiled in one process."""
-    ran = subprocess.run(
-        [sys.executable, __file__],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    found: dict[str, list[dict[str, Any]]] = json.loads(ran.stdout)
+    eight = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8"}
+    found: dict[str, list[dict[str, Any]]] = json.loads(run_apart(__file__, environment=eight))
     return found
 
 

@@ -8,7 +8,6 @@ smaller networks, in bfloat16; the preset `classic`, in both precisions, takes t
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
@@ -24,6 +23,7 @@ import pytest
 from jax import lax
 from jax.experimental import topologies
 from jax.sharding import Mesh
+from programs import run_apart
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
@@ -180,15 +180,7 @@ def facts() -> dict[str, Any]:
     """In a process of its own: libtpu, once loaded, stays."""
     if find_spec("libtpu") is None:
         pytest.skip("libtpu is not installed (Linux x86-64 only)")
-    ran = subprocess.run(
-        [sys.executable, __file__],
-        env={**os.environ, **ENVIRONMENT},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    found: dict[str, Any] = json.loads(ran.stdout)
+    found: dict[str, Any] = json.loads(run_apart(__file__, environment=ENVIRONMENT))
     return found
 
 

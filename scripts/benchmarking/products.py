@@ -6,7 +6,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxmusic.lstm_cell import Precision, dot
+from jaxmusic.config import Precision
+from jaxmusic.lstm_cell import dot
 from jaxmusic.parallel import make_mesh, replicated, rows_sharding
 
 

@@ -14,7 +14,7 @@ from benchmarking.rounds import Contestant, Tell, run_rounds
 from benchmarking.statistics import pair_ratios, summarise
 from benchmarking.training import WrongResultError, check_losses
 from benchmarking.workload import Workload
-from jaxmusic.config import PRESETS, ConfigError
+from jaxmusic.config import PRESETS, ConfigError, Precision
 
 PROFILED_STEPS = 20  # at most: a profile has thousands of events a step
 
@@ -40,8 +40,8 @@ class ScalingFlags:
     layers: int | None = None
     # Tokens of a window (default: the preset's).
     window: int | None = None
-    # Matrix products in float32 or bfloat16 (default: the preset's).
-    precision: Literal["f32", "tf32", "bf16"] | None = None
+    # Matrix products in float32, TensorFloat-32 or bfloat16 (default: the preset's).
+    precision: Precision | None = None
     # Distinct synthetic tokens.
     vocabulary_size: int = 359
     # How often each configuration has its turn; below 7 the figures are no more than an impression.

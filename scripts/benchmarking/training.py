@@ -15,7 +15,7 @@ from benchmarking.measurement import Measurement, Report
 from benchmarking.peers import Kind, PeerError, PeerProcess, jax_environment
 from benchmarking.rounds import Contestant, Tell, run_rounds
 from benchmarking.workload import Workload, training_flop
-from jaxmusic.config import PRESETS, ConfigError
+from jaxmusic.config import PRESETS, ConfigError, Precision
 from jaxmusic.corpus import Corpus
 
 OURS = "jaxmusic"
@@ -71,7 +71,7 @@ class TrainFlags:
     # Units of each LSTM layer (default: the preset's).
     hidden_size: tuple[int, ...] = ()
     # Matrix products in float32, TensorFloat-32 or bfloat16 (default: the preset's).
-    precision: tuple[Literal["f32", "tf32", "bf16"], ...] = ()
+    precision: tuple[Precision, ...] = ()
     # Training steps in one compiled program, of jaxmusic alone.
     steps_per_dispatch: tuple[int, ...] = (1,)
     # LSTM layers (default: the preset's).
@@ -261,9 +261,7 @@ def _fastest_variant(
     return best
 
 
-def check_losses(
-    name: str, theirs: list[float], ours: list[float], precision: Literal["f32", "tf32", "bf16"]
-) -> None:
+def check_losses(name: str, theirs: list[float], ours: list[float], precision: Precision) -> None:
     """See that a peer computes what we do.
 
     Raises WrongResultError with the first loss that differs by more than rounding does.
