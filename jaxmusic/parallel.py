@@ -35,6 +35,13 @@ def make_mesh(devices: int | None = None) -> Mesh:
     return Mesh(np.array(chosen), (BATCH_AXIS,))
 
 
+def local_devices() -> dict[str, Any]:
+    """Number and kinds of this process's devices, by the names under which they are compared."""
+    here = jax.local_devices()
+    kinds = ", ".join(sorted({device.device_kind for device in here}))
+    return {"the number of devices": len(here), "the kind of devices": kinds}
+
+
 def batch_share(batch_size: int, mesh: Mesh) -> Share:
     """This process's rows of a batch, whose size is raised to a multiple of the devices."""
     rows = -(-batch_size // mesh.size) * mesh.size

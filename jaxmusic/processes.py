@@ -78,7 +78,7 @@ class Processes:
             if differ:
                 raise ProcessError(
                     f"Process {index} differs from process 0 in {', '.join(differ)}: start the "
-                    "same command, on the same data, with the same installation, everywhere."
+                    "same command, with the same data, installation and devices, everywhere."
                 )
 
     @contextmanager

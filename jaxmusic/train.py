@@ -25,7 +25,7 @@ from jaxmusic.lstm_cell import precision_here
 from jaxmusic.memory import keep_freed_memory
 from jaxmusic.metrics import Reporter
 from jaxmusic.pace import Pace
-from jaxmusic.parallel import batch_share, make_mesh, put_everywhere, put_rows
+from jaxmusic.parallel import batch_share, local_devices, make_mesh, put_everywhere, put_rows
 from jaxmusic.processes import Processes, join_processes
 from jaxmusic.program import evaluation_program, training_program
 from jaxmusic.run import (
@@ -37,6 +37,7 @@ from jaxmusic.run import (
     open_run,
 )
 from jaxmusic.signals import Stopped, StopSignals
+from jaxmusic.sources import package_versions, sources_digest
 from jaxmusic.state import TrainState, abstract_state, new_state
 from jaxmusic.supply import make_supply
 from jaxmusic.tokenmap import TokenMap
@@ -94,12 +95,13 @@ def _settle(config: Config, processes: Processes, console: Console, stack: ExitS
 
     The run's folder is held as long as the stack isn't closed.
     """
-    # Mesh.
+    # Mesh. (One over different numbers of devices can't be made.)
+    processes.agree(_common(config) | local_devices())
     mesh = make_mesh(config.run.devices)
 
     # Data.
     corpus = open_corpus(config, processes, console)
-    processes.agree(_common(config, corpus, mesh))
+    processes.agree({"the digest of the corpus": corpus.digest})
     windows, held_out = cut_windows(config, corpus, console)
     token_map = map_tokens(config, corpus, console)
     share = batch_share(config.train.batch_size, mesh)
@@ -292,19 +294,16 @@ def _place_of(training: Training, step: int) -> str:
 PRIVATE = {"process_id", "midi_dir", "corpus", "run_dir", "workers", "compilation_cache"}
 
 
-def _common(config: Config, corpus: Corpus, mesh: Mesh) -> dict[str, Any]:
-    """What all processes of a training must have alike."""
+def _common(config: Config) -> dict[str, Any]:
+    """What all processes of a training must have alike, and know before JAX is started."""
     settings = {
         name: value
         for part in dataclasses.asdict(config).values()
         for name, value in part.items()
         if name not in PRIVATE
     }
-    return settings | {
-        "the digest of the corpus": corpus.digest,
-        "JAX's version": jax.__version__,
-        "the number of devices": len(mesh.local_devices),
-    }
+    versions = {f"the version of {name}": version for name, version in package_versions().items()}
+    return settings | versions | {"the digest of jaxmusic's sources": sources_digest()}
 
 
 def _best(training: Training) -> Run:
