@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from jaxmusic.corpus import CorpusError
 from jaxmusic.names import shown
+from jaxmusic.parsing import unreadable
 
 SUFFIXES = frozenset({".mid", ".midi", ".kar"})
 LINKED = "it is a link to a folder, and links to folders are not followed"
@@ -15,7 +16,8 @@ class Found(NamedTuple):
     """What a folder holds, by relative paths (with /)."""
 
     files: list[str]  # in the order of the stream
-    closed: dict[str, str]  # folders (with / at the end) that were not entered, or not to the end
+    # Folders (with / at the end) that were not entered, or not to the end, and what may be one.
+    closed: dict[str, str]
 
     @property
     def paths(self) -> list[str]:
@@ -44,9 +46,15 @@ def find_files(folder: Path) -> Found:
             with os.scandir(os.path.join(folder, inside)) as entries:
                 for entry in entries:
                     path = inside + entry.name
-                    if entry.is_dir(follow_symlinks=False):
+                    try:
+                        is_folder = entry.is_dir(follow_symlinks=False)
+                        is_linked_folder = entry.is_symlink() and os.path.isdir(entry.path)
+                    except OSError as error:  # of a disk that tells no kinds with the names
+                        closed[path] = unreadable(error)
+                        continue
+                    if is_folder:
                         waiting.append(path + "/")
-                    elif entry.is_symlink() and os.path.isdir(entry.path):
+                    elif is_linked_folder:
                         closed[path + "/"] = LINKED
                     elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
                         files.append(path)

@@ -34,7 +34,7 @@ class FileResult(NamedTuple):
     """What became of one file."""
 
     size: int = 0  # bytes
-    mtime_ns: int = 0  # when it was changed last, as it was read; 0: it could not be read
+    mtime_ns: int = 0  # its `stamp_of` as it was read; 0: it could not be read
     digest: str = ""  # of the bytes
     tokens: int = 0
     reason: str = ""  # why it can't be used
@@ -106,17 +106,26 @@ def _read_settled(path: str) -> tuple[int, int, bytes] | FileResult:
                 before = os.fstat(descriptor)
                 if not stat.S_ISREG(before.st_mode):
                     raise _UnreadableError(NO_FILE)
-                size, mtime_ns = before.st_size, before.st_mtime_ns
+                size, mtime_ns = before.st_size, stamp_of(before)
                 if size > MAX_FILE_SIZE:
                     return FileResult(size, mtime_ns, reason=TOO_LARGE)
                 data = file.read(size + 1)
                 after = os.fstat(descriptor)
         except OSError as error:
             raise _UnreadableError(unreadable(error)) from None
-        if len(data) == size == after.st_size and mtime_ns == after.st_mtime_ns:
+        if len(data) == size == after.st_size and mtime_ns == stamp_of(after):
             return size, mtime_ns, data
         time.sleep(PAUSE)
     raise _UnreadableError("it changed while it was read")
+
+
+def stamp_of(status: os.stat_result) -> int:
+    """When a file was changed last: nanoseconds as a signed 64-bit number that is never 0.
+
+    Stamps are only compared with each other. A time before 1677 or after 2262, which files may
+    well have, wraps around; 0 marks a row of a ledger that is to be tried again.
+    """
+    return (status.st_mtime_ns + 2**63) % 2**64 - 2**63 or 1
 
 
 def unreadable(error: OSError) -> str:

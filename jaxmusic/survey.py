@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from jaxmusic.corpus import LedgerRow
 from jaxmusic.folders import Found
-from jaxmusic.parsing import NO_FILE, Batch, FileResult, Job, unreadable
+from jaxmusic.parsing import NO_FILE, Batch, FileResult, Job, stamp_of, unreadable
 from jaxmusic.records import SKIPPED, Journal, Records
 from jaxmusic.stream import Stream
 
@@ -54,7 +54,7 @@ class Survey(Stream):
             if (
                 which != _UNKNOWN
                 and not (verify and which == _CORPUS)
-                and known.stamps[row] == status.st_mtime_ns
+                and known.stamps[row] == stamp_of(status)
                 and known.sizes[row] == status.st_size
             ):
                 self.which[place], self.rows[place] = which, row

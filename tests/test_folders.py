@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,42 @@ class Closed:
         if isinstance(path, str) and os.path.basename(path.rstrip("/")) in self.names:
             raise PermissionError(13, "Permission denied", path)
         return SCANDIR(path)
+
+
+class Unknown:
+    """`os.scandir` of a disk that tells no kinds with the names, and of some files nothing."""
+
+    def __init__(self, path: str) -> None:
+        self._entries = SCANDIR(path)
+
+    def __enter__(self) -> Iterator[Any]:
+        return iter([self._entry(each) for each in self._entries])
+
+    def __exit__(self, *error: object) -> None:
+        self._entries.close()
+
+    @staticmethod
+    def _entry(entry: os.DirEntry[str]) -> Any:
+        if "odd" not in entry.name:
+            return entry
+
+        def refuse(*, follow_symlinks: bool = True) -> bool:
+            raise OSError(5, "Input/output error", entry.path)
+
+        return types.SimpleNamespace(name=entry.name, path=entry.path, is_dir=refuse)
+
+
+def test_a_file_that_the_system_tells_nothing_of_costs_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.mid", "odd.mid", "odd", "z.mid"):
+        write_song(tmp_path / "in" / name, 30)
+    monkeypatch.setattr(os, "scandir", Unknown)
+    assert skipped(tmp_path / "in", tmp_path / "out") == [
+        ("odd", "it can't be opened: Input/output error"),
+        ("odd.mid", "it can't be opened: Input/output error"),
+    ]
+    assert prepare(tmp_path / "in", tmp_path / "out", workers=1).songs == ["a.mid", "z.mid"]
 
 
 def test_a_folder_that_cannot_be_read_is_told_and_the_rest_goes_on(

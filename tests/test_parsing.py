@@ -1,13 +1,15 @@
 """Parsing files, one by one."""
 
 import os
+import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 from midi_files import write_song
 
 from jaxmusic import parsing
-from jaxmusic.parsing import FileResult, Job, Reader
+from jaxmusic.parsing import FileResult, Job, Reader, stamp_of
 from jaxmusic.tokens import parse_tokens
 
 
@@ -99,3 +101,14 @@ def test_what_became_no_file_since_it_was_found_is_told(tmp_path: Path) -> None:
         "it can't be opened: No such file or directory",
         "it can't be opened: File name too long",
     ]
+
+
+def test_stamps_fit_64_bits_and_are_never_0() -> None:
+    """Whatever a file system tells: the years 1 to 9999, and the very first second of 1970."""
+    years = (-62_135_596_800, -9_300_000_000, -1, 0, 1, 9_300_000_000, 253_402_300_799)
+    times = [seconds * 10**9 for seconds in years]
+    status: list[Any] = [types.SimpleNamespace(st_mtime_ns=time) for time in times]
+    stamps = [stamp_of(each) for each in status]
+    assert all(stamp and -(2**63) <= stamp < 2**63 for stamp in stamps)
+    assert len(set(stamps)) == len(stamps)
+    assert stamps[4] == times[4]

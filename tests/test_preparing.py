@@ -110,6 +110,22 @@ def test_preparing_again_changes_nothing(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]  # nothing left over
 
 
+def test_a_time_stamp_beyond_64_bits_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files said to be changed in 1500, in the first second of 1970, in 2300 and in 2400."""
+    seconds = dict(zip("abcd", (-15_000_000_000, 0, 10_413_792_000, 13_569_465_600), strict=True))
+    for name in "abcd":
+        write_song(tmp_path / "in" / f"{name}.mid", 30, seed=ord(name))
+    for name, second in seconds.items():
+        os.utime(tmp_path / "in" / f"{name}.mid", (second, second))  # as far as the disk has it
+    before = prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    assert before.songs == ["a.mid", "b.mid", "c.mid", "d.mid"]
+    parsed = Parsed(monkeypatch)
+    after = prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    assert after.ledger == before.ledger and parsed.count == 0
+
+
 def test_another_version_of_the_tokeniser_parses_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
