@@ -133,7 +133,7 @@ def map_tokens(config: Config, corpus: Corpus, console: Console) -> TokenMap:
             f"{len(token_map.vocabulary):,} distinct"
         )
     if token_map.table is not None and len(token_map.shifts) > 1:
-        leaves = token_map.table == LEAVES
+        leaves = token_map.table[token_map.first_drawn :] == LEAVES
         console.say(
             f"Windows are transposed by {data.transpose} semitones, but for those with a token "
             f"that leaves the vocabulary ({leaves.sum() / leaves.size:.0%} of tokens and shifts)"

@@ -66,6 +66,7 @@ class Feed:
         """The share's `rows` are `batch_size` (the default) or more: devices have equally many."""
         self.windows = windows
         self.table = None if token_map is None else token_map.table
+        self._first_drawn = 0 if token_map is None else token_map.first_drawn
         self.batch_size = batch_size
         self.share = share or Share.all(batch_size)
         self.seed = seed
@@ -80,7 +81,8 @@ class Feed:
         rows, weights = _rows(self.share, size)
         shifts = None
         if self.table is not None:
-            shifts = drawn(first + rows, len(self.table), seed=self.seed, epoch=epoch)
+            choices = len(self.table) - self._first_drawn
+            shifts = drawn(first + rows, choices, seed=self.seed, epoch=epoch) + self._first_drawn
         return Places(self.windows.places(self._order(epoch, first + rows)), weights, shifts)
 
     def batch(self, step: int) -> Batch:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxmusic.config import ConfigError
 from jaxmusic.corpus import Corpus, DamagedCorpusError
 from jaxmusic.pitches import transposed
 from jaxmusic.tokens import RARE, Vocabulary
@@ -26,6 +27,7 @@ class TokenMap:
     # the run's ids are the corpus's, and nothing is transposed.
     table: np.ndarray | None
     shifts: tuple[int, ...] = (0,)  # semitones, by row
+    first_drawn: int = 0  # training draws from this row on: 1 where 0 is not in the range
     rare: int = 0  # how many of the corpus's tokens are one now
 
 
@@ -37,6 +39,8 @@ def make_token_map(
     Args:
         transpose: the lowest and the highest shift in semitones; None: no transposition.
         min_count: tokens that the corpus has fewer times become the one token RARE.
+
+    Raises ConfigError for a `min_count` that leaves no other token.
     """
     vocabulary = corpus.vocabulary
     low, high = transpose or (0, 0)
@@ -44,7 +48,14 @@ def make_token_map(
     ids = np.arange(len(vocabulary), dtype=np.int32)
     rare = 0
     if min_count > 1:
-        often = token_counts(corpus) >= min_count
+        counts = token_counts(corpus)
+        often = counts >= min_count
+        if not often.any():
+            most = vocabulary.tokens[int(counts.argmax())]
+            raise ConfigError(
+                f"--min-count {min_count} leaves no token to learn: the most frequent one, {most}, "
+                f"occurs {counts.max():,} times; give a smaller --min-count."
+            )
         rare = int((~often).sum())
         if rare:
             kept = [
@@ -66,7 +77,7 @@ def make_token_map(
             moved = transposed(token, shift) if shift else token
             if moved is not None and moved in corpus.vocabulary:
                 table[row, place] = ids[corpus.vocabulary.place(moved)]
-    return TokenMap(vocabulary, table, shifts, rare)
+    return TokenMap(vocabulary, table, shifts, int(not low <= 0 <= high), rare)
 
 
 def token_counts(corpus: Corpus) -> np.ndarray:

@@ -122,6 +122,43 @@ def test_each_window_is_transposed_as_a_whole_and_anew_each_epoch(corpus: Corpus
     assert counts.min() > 0.5 * counts.mean() and counts.max() < 1.5 * counts.mean()
 
 
+@pytest.mark.parametrize(
+    ("transpose", "drawn"), [((5, 7), {5, 6, 7}), ((-3, -3), {-3}), ((-1, 1), {-1, 0, 1})]
+)
+def test_only_shifts_of_the_range_are_drawn(
+    corpus: Corpus, transpose: tuple[int, int], drawn: set[int]
+) -> None:
+    windows = Windows(corpus.tokens, [(0, len(corpus.tokens))], 12, objective="every")
+    token_map = make_token_map(corpus, transpose=transpose)
+    assert token_map.table is not None
+    feed = Feed(windows, 32, seed=7, token_map=token_map)
+    rows = [feed.places(step).shifts for step in range(2 * feed.steps_per_epoch)]
+    found = np.array(token_map.shifts)[np.concatenate([row for row in rows if row is not None])]
+    assert set(found.tolist()) == drawn
+    counts = np.array([(found == shift).sum() for shift in drawn])
+    assert (counts > 0.7 * len(found) / len(drawn)).all()
+    # Row 0 is shift 0 in any case: evaluation reads by it, and so do windows that can't be moved.
+    np.testing.assert_array_equal(token_map.table[0], np.arange(len(corpus.vocabulary)))
+
+
+def test_what_is_drawn_never_changes(corpus: Corpus) -> None:
+    """Runs that go on depend on it. If this fails the draws have changed: old runs can't resume."""
+    _, feed, _ = feeds(corpus)  # -5..6
+    shifts = feed.places(3).shifts
+    assert shifts is not None
+    assert shifts[:12].tolist() == [10, 4, 11, 9, 7, 11, 5, 8, 3, 9, 11, 5]
+
+
+def test_a_count_that_no_token_reaches_is_refused(corpus: Corpus) -> None:
+    counts = token_counts(corpus)
+    most = corpus.vocabulary.tokens[int(counts.argmax())]
+    kept = make_token_map(corpus, min_count=int(counts.max())).vocabulary
+    assert most in kept and RARE in kept
+    told = f"--min-count {counts.max() + 1} leaves no token to learn: the most frequent one, {most}"
+    with pytest.raises(ConfigError, match=f"{told}, occurs {counts.max()} times"):
+        make_token_map(corpus, min_count=int(counts.max()) + 1)
+
+
 def test_songs_held_out_are_never_transposed(corpus: Corpus) -> None:
     plain, moved, token_map = feeds(corpus)
     for here, there in zip(

@@ -6,6 +6,10 @@ from mistakes.mistake import ANEW, GENERATE, Mistake
 
 TRAINING = [
     Mistake(
+        f"{ANEW} --min-count 1000", 2, "Error: --min-count 1000 leaves no token to learn: the most "
+        "frequent one, ",
+    ),
+    Mistake(
         f"{ANEW} --max-steps 4 --learning-rate 1e38", 1,
         "The checkpoints before it are kept; start another run with a smaller --learning-rate, or",
     ),
