@@ -18,6 +18,10 @@ from jaxmusic.run import Run
 from jaxmusic.state import PyTree
 from jaxmusic.tokens import RARE
 
+# Temperatures are held between these: beyond them float32 overflows, or is 0, and at them all is as
+# in the limit already. Below is the likeliest token alone, above all tokens are equally likely.
+COLDEST, HOTTEST = 1e-20, 1e20
+
 
 class SamplingError(UserError):
     """A prime that nothing can be generated from."""
@@ -173,7 +177,7 @@ def choose_token(key: jax.Array, logits: jax.Array, *, sampling: SamplingConfig)
     """
     if sampling.greedy:
         return jnp.argmax(logits).astype(jnp.int32)
-    logits = logits / sampling.temperature
+    logits = logits / min(max(sampling.temperature, COLDEST), HOTTEST)
     if sampling.top_k is not None and sampling.top_k < logits.size:
         kth = lax.top_k(logits, sampling.top_k)[0][-1]
         logits = jnp.where(logits >= kth, logits, -jnp.inf)
@@ -181,6 +185,7 @@ def choose_token(key: jax.Array, logits: jax.Array, *, sampling: SamplingConfig)
         order = jnp.argsort(-logits)
         probabilities = jax.nn.softmax(logits)[order]
         before = jnp.cumsum(probabilities) - probabilities  # of the likelier ones
-        kept = jnp.zeros(logits.shape, bool).at[order].set(before < sampling.top_p)
+        top_p = max(sampling.top_p, float(np.finfo(np.float32).tiny))  # above 0 in float32 too
+        kept = jnp.zeros(logits.shape, bool).at[order].set(before < top_p)
         logits = jnp.where(kept, logits, -jnp.inf)
     return jax.random.categorical(key, logits).astype(jnp.int32)

@@ -1,6 +1,7 @@
 """New music from a run."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -123,6 +124,33 @@ def test_temperature_top_k_and_top_p(sampling: SamplingConfig, expected: np.ndar
     frequencies = np.bincount(np.asarray(ids), minlength=len(SHARES)) / len(keys)
     np.testing.assert_allclose(frequencies, expected, atol=0.015)
     assert ((frequencies > 0) == (expected > 0)).all()
+
+
+@pytest.mark.parametrize("value", [5e-324, 1e-320, 1e-45, 1e-38, 1e-30, 1e-20, 1e-12])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_tiny_temperatures_and_shares_choose_the_likeliest(value: float, scale: float) -> None:
+    """Also where the number is 0 in float32, or what is divided by it infinite."""
+    keys = jax.random.split(jax.random.key(0), 50)
+    logits = scale * jnp.array([0.5, -jnp.inf, 2.5, 2.25, -3.0, 1.0])
+    for sampling in (
+        SamplingConfig(temperature=value),
+        SamplingConfig(temperature=value, top_k=3, top_p=0.9),
+        SamplingConfig(temperature=1.0, top_p=value),
+    ):
+        ids = jax.vmap(partial(choose_token, logits=logits, sampling=sampling))(keys)
+        assert set(np.asarray(ids).tolist()) == {2}, sampling
+
+
+@pytest.mark.parametrize("temperature", [1e12, 1e20, 1e37, 1e38, 1e39, 1e308])
+def test_huge_temperatures_make_all_tokens_equally_likely(temperature: float) -> None:
+    """But for one that is never to be chosen."""
+    keys = jax.random.split(jax.random.key(0), 2000)
+    logits = jnp.array([0.5, -jnp.inf, 2.5, -9.0])
+    sampling = SamplingConfig(temperature=temperature)
+    ids = jax.vmap(partial(choose_token, logits=logits, sampling=sampling))(keys)
+    frequencies = np.bincount(np.asarray(ids), minlength=4) / len(keys)
+    np.testing.assert_allclose(frequencies, [1 / 3, 0, 1 / 3, 1 / 3], atol=0.05)
+    assert frequencies[1] == 0
 
 
 @pytest.mark.parametrize(
