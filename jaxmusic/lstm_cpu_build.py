@@ -1,9 +1,10 @@
 """The compiled half of the CPU kernel: lstm_cpu.cc, built for this machine and loaded.
 
 It is compiled when first used, with the machine's own C++ compiler, and kept in the user's cache
-folder for later starts.
+folder for later starts, where that is private to the user.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -11,13 +12,14 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
+import sys
 from pathlib import Path
 
 import jax
 from jaxlib import version as jaxlib_version
 
-from jaxmusic.compilation import cache_folder
+from jaxmusic.private_cache import open_cache
+from jaxmusic.private_folder import temporary_folder
 
 SOURCES = ("lstm_cpu.cc", "lstm_cpu_cell.h", "lstm_cpu_memory.h", "lstm_cpu_products.h")
 OPTIONS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread")
@@ -40,7 +42,7 @@ def why_unavailable() -> str | None:
         return "no C++ compiler (c++, g++ or clang++) is installed"
     folder = Path(__file__).parent
     try:
-        library = ctypes.CDLL(str(_build(compiler.split(), [folder / name for name in SOURCES])))
+        library = _loaded(_built(compiler.split(), [folder / name for name in SOURCES]))
     except subprocess.CalledProcessError as error:
         lines = [line for line in error.stderr.splitlines() if "error" in line] or ["no message"]
         return f"{compiler} can't compile it: {lines[0].strip()}"
@@ -51,7 +53,7 @@ def why_unavailable() -> str | None:
     return None
 
 
-def _build(compiler: list[str], sources: list[Path]) -> Path:
+def _built(compiler: list[str], sources: list[Path]) -> bytes:
     """The compiled library: of these sources, for this processor, by this compiler."""
     machine = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
     command = [*compiler, *OPTIONS, machine, "-isystem", jax.ffi.include_dir()]
@@ -68,23 +70,44 @@ def _build(compiler: list[str], sources: list[Path]) -> Path:
         _processor(),
     ):
         what.update(part)
-    folder = cache_folder("lstm") or Path(tempfile.mkdtemp(prefix="jaxmusic-"))
-    built = folder / f"lstm_cpu-{what.hexdigest()[:16]}.so"
-    if not built.exists():
-        # Several processes may do this at once: each compiles beside it, and the last one stays.
-        beside = folder / f".{built.name}.{os.getpid()}"
-        try:
-            subprocess.run(
-                [*command, str(sources[0]), "-o", str(beside)],
-                capture_output=True,
-                check=True,
-                text=True,
-                timeout=COMPILING_TAKES_AT_MOST,
-            )
-            beside.replace(built)
-        finally:
-            beside.unlink(missing_ok=True)
-    return built
+    key = f"lstm_cpu-{what.hexdigest()[:16]}"
+    cache = open_cache("lstm")
+    library = cache.get(key) if cache is not None else None
+    if library is None:
+        # Several processes may do this at once: each compiles for itself, and keeps the same.
+        library = _compiled(command, sources[0])
+        if cache is not None:
+            cache.put(key, library)
+    return library
+
+
+def _compiled(command: list[str], source: Path) -> bytes:
+    with temporary_folder() as folder:
+        library = folder / "lstm_cpu.so"
+        subprocess.run(
+            [*command, str(source), "-o", str(library)],
+            env={**os.environ, "TMPDIR": str(folder)},  # the compiler's own files go with it
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=COMPILING_TAKES_AT_MOST,
+        )
+        return library.read_bytes()
+
+
+def _loaded(library: bytes) -> ctypes.CDLL:
+    """Load exactly these bytes: no file that could change, or be cut off, once it is in use."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # no /proc, or not allowed: a file will do
+            # Never closed: the loader knows libraries by their paths, and this one is the number.
+            descriptor = os.memfd_create("lstm_cpu.so")
+            with os.fdopen(descriptor, "wb", closefd=False) as file:
+                file.write(library)
+            return ctypes.CDLL(f"/proc/self/fd/{descriptor}")
+    with temporary_folder() as folder:
+        path = folder / "lstm_cpu.so"
+        path.write_bytes(library)
+        return ctypes.CDLL(str(path))
 
 
 def _processor() -> bytes:
