@@ -3,7 +3,8 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from jaxmusic.errors import UserError
@@ -12,6 +13,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 _NO_FOLDER = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+_TEMPORARY = re.compile(r"\.(.+)\.partial")
 
 
 class WriteError(UserError):
@@ -62,6 +64,12 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> None:
             with contextlib.suppress(OSError):
                 partial.unlink()
             raise
+
+
+def is_temporary(name: str, of: Collection[str]) -> bool:
+    """Whether a name is one under which `write_atomic` writes one of these files."""
+    found = _TEMPORARY.fullmatch(name)
+    return found is not None and found[1] in of
 
 
 def sync(path: Path) -> None:

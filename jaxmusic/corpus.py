@@ -276,12 +276,18 @@ def source_of(about: dict[str, Any]) -> Source:
 def _about_of(folder: Path) -> dict[str, Any]:
     """What a corpus's corpus.json tells. Raises CorpusError saying why there is none."""
     if not (folder / "corpus.json").exists():
-        if any((folder / name).exists() for name in FILES):
+        found = {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]()
+        if found and found <= set(FILES):
             raise DamagedCorpusError(folder, "corpus.json is missing (half-copied?)")
         raise CorpusError(
             f"{folder} is not a corpus: make one with scripts/prepare.py MIDI_DIR --corpus DIR."
         )
     about = _part(folder, "corpus.json", read_json)
+    if is_about_run(about):
+        raise CorpusError(
+            f"{shown(folder)} holds a run, not a corpus: give the corpus that it was trained on "
+            f"({shown(about['path'])})."
+        )
     version = about.get("format") if isinstance(about, dict) else None
     if type(version) is int and version != FORMAT:
         made = "a newer" if version > FORMAT else "an older"
@@ -297,6 +303,13 @@ def _about_of(folder: Path) -> dict[str, Any]:
     if not _tells_duplicates(about.get("duplicates", {})):
         raise DamagedCorpusError(folder, "corpus.json tells of duplicates in another way")
     return cast("dict[str, Any]", about)
+
+
+def is_about_run(about: Any) -> bool:
+    """Whether what a corpus.json tells is that of a run, which names the corpus it is of."""
+    if not isinstance(about, dict) or "format" in about:
+        return False
+    return type(about.get("path")) is type(about.get("digest")) is str
 
 
 def _counted(counts: tuple[int, int, int]) -> str:

@@ -2,19 +2,27 @@
 
 import contextlib
 import hashlib
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from jaxmusic.assembly import assemble
+from jaxmusic.atomic import writing
 from jaxmusic.claim import claimed
 from jaxmusic.corpus import Corpus, CorpusError, LedgerRow
+from jaxmusic.corpus_folder import (
+    CORPUS_FOLDER,
+    WORK_FOLDER,
+    bring_back,
+    refuse_other_things,
+    replace_folder,
+    work_folder,
+)
 from jaxmusic.errors import UserError
+from jaxmusic.owned_folder import real_folder, remove_known
 from jaxmusic.pickled_texts import read_pickled_texts
-from jaxmusic.preparing import TOKENISER, Tell, refuse_other_things
+from jaxmusic.preparing import TOKENISER, Tell
 from jaxmusic.records import Journal
-from jaxmusic.replacing import bring_back, replace_folder
 from jaxmusic.stream import Stream
 from jaxmusic.tokens import check_tokens
 
@@ -38,26 +46,29 @@ def prepare_notes(file: Path, corpus_dir: Path, *, tell: Tell = lambda line: Non
     """
     data = _read(file)
     tokens = read_notes(file, data)
+    corpus_dir = real_folder(corpus_dir)
     refuse_other_things(corpus_dir, made_of="notes")
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     row = LedgerRow(file.name, len(data), digest, len(tokens), "used")
-    work = corpus_dir.with_name(f".{corpus_dir.name}.partial")
+    work = work_folder(corpus_dir)
     waiting = f"Another process is preparing {corpus_dir}: waiting until it is done."
     with claimed(work, lambda: tell(waiting)):
         bring_back(corpus_dir)
         old = _old_corpus(corpus_dir, row)
         if old is None:
             new = work / "corpus"
-            for folder in (work / "notes", new):
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir()
+            remove_known(new, CORPUS_FOLDER)
+            remove_known(work / "notes", WORK_FOLDER)
+            with writing(work):
+                new.mkdir()
+                (work / "notes").mkdir()
             journal = Journal(work / "notes", SCHEME, TOKENISER)
             with contextlib.closing(journal):
                 journal.append([row], journal.numbers_of(tokens))
                 stream = Stream((journal,), np.zeros(1, np.int8), np.zeros(1, np.int64))
                 assemble(new, stream, scheme=SCHEME, tokeniser=TOKENISER, made_of="notes")
-            replace_folder(new, corpus_dir)
-        shutil.rmtree(work)
+            replace_folder(new, corpus_dir, made_of="notes")
+        remove_known(work, WORK_FOLDER)
         return old or Corpus.open(corpus_dir)
 
 

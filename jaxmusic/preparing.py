@@ -3,31 +3,35 @@
 import contextlib
 import hashlib
 import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from jaxmusic.assembly import assemble
+from jaxmusic.atomic import writing
 from jaxmusic.claim import claimed
 from jaxmusic.config import MAX_SKIPPED_SHARE
 from jaxmusic.corpus import (
-    FILES,
-    SOURCES,
     Corpus,
     CorpusError,
     DamagedCorpusError,
-    Source,
     is_deduplicated,
     read_about,
-    source_of,
+)
+from jaxmusic.corpus_folder import (
+    CORPUS_FOLDER,
+    WORK_FOLDER,
+    bring_back,
+    refuse_other_things,
+    replace_folder,
+    work_folder,
 )
 from jaxmusic.folders import find_files
 from jaxmusic.inventory import kind_of
 from jaxmusic.names import shown
+from jaxmusic.owned_folder import real_folder, remove_known
 from jaxmusic.records import Journal, Records
-from jaxmusic.replacing import bring_back, replace_folder
 from jaxmusic.survey import Survey
 from jaxmusic.tokens import check_scheme
 from jaxmusic.workers import parse_files
@@ -72,10 +76,10 @@ def prepare(
     have no notes that count or are left out as duplicates.
     """
     check_scheme(scheme)
-    folder, target = Path(midi_dir), Path(corpus_dir)
+    folder, target = Path(midi_dir), real_folder(corpus_dir)
     found = find_files(folder)
     refuse_other_things(target, made_of="midi")
-    work = target.with_name(f".{target.name}.partial")
+    work = work_folder(target)
     waiting = f"Another process is preparing {shown(target)}: waiting until it is done."
     with claimed(work, lambda: tell(waiting)) as waited, contextlib.ExitStack() as stack:
         if waited:
@@ -90,17 +94,18 @@ def prepare(
         survey = Survey(folder, found, old, journal, verify=verify)
         _parse(survey, scheme, workers or _cores(), progress)
         if not survey.has_tokens():
-            shutil.rmtree(work)
+            remove_known(work, WORK_FOLDER)
             raise CorpusError(_nothing_usable(folder, survey))
         if survey.skipped > max_skipped_share * len(survey.paths):
             raise CorpusError(_too_many_skipped(folder, survey, max_skipped_share))
         if not survey.is_old() or is_deduplicated(target) != deduplicate:
             new = work / "corpus"
-            shutil.rmtree(new, ignore_errors=True)
-            new.mkdir()
+            remove_known(new, CORPUS_FOLDER)
+            with writing(new):
+                new.mkdir()
             assemble(new, survey, scheme=scheme, tokeniser=TOKENISER, deduplicate=deduplicate)
-            replace_folder(new, target)
-        shutil.rmtree(work)
+            replace_folder(new, target, made_of="midi")
+        remove_known(work, WORK_FOLDER)
         return Corpus.open(target)
 
 
@@ -132,25 +137,6 @@ def _cores() -> int:
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def refuse_other_things(target: Path, *, made_of: Source) -> None:
-    """Raise CorpusError where a corpus, of MIDI files or of notes, would replace something else."""
-    if target.exists() and not target.is_dir():
-        raise CorpusError(f"{shown(target)} is a file: give another --corpus.")
-    names = {path.name for path in target.iterdir()} if target.exists() else set()
-    # (Without corpus.json, but nothing else either, it is a corpus that was copied half.)
-    if "corpus.json" not in names and names - set(FILES):
-        raise CorpusError(
-            f"{shown(target)} holds other things than a corpus: give another --corpus."
-        )
-    about = read_about(target)
-    if about is not None and (theirs := source_of(about)) != made_of:
-        held, kinds = SOURCES[theirs], SOURCES[made_of]
-        raise CorpusError(
-            f"{shown(target)} holds a corpus of {held}, which one of {kinds} would replace: give "
-            "another --corpus, or remove that folder."
-        )
 
 
 def _old_records(target: Path, scheme: str, tell: Tell) -> Records:

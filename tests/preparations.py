@@ -1,5 +1,8 @@
 """What a preparation made, and what it took: for the tests of preparing."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from jaxmusic import parsing
@@ -9,6 +12,21 @@ from jaxmusic.tokens import parse_tokens
 
 def files_of(corpus: Corpus) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in corpus.path.iterdir()}
+
+
+def tree_of(folder: Path, *, but: str = "") -> dict[str, bytes | str | None]:
+    """All that is in a folder, byte by byte; links by where they lead."""
+    return {
+        path.relative_to(folder).as_posix(): (
+            os.readlink(path)
+            if path.is_symlink()
+            else path.read_bytes()
+            if path.is_file()
+            else None
+        )
+        for path in folder.rglob("*")
+        if path.relative_to(folder).parts[0] != but
+    }
 
 
 class Parsed:

@@ -74,7 +74,7 @@ def test_a_corpus_of_midi_files_and_one_of_notes_dont_replace_each_other(tmp_pat
     with pytest.raises(CorpusError, match=r"corpus holds a corpus of notes .* another --corpus"):
         prepare(tmp_path / "in", tmp_path / "corpus", workers=1)
     assert Corpus.open_checked(tmp_path / "corpus").digest == of_notes
-    with pytest.raises(CorpusError, match="in holds other things than a corpus"):
+    with pytest.raises(CorpusError, match=r"in can't be replaced by a corpus: it holds a\.mid"):
         prepare_notes(file, tmp_path / "in")
 
 

@@ -159,15 +159,6 @@ def test_folders_without_music_are_told(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_of_other_things_is_not_overwritten(tmp_path: Path) -> None:
-    write_song(tmp_path / "in" / "a.mid", 30)
-    (tmp_path / "precious").mkdir()
-    (tmp_path / "precious" / "thesis.txt").write_text("work of years")
-    with pytest.raises(CorpusError, match="holds other things"):
-        prepare(tmp_path / "in", tmp_path / "precious", workers=1)
-    assert (tmp_path / "precious" / "thesis.txt").exists()
-
-
 def test_a_ledger_row_names_the_bytes(tmp_path: Path) -> None:
     write_song(tmp_path / "in" / "a.mid", 30)
     shutil.copy(tmp_path / "in" / "a.mid", tmp_path / "in" / "b.mid")

@@ -125,9 +125,11 @@ def test_a_swap_stopped_half_way_loses_nothing(
     corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
     whole = files_of(corpus)
     parsed = Parsed(monkeypatch)
-    corpus.path.rename(tmp_path / ".out.replaced")  # stopped before the new one was in place
+    corpus.path.rename(
+        tmp_path / ".out.replaced-0123abcd"
+    )  # stopped before the new one was in place
     assert files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1)) == whole
-    shutil.copytree(tmp_path / "out", tmp_path / ".out.replaced")  # stopped after that
+    shutil.copytree(tmp_path / "out", tmp_path / ".out.replaced-0123abcd")  # stopped after that
     assert files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1)) == whole
     assert parsed.count == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]

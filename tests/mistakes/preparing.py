@@ -71,7 +71,26 @@ FOLDERS = [
     ),
     Mistake(
         "prepare.py short --corpus bad", 1,
-        "Error: bad holds other things than a corpus: give another --corpus.",
+        "Error: bad can't be replaced by a corpus: it holds a.mid. Move that away, or give another "
+        "--corpus.",
+    ),
+    Mistake(
+        "prepare.py short --corpus songs-run", 1,
+        "Error: songs-run holds a run, which a corpus would replace: give another --corpus.",
+    ),
+    Mistake(
+        "prepare.py songs --corpus songs-corpus", 1,
+        "Error: songs-corpus can't be replaced by a corpus: it holds a.txt. Move that away, or",
+        a.written("songs-corpus/a.txt", "precious"),
+    ),
+    Mistake(
+        "prepare.py short --corpus c", 1,
+        "Error: .c.partial is needed to prepare a corpus, and can't be used: it holds a.mid. Move",
+        a.several(a.as_folder(".c.partial"), a.copied("bad/a.mid", ".c.partial/a.mid")),
+    ),
+    Mistake(
+        "train.py --corpus songs-run", 1,
+        "Error: songs-run holds a run, not a corpus: give the corpus that it was trained on (",
     ),
     Mistake(
         "prepare.py short --corpus bad/a.mid", 1,

@@ -1,0 +1,142 @@
+"""Where a corpus is put: what is in its place and beside it, and how a new one takes the old's."""
+
+import contextlib
+import re
+import secrets
+from pathlib import Path
+
+from jaxmusic.atomic import is_temporary, writing
+from jaxmusic.corpus import (
+    FILES,
+    SOURCES,
+    CorpusError,
+    LedgerRow,
+    Source,
+    is_about_run,
+    read_about,
+    source_of,
+)
+from jaxmusic.names import shown
+from jaxmusic.owned_folder import FolderKind, remove_known, why_not_ours
+from jaxmusic.stored import parse_json, read_json
+
+_JOURNALS = {"journal.jsonl", "stream.u32", "notes/journal.jsonl", "notes/stream.u32"}
+LONGEST_ROW = 1 << 20  # bytes read of a row of JSON
+
+
+def refuse_other_things(target: Path, *, made_of: Source) -> None:
+    """Raise CorpusError where a corpus, of MIDI files or of notes, would replace something else.
+
+    Also where something else lies in the place where it would be prepared.
+    """
+    if target.exists() and not target.is_dir():
+        raise CorpusError(f"{shown(target)} is a file: give another --corpus.")
+    if why := why_not_ours(target, CORPUS_FOLDER):
+        if _is_run(target):
+            raise CorpusError(
+                f"{shown(target)} holds a run, which a corpus would replace: give another --corpus."
+            )
+        raise CorpusError(
+            f"{shown(target)} can't be replaced by a corpus: {why}. Move that away, or give "
+            "another --corpus."
+        )
+    about = read_about(target)
+    if about is not None and (theirs := source_of(about)) != made_of:
+        held, kinds = SOURCES[theirs], SOURCES[made_of]
+        raise CorpusError(
+            f"{shown(target)} holds a corpus of {held}, which one of {kinds} would replace: give "
+            "another --corpus, or remove that folder."
+        )
+    work = work_folder(target)
+    if why := why_not_ours(work, WORK_FOLDER):
+        raise CorpusError(
+            f"{shown(work)} is needed to prepare a corpus, and can't be used: {why}. Move that "
+            "away, or give another --corpus."
+        )
+
+
+def work_folder(target: Path) -> Path:
+    """Where a corpus is prepared, before it takes its place."""
+    return target.with_name(f".{target.name}.partial")
+
+
+def replace_folder(new: Path, target: Path, *, made_of: Source) -> None:
+    """Put the new folder where the old one is, if there is one.
+
+    Raises CorpusError when that has come to hold other things meanwhile, WriteError.
+    """
+    refuse_other_things(target, made_of=made_of)
+    retired = target.with_name(f".{target.name}.replaced-{secrets.token_hex(4)}")
+    with writing(target):
+        if target.exists():
+            target.rename(retired)
+        try:
+            new.rename(target)
+        except OSError:
+            with contextlib.suppress(OSError):
+                retired.rename(target)
+            raise
+    remove_known(retired, CORPUS_FOLDER)
+
+
+def bring_back(target: Path) -> None:
+    """Undo or finish a replacement that was stopped half way."""
+    is_retired = re.compile(re.escape(f".{target.name}.replaced-") + "[0-9a-f]{8}").fullmatch
+    for retired in sorted(target.parent.iterdir()):
+        if is_retired(retired.name) and not why_not_ours(retired, CORPUS_FOLDER):
+            if target.exists():
+                remove_known(retired, CORPUS_FOLDER)
+            else:
+                retired.rename(target)
+
+
+def _is_run(folder: Path) -> bool:
+    path = folder / "corpus.json"
+    with contextlib.suppress(OSError, ValueError):
+        return path.is_file() and is_about_run(read_json(path))
+    return False
+
+
+def _is_corpus_file(path: str) -> bool:
+    return path in FILES or is_temporary(path, FILES)
+
+
+def _is_work_file(path: str) -> bool:
+    if path in ("corpus/", "notes/"):
+        return True
+    folder, _, name = path.rpartition("/")
+    return _is_corpus_file(name) if folder == "corpus" else path in _JOURNALS
+
+
+def _is_about_corpus(path: Path) -> bool:
+    """Whether a corpus.json is that of a corpus, of any version."""
+    with contextlib.suppress(OSError, ValueError):
+        about = read_json(path)
+        return isinstance(about, dict) and type(about.get("tokeniser")) is int
+    return False
+
+
+def _is_ledger(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError), path.open("rb") as ledger:
+        LedgerRow.of_line(ledger.readline(LONGEST_ROW))
+        return True
+    return False
+
+
+def _is_journal(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError), path.open("rb") as journal:
+        header = parse_json(journal.readline(LONGEST_ROW))
+        return isinstance(header, dict) and "journal" in header and "scheme" in header
+    return False
+
+
+CORPUS_FOLDER = FolderKind(
+    "a corpus",
+    _is_corpus_file,
+    {"corpus.json": _is_about_corpus, "ledger.jsonl": _is_ledger},
+)
+WORK_FOLDER = FolderKind(
+    "a preparation that was stopped",
+    _is_work_file,
+    {"journal.jsonl": _is_journal, "notes/journal.jsonl": _is_journal},
+)
