@@ -102,6 +102,9 @@ def _scan(  # noqa: PLR0912 - a call for each event would cost more than its wor
         position += 1
         if delta >= 0x80:
             delta, position = number_at(data, begin)
+            begin = position - 1  # a run has only its last byte, however many there are
+            wait += delta & ~0x7F
+            delta &= 0x7F
         status = data[position]
         if status >= 0x80:
             position += 1

@@ -65,7 +65,9 @@ class MidiScore(NamedTuple):
 def read_midi(path: str | os.PathLike[str]) -> MidiScore:
     """Read a MIDI file of format 0 or 1.
 
-    A file that mido reads is read with the same notes. Any other is read the way music21 5.7.2
+    A file that mido reads is read with the same notes, but that the time before a meta event counts
+    also where mido doesn't know its kind (mido 1.3 drops it), and that numbers above
+    `jaxmusic.track.LARGEST_NUMBER` are refused. Any other is read the way music21 5.7.2
     reads it, as far as it can be: data bytes above 127, unknown key signatures, chunks of a wrong
     size, real-time messages, running status out of place.
 

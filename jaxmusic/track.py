@@ -5,6 +5,7 @@ liberties that mido allows), and nothing else. `read_loose_track` takes nearly a
 meaning that music21 5.7.2 finds in it: the token stream of old files is defined by that reading.
 """
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -26,6 +27,11 @@ _SYSTEM_SIZES = {0xF1: 1, 0xF2: 2, 0xF3: 1, 0xF6: 0, 0xF8: 0, 0xFA: 0, 0xFB: 0, 
 # The meta events that music21 5.7.2 knows. Any other derails it (see read_loose_track).
 _LOOSE_METAS = frozenset((*range(0x0A), 0x20, 0x21, 0x2F, 0x51, 0x54, 0x58, 0x59, 0x7F))
 LONGEST_NUMBER = 4  # bytes of a variable-length number, by the standard
+# More are read, as mido does, up to this value (five bytes after leading zeros): so large that a
+# negative number of 32 bits passes, and so small that no sum in a file comes near 64 bits.
+LARGEST_NUMBER = 2**35 - 1
+_MOST_DIGITS = 5
+_LEADING_ZEROS = re.compile(rb"\x80*")
 
 
 class MidiError(ValueError):
@@ -58,7 +64,7 @@ class Track(NamedTuple):
     sounds: bool
 
 
-def read_loose_track(  # noqa: PLR0912, PLR0915 - to be read beside the one above
+def read_loose_track(  # noqa: PLR0912 - to be read beside the one above
     data: bytes, position: int, end: int, effort: "Effort"
 ) -> Track:
     """The track in the bytes of `data` from `position` up to `end`, as music21 5.7.2 reads it.
@@ -69,7 +75,7 @@ def read_loose_track(  # noqa: PLR0912, PLR0915 - to be read beside the one abov
     the time since the last event and goes on with that very byte as the next delta time. A lone
     byte at the end is no event.
 
-    Raises MidiError when an event is cut off by the end of the track, a number is too long, or it
+    Raises MidiError when an event is cut off by the end of the track, a number is too large, or it
     is too much work.
     """
     starts: list[int] = []
@@ -130,20 +136,25 @@ def read_loose_track(  # noqa: PLR0912, PLR0915 - to be read beside the one abov
             now += delta
     except IndexError:
         raise MidiError("a track ends in the middle of an event") from None
-    except NonconformingError:
-        raise MidiError(f"a number in a track has more than {LONGEST_NUMBER} bytes") from None
     return _without_endless(starts, ends, pitches, marks)
 
 
 def number_at(data: bytes, position: int) -> tuple[int, int]:
-    """The variable-length number at `position`, and the position after it."""
+    """The variable-length number at `position`, and the position after it.
+
+    Raises MidiError when it is above LARGEST_NUMBER, IndexError when the data end within it.
+    """
     value = 0
-    for place in range(position, position + LONGEST_NUMBER):
+    for place in range(position, position + _MOST_DIGITS):
         byte = data[place]
         value = value << 7 | byte & 0x7F
         if byte < 0x80:
             return value, place + 1
-    raise NonconformingError
+    if data[position] == 0x80:
+        zeros = _LEADING_ZEROS.match(data, position)
+        assert zeros is not None  # it matches nothing as well
+        return number_at(data, zeros.end())
+    raise MidiError(f"a number in a track is above {LARGEST_NUMBER:,}")
 
 
 def after_system(data: bytes, position: int, status: int) -> int:

@@ -73,8 +73,20 @@ REFUSED = {
         header(2) + chunk(b"MTrk", on(0, 60), 99) + track(),
         "before track 2 of 2",
     ),
-    "a delta without end": (midi(chunk(b"MTrk", b"\x80" * 9)), "more than 4 bytes"),
-    "a text size without end": (midi(chunk(b"MTrk", b"\0\xff\1" + b"\xff" * 9)), "4 bytes"),
+    "a delta without end": (midi(chunk(b"MTrk", b"\x80" * 9)), "middle of an event"),
+    "a text size without end": (midi(chunk(b"MTrk", b"\0\xff\1" + b"\xff" * 4)), "middle of"),
+    "a delta too large": (
+        midi(chunk(b"MTrk", on(0, 60) + number(2**35) + b"\x80\x3c\0")),
+        "a number in a track is above 34,359,738,367",
+    ),
+    "a delta of ten bytes": (
+        midi(chunk(b"MTrk", b"\xff" * 9 + b"\x7f" + b"\x90\x3c\1" + off(5, 60))),
+        "a number in a track is above 34,359,738,367",
+    ),
+    "a text size too large": (
+        midi(chunk(b"MTrk", b"\0\xff\1" + b"\xff" * 9)),
+        "a number in a track is above 34,359,738,367",
+    ),
     "a delta cut off": (midi(chunk(b"MTrk", on(0, 60) + b"\x81")), "middle of an event"),
     "a note cut off": (midi(chunk(b"MTrk", b"\0\x90\x3c")), "middle of an event"),
 }

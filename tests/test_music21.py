@@ -122,7 +122,7 @@ def test_damaged_files_are_read_as_by_music21(data: bytes, oracle: Oracle) -> No
         if not is_read_by_mido(data):
             assert read_tokens(oracle.path) == theirs
     except MidiError as error:
-        assert "more than 4 bytes" in str(error)  # music21 takes 999
+        assert "a number in a track is above" in str(error)  # music21 takes any of 999 bytes
 
 
 def loose_tokens(data: bytes) -> list[str]:
