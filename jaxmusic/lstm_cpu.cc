@@ -26,7 +26,7 @@ struct Sizes {
 
 // Rows of the batch that a task takes: a whole number of tiles, the same for all tasks.
 int64_t rows_a_task(const Sizes& s, int64_t threads) {
-  const int64_t tiles = divided_up(s.batch, kTileRows);
+  const int64_t tiles = std::max<int64_t>(1, divided_up(s.batch, kTileRows));
   return divided_up(tiles, std::min(tiles, threads)) * kTileRows;
 }
 
@@ -77,7 +77,7 @@ struct Forward {
       kernels[gate].pack(panel, kernel + gate * hidden, 4 * hidden, 1);
       recurrents[gate].pack(panel, recurrent + gate * hidden, 4 * hidden, 1);
     });
-    const int64_t rows = rows_a_task(s, pool.num_threads());
+    const int64_t rows = rows_a_task(s, threads_of(pool));
     run_tasks(pool, divided_up(s.batch, rows), [&](int64_t task) {
       const int64_t first = task * rows;
       loop(kernels, recurrents, first, std::min(rows, s.batch - first));
@@ -200,7 +200,7 @@ struct Backward {
         kernels[gate].pack(panel - panels, kernel + gate * hidden, 1, 4 * hidden);
       }
     });
-    const int64_t rows = rows_a_task(s, pool.num_threads());
+    const int64_t rows = rows_a_task(s, threads_of(pool));
     run_tasks(pool, divided_up(s.batch, rows), [&](int64_t task) {
       const int64_t first = task * rows;
       loop(kernels, recurrents, first, std::min(rows, s.batch - first), dz.floats(),
@@ -211,7 +211,7 @@ struct Backward {
       for (int64_t tile = 0; tile < tiles; tile++)
         d_bias[n] += bias_parts.floats()[tile * 4 * hidden + n];
     }
-    const int64_t shares = std::min(panels, divided_up(pool.num_threads(), 4));
+    const int64_t shares = std::min(panels, divided_up(threads_of(pool), 4));
     run_tasks(pool, 4 * shares, [&](int64_t task) {
       const int64_t gate = task % 4, share = task / 4;
       weights_of(gate, share * panels / shares * kPanel,
@@ -344,6 +344,7 @@ struct Backward {
     float* right = scratch.floats();
     float* left = right + kDepth * wide;
     float* sums = left + kDepth * (kHeight + kTileRows);  // panel by panel, (height, columns)
+    if (summed == 0) std::memset(sums, 0, height * wide * sizeof(float));
     for (int64_t k = 0; k < summed; k += kDepth * per_lane) {
       const int64_t depth = std::min(kDepth * per_lane, summed - k);
       const int64_t lanes = lanes_of<bf16>(depth);
@@ -480,6 +481,19 @@ Sizes sizes_of(const Array& x, const Array& recurrent) {
   return {x.dimensions()[0], x.dimensions()[1], x.dimensions()[2], recurrent.dimensions()[0]};
 }
 
+// XLA is compiled without exceptions: none may leave a handler.
+template <typename Task>
+ffi::Error run_or_say_why_not(const Task& task, ffi::ThreadPool& pool) {
+  try {
+    task.run(pool);
+  } catch (const std::bad_alloc&) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted, "no memory for an LSTM layer on the CPU");
+  } catch (const std::exception& error) {
+    return ffi::Error(ffi::ErrorCode::kInternal, error.what());
+  }
+  return ffi::Error::Success();
+}
+
 template <bool bf16, ffi::DataType type, typename Kept>
 ffi::Error forward(ffi::ThreadPool pool, Array x, Array kernel, Array recurrent, Array h_before,
                    Array c_before, Array masks, Flags present, Array bias, Result h, Result c_after,
@@ -493,8 +507,7 @@ ffi::Error forward(ffi::ThreadPool pool, Array x, Array kernel, Array recurrent,
       c_before.typed_data(),  if_any(masks),         if_any(present),
       h->typed_data(),        c_after->typed_data(), reinterpret_cast<Kept*>(if_any(*gates)),
       if_any(*c)};
-  task.run(pool);
-  return ffi::Error::Success();
+  return run_or_say_why_not(task, pool);
 }
 
 template <bool bf16, ffi::DataType type, typename Kept>
@@ -523,8 +536,7 @@ ffi::Error backward(ffi::ThreadPool pool, Array x, Array kernel, Array recurrent
                                      d_bias->typed_data(),
                                      dh_before->typed_data(),
                                      dc_before->typed_data()};
-  task.run(pool);
-  return ffi::Error::Success();
+  return run_or_say_why_not(task, pool);
 }
 
 }  // namespace

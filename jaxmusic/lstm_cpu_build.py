@@ -22,7 +22,9 @@ from jaxmusic.private_cache import open_cache
 from jaxmusic.private_folder import temporary_folder
 
 SOURCES = ("lstm_cpu.cc", "lstm_cpu_cell.h", "lstm_cpu_memory.h", "lstm_cpu_products.h")
-OPTIONS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread")
+# No strict aliasing: pairs of bfloat16 are written into the memory that vectors of floats are read
+# from.
+OPTIONS = ("-std=c++17", "-O3", "-fno-strict-aliasing", "-fPIC", "-shared", "-pthread")
 TARGETS = tuple(
     f"jaxmusic_lstm_{direction}_{precision}"
     for direction in ("forward", "backward")

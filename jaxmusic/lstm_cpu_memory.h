@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
+#include <list>
 #include <memory>
 #include <mutex>
-#include <vector>
+#include <new>
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -18,9 +20,15 @@
 
 namespace jaxmusic {
 
+// Threads that tasks may run on: XLA's pool may have none, and the caller works too.
+inline int64_t threads_of(const xla::ffi::ThreadPool& pool) {
+  return std::max<int64_t>(1, pool.num_threads());
+}
+
 // Calls task(0) ... task(count - 1) on the pool's threads and this one. Whoever is free takes the
 // next; this thread waits only for tasks that another one is at work on, so that a pool whose
-// threads all wait like this still gets on.
+// threads all wait like this still gets on. What a task throws is thrown here, once all have ended:
+// thrown in a thread of the pool it would end the process.
 template <typename Task>
 void run_tasks(xla::ffi::ThreadPool& pool, int64_t count, const Task& task) {
   struct Shared {
@@ -28,21 +36,30 @@ void run_tasks(xla::ffi::ThreadPool& pool, int64_t count, const Task& task) {
     std::mutex mutex;
     std::condition_variable all_done;
     int64_t done = 0;
+    std::exception_ptr error;
   };
+  if (count < 1) return;
   auto shared = std::make_shared<Shared>();
   // A helper that comes too late finds no task and so never touches `task`, which is gone then.
   auto work = [shared, count, &task] {
     for (int64_t at; (at = shared->next++) < count;) {
-      task(at);
+      std::exception_ptr error;
+      try {
+        task(at);
+      } catch (...) {
+        error = std::current_exception();
+      }
       std::lock_guard<std::mutex> lock(shared->mutex);
+      if (error != nullptr) shared->error = error;
       if (++shared->done == count) shared->all_done.notify_all();
     }
   };
-  const int64_t helpers = std::min<int64_t>(count, std::max<int64_t>(1, pool.num_threads())) - 1;
+  const int64_t helpers = std::min<int64_t>(count, threads_of(pool)) - 1;
   for (int64_t helper = 0; helper < helpers; helper++) pool.Schedule(decltype(work)(work));
   work();
   std::unique_lock<std::mutex> lock(shared->mutex);
   shared->all_done.wait(lock, [&] { return shared->done == count; });
+  if (shared->error != nullptr) std::rethrow_exception(shared->error);
 }
 
 // Asks the system to back memory that is about to be written first with 2 MiB pages. XLA's
@@ -56,17 +73,29 @@ inline void use_large_pages(void* start, size_t bytes) {
 #endif
 }
 
-// Memory for one call, kept for the next: what is asked for is the same at every step.
+// Memory for one call, kept for the next: what is asked for is the same at every step. Blocks that
+// are kept unused take at most twice what was ever in use at once; beyond that, those that were
+// unused for longest are freed.
 class Scratch {
  public:
+  // Throws std::bad_alloc.
   explicit Scratch(int64_t floats) : block_(take(std::max<int64_t>(floats, 1) * sizeof(float))) {
 #if defined(JAXMUSIC_POISON)  // for tests: what is read before it is written is not a number
     std::memset(block_.start, 0xff, block_.bytes);
 #endif
   }
   ~Scratch() {
-    std::lock_guard<std::mutex> lock(mutex());
-    blocks().push_back(block_);
+    Pool& all = pool();
+    std::lock_guard<std::mutex> lock(all.mutex);
+    all.bytes_in_use -= block_.bytes;
+    all.bytes_unused += block_.bytes;
+    all.unused.push_back(block_);
+    while (all.bytes_unused > 2 * all.most_in_use) {
+      const Block oldest = all.unused.front();
+      all.unused.pop_front();
+      all.bytes_unused -= oldest.bytes;
+      std::free(oldest.start);
+    }
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
@@ -77,34 +106,49 @@ class Scratch {
     void* start;
     size_t bytes;
   };
+  struct Pool {
+    std::mutex mutex;
+    std::list<Block> unused;  // the one unused for longest first
+    size_t bytes_unused = 0, bytes_in_use = 0, most_in_use = 0;
+
+    void lend(size_t bytes) {
+      bytes_in_use += bytes;
+      most_in_use = std::max(most_in_use, bytes_in_use);
+    }
+  };
+
   static Block take(size_t bytes) {
+    Pool& all = pool();
     {
-      std::lock_guard<std::mutex> lock(mutex());
-      auto& free = blocks();
-      auto best = free.end();
-      for (auto block = free.begin(); block != free.end(); ++block)
+      std::lock_guard<std::mutex> lock(all.mutex);
+      auto best = all.unused.end();
+      for (auto block = all.unused.begin(); block != all.unused.end(); ++block)
         if (block->bytes >= bytes && block->bytes <= 2 * bytes &&
-            (best == free.end() || block->bytes < best->bytes))
+            (best == all.unused.end() || block->bytes < best->bytes))
           best = block;
-      if (best != free.end()) {
+      if (best != all.unused.end()) {
         const Block found = *best;
-        free.erase(best);
+        all.unused.erase(best);
+        all.bytes_unused -= found.bytes;
+        all.lend(found.bytes);
         return found;
       }
     }
     const size_t unit = bytes >= (2u << 20) ? 2u << 20 : 64;
     const size_t whole = (bytes + unit - 1) / unit * unit;
+#if defined(JAXMUSIC_MOST_SCRATCH)  // for tests: a larger block can't be had
+    void* start = whole > JAXMUSIC_MOST_SCRATCH ? nullptr : std::aligned_alloc(unit, whole);
+#else
     void* start = std::aligned_alloc(unit, whole);
+#endif
     if (start == nullptr) throw std::bad_alloc();
     use_large_pages(start, whole);
+    std::lock_guard<std::mutex> lock(all.mutex);
+    all.lend(whole);
     return {start, whole};
   }
-  static std::mutex& mutex() {
-    static std::mutex it;
-    return it;
-  }
-  static std::vector<Block>& blocks() {
-    static auto* it = new std::vector<Block>;  // never destroyed: threads may outlive main
+  static Pool& pool() {
+    static auto* it = new Pool;  // never destroyed: threads may outlive main
     return *it;
   }
   Block block_;

@@ -78,6 +78,49 @@ for size, mode in test_lstm.EACH_MODE + test_lstm.EACH_SIZE:
     run_apart("-c", program, environment=environment)
 
 
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_a_batch_of_no_rows(precision: Precision) -> None:
+    """There is nothing to compute, and no gradient."""
+    inputs = jnp.zeros((0, 5, 3))
+    weights = jnp.ones((3, 80)), jnp.ones((20, 80)), jnp.ones(80)
+
+    def loss(*arrays: jax.Array) -> jax.Array:
+        return run_lstm(*arrays, precision=precision, recurrence="cpu")[0].sum()
+
+    d_inputs, *d_weights = jax.grad(loss, (0, 1, 2, 3))(inputs, *weights)
+    assert d_inputs.shape == inputs.shape
+    assert not any(array.any() for array in d_weights)
+
+
+# Here a task of the pool takes 2.9 MB for its rows, and the packed weights take 1.5 MB before.
+@pytest.mark.parametrize("most", [2_000_000, 1_000_000], ids=["in-a-task", "at-the-start"])
+def test_too_little_memory_is_an_error(tmp_path: Path, most: int) -> None:
+    """Not the end of the process, as an exception in a thread of the pool would be."""
+    program = """
+import os
+if hasattr(os, "sched_setaffinity"):  # more threads would take fewer rows each
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+import jax.numpy as jnp
+from jaxmusic.lstm import run_lstm
+def run(batch, hidden):
+    weights = jnp.ones((3, 4 * hidden)), jnp.ones((hidden, 4 * hidden)), jnp.ones(4 * hidden)
+    return run_lstm(jnp.ones((batch, 2, 3)), *weights, recurrence="cpu")[0]
+try:
+    run(2048, 300)
+except Exception as error:
+    print(error)
+print(run(16, 20).shape)
+"""
+    cxx = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")))
+    environment = {
+        "CXX": f"{cxx} -O0 -DJAXMUSIC_MOST_SCRATCH={most}",
+        "XDG_CACHE_HOME": str(tmp_path),
+    }
+    told = run_apart("-c", program, environment=environment)
+    assert "RESOURCE_EXHAUSTED: no memory for an LSTM layer on the CPU" in told
+    assert "(16, 2, 20)" in told  # it goes on
+
+
 def test_gates_far_out() -> None:
     """Where exp overflows float32, sigmoid and tanh are 0 and 1."""
     far = jnp.asarray([-1e30, -1e4, -100, 0, 100, 1e4, 1e30, 1], jnp.float32)[:, None, None]
