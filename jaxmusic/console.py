@@ -1,8 +1,9 @@
 """What a person sees while something runs: lines, and on a terminal a bar under them."""
 
-import sys
 import time
 from typing import TYPE_CHECKING, Self
+
+from jaxmusic.streams import is_terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -40,7 +41,7 @@ class Console:
     def __enter__(self) -> Self:
         """Start a bar of its own for what follows."""
         self._told_at = time.monotonic()
-        if sys.stdout.isatty() and not self._silent:
+        if is_terminal() and not self._silent:
             # Here, since it takes a fifth of the time that a short command takes to start.
             from rich.progress import (  # noqa: PLC0415
                 BarColumn,

@@ -22,6 +22,7 @@ from jaxmusic.channel import Channel
 from jaxmusic.config import ConfigError, RunConfig
 from jaxmusic.errors import UserError, reason_of
 from jaxmusic.signals import STOPPING, Stopped, exit_code_of, signal_of
+from jaxmusic.streams import flush_streams
 
 PyTree = Any
 
@@ -239,6 +240,5 @@ def _lost(reason: str, exit_code: int) -> None:
 
 def _exit(exit_code: int) -> None:
     """End at once: what JAX does at exit waits for processes that are gone."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_streams()
     os._exit(exit_code)

@@ -1,6 +1,5 @@
 """What every script does around its own work: errors as one sentence and an exit code."""
 
-import io
 import os
 import signal
 import sys
@@ -8,27 +7,50 @@ import threading
 from collections.abc import Callable
 
 from jaxmusic.errors import UserError, reason_of
+from jaxmusic.limits import LimitError, Minimum, check_limits
 from jaxmusic.names import shown
 from jaxmusic.signals import Stopped, exit_code_of, raise_terminated, signal_of
+from jaxmusic.streams import OutputClosed, guarded_streams, open_missing_streams
 
 DONE, FAILED = 0, 1
+NOBODY_READS = 128 + 13  # what shells show of a program that SIGPIPE ended
 JAX_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # how its RuntimeError begins
 ONCE_MORE_SECONDS = 0.1  # after which a signal that was lost comes again
+
+
+def begin(minimum: Minimum) -> None:
+    """What a script does first, before it imports what is heavy: streams, and the system's limits.
+
+    Ends the script with a sentence where it may have less than the minimum.
+    """
+    open_missing_streams()
+    try:
+        check_limits(minimum)
+    except LimitError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 def run_script(main: Callable[[], None]) -> int:
     """Run a script's main function; the exit code for what it raised.
 
     A user's mistake is told in its one sentence, without a traceback: 2 for wrong usage, 1 for
-    what failed. Stopping with all saved gives 75 (SIGTERM) or 130 (Ctrl-C).
+    what failed. Stopping with all saved gives 75 (SIGTERM) or 130 (Ctrl-C). When nobody reads its
+    output any more (`| head`) it ends without a word, unless that is optional.
     """
     signal.signal(signal.SIGTERM, raise_terminated)
     sys.unraisablehook = _where_nothing_can_be_raised
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # no name of a file shall end the script
-            stream.reconfigure(errors="backslashreplace")
+    with guarded_streams():
+        try:
+            return _exit_code(main)
+        except OutputClosed:
+            return NOBODY_READS
+
+
+def _exit_code(main: Callable[[], None]) -> int:
     try:
         main()
+        sys.stdout.flush()
     except Stopped as stopped:
         return stopped.exit_code
     except KeyboardInterrupt as interrupt:  # Terminated too

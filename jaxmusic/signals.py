@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Self
 
+from jaxmusic.streams import flush_streams, is_terminal
+
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 # Seconds in which Python has to take up a signal. Later than that it is inside a long call of
 # JAX's, such as compiling, and a handler would not run before that ends.
@@ -133,11 +135,11 @@ class StopSignals:
 
     def _end(self, number: int) -> None:
         exit_code = exit_code_of(number)
-        end_of_bar = "\x1b[?25h\n" if sys.stdout.isatty() else ""  # where the cursor may be hidden
+        end_of_bar = "\x1b[?25h\n" if is_terminal() else ""  # where the cursor may be hidden
         words = "Stopped at once." if self._held else "Stopped; nothing had to be saved."
         print(f"{end_of_bar}{words}")
         self._leave(exit_code)
-        sys.stdout.flush()
+        flush_streams()
         os._exit(exit_code)
 
     def __enter__(self) -> Self:

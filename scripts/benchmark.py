@@ -8,6 +8,11 @@ python scripts/benchmark.py generate [classic|...]
     each: [--json FILE] [--plot FILE] [--baseline FILE]
 """
 
+from jaxmusic.limits import TRAINING
+from jaxmusic.script import begin, run_script
+
+begin(TRAINING)  # before what is heavy is imported
+
 import sys
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -19,8 +24,6 @@ from benchmarking.reading import DataFlags, run_data
 from benchmarking.scaling import ScalingFlags, run_scaling
 from benchmarking.session import OutputFlags, run_session
 from benchmarking.training import TrainFlags, run_training
-
-from jaxmusic.script import run_script
 
 
 @dataclass(frozen=True)

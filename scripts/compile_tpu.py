@@ -4,12 +4,16 @@ python scripts/compile_tpu.py [quick|classic|...] [--topology v5e:2x4 v5e:16x16]
     [train.py's flags]
 """
 
+from jaxmusic.limits import TRAINING
+from jaxmusic.script import begin, run_script
+
+begin(TRAINING)  # before what is heavy is imported
+
 import sys
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxmusic.config import PRESETS, Config, take_preset
-from jaxmusic.script import run_script
 
 
 @dataclass(frozen=True)

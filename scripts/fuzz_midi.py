@@ -6,6 +6,11 @@ Each file gives tokens or a named reason, in at most 2 seconds of a processor an
 process dies of it. Exit code 1 if one doesn't; it is told by seed and number, and kept.
 """
 
+from jaxmusic.limits import PREPARING
+from jaxmusic.script import begin, run_script
+
+begin(PREPARING)  # before what is heavy is imported
+
 import os
 import sys
 import tempfile
@@ -21,7 +26,6 @@ from jaxmusic.config import ConfigError
 from jaxmusic.console import Console
 from jaxmusic.errors import UserError
 from jaxmusic.folders import find_files
-from jaxmusic.script import run_script
 
 
 class BrokenPromiseError(UserError):

@@ -4,6 +4,11 @@ python scripts/generate.py RUN_DIR [--out FILE.mid] [--length 500] [--count 1] [
     [--greedy | --temperature T --top-k K --top-p P] [--prime FILE.mid]
 """
 
+from jaxmusic.limits import GENERATING
+from jaxmusic.script import begin, run_script
+
+begin(GENERATING)  # before what is heavy is imported
+
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +22,7 @@ from jaxmusic.errors import reason_of
 from jaxmusic.midi import MidiError
 from jaxmusic.run import RunFolder, open_run
 from jaxmusic.sampling import SamplingConfig, SamplingError, generate
-from jaxmusic.script import run_script
+from jaxmusic.streams import optional_output
 from jaxmusic.tokens import read_tokens, write_midi
 
 
@@ -45,6 +50,7 @@ class Arguments:
     sampling: tyro.conf.OmitArgPrefixes[SamplingConfig] = field(default_factory=SamplingConfig)
 
 
+@optional_output()
 def main() -> None:
     """Read the flags, generate, write the files and name them."""
     arguments = tyro.cli(Arguments)

@@ -6,6 +6,11 @@ Each file is a few cuts of songs one after another, transposed, re-timed and pla
 instruments; one in a hundred is damaged. File k of a seed is the same whatever `--files` is.
 """
 
+from jaxmusic.limits import PREPARING
+from jaxmusic.script import begin, run_script
+
+begin(PREPARING)  # before what is heavy is imported
+
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +25,6 @@ from jaxmusic.corpus import CorpusError
 from jaxmusic.errors import reason_of
 from jaxmusic.folders import find_files
 from jaxmusic.midi import MidiError, MidiScore, read_midi
-from jaxmusic.script import run_script
 
 FILES_IN_A_FOLDER = 1_000
 DAMAGED = 0.01  # share of files that are cut off somewhere

@@ -1,5 +1,11 @@
 """Write the MIDI files of midi_songs/ from its sources and from the composing program's seeds."""
 
+from jaxmusic.limits import PREPARING
+from jaxmusic.script import begin, run_script
+
+begin(PREPARING)  # before what is heavy is imported
+
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +20,9 @@ class Flags:
     tables: bool = False  # only print the README's tables of origins
 
 
-def main(flags: Flags) -> None:
+def main() -> None:
+    """Read the flags, write the files, and list them."""
+    flags = tyro.cli(Flags, description=__doc__)
     if flags.tables:
         print(tables(dict(pieces())))
         return
@@ -31,4 +39,4 @@ def main(flags: Flags) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Flags, description=__doc__))
+    sys.exit(run_script(main))

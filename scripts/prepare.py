@@ -6,6 +6,11 @@ python scripts/prepare.py --show DIR
 python scripts/prepare.py --check DIR
 """
 
+from jaxmusic.limits import PREPARING
+from jaxmusic.script import begin, run_script
+
+begin(PREPARING)  # before what is heavy is imported
+
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +25,7 @@ from jaxmusic.inventory import inventory
 from jaxmusic.names import shown
 from jaxmusic.notes import prepare_notes
 from jaxmusic.preparing import prepare
-from jaxmusic.script import run_script
+from jaxmusic.streams import optional_output
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ def main() -> None:
         _prepare(arguments, arguments.midi_dir, arguments.corpus)
 
 
+@optional_output()
 def _prepare(arguments: Arguments, midi_dir: str, corpus_dir: str) -> None:
     if arguments.workers is not None and arguments.workers < 1:
         raise ConfigError(f"--workers is {arguments.workers}, but must be 1 or more.")
@@ -100,6 +106,7 @@ def _prepare(arguments: Arguments, midi_dir: str, corpus_dir: str) -> None:
     _tell(corpus, arguments)
 
 
+@optional_output()
 def _prepare_notes(arguments: Arguments, notes: str) -> None:
     if arguments.corpus is None:
         raise ConfigError("--corpus is missing: give --notes FILE and --corpus DIR.")

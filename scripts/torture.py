@@ -5,6 +5,11 @@ python scripts/torture.py [--stops 100] [--signals KILL TERM INT] [--processes 1
 A run that was stopped at its every phase must end with the same bits as one that nothing stopped.
 """
 
+from jaxmusic import limits
+from jaxmusic.script import begin, run_script
+
+begin(limits.TRAINING)  # before what is heavy is imported
+
 import json
 import random
 import re
@@ -28,7 +33,6 @@ from jaxmusic.atomic import write_atomic
 from jaxmusic.config import ConfigError
 from jaxmusic.errors import UserError
 from jaxmusic.folders import find_files
-from jaxmusic.script import run_script
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # A network that learns some hundred steps a second, with dropout of both kinds, held-out songs and

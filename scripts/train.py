@@ -3,13 +3,19 @@
 python scripts/train.py [quick|classic|classic-64] [--midi-dir DIR] [--run-dir DIR] [...]
 """
 
+from jaxmusic.limits import TRAINING
+from jaxmusic.script import begin, run_script
+
+begin(TRAINING)  # before what is heavy is imported
+
 import dataclasses
 import sys
 
 from jaxmusic.config import PRESETS, Config, take_preset
-from jaxmusic.script import run_script
+from jaxmusic.streams import optional_output
 
 
+@optional_output()
 def main() -> None:
     """Read the flags, train, and tell where the results lie."""
     # Imported here, not above: the processes that parse MIDI files import this script too, and

@@ -13,6 +13,7 @@ import pytest
 from command_line import SCRIPTS, run_here
 from midi_files import write_song
 
+from jaxmusic.corpus import Corpus
 from jaxmusic.tokens import read_tokens
 
 
@@ -94,6 +95,24 @@ def test_a_prepared_corpus_trains(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     assert "260 windows of 100, 3 steps an epoch, 1 steps in all" in ran.stdout
     assert (tmp_path / "here" / "config.json").exists()
+    # Nobody reads what preparing and training say: both go on to their end.
+    for script, *arguments in (
+        ("prepare.py", "in", "--corpus", "other"),
+        ("train.py", "--corpus", "corpus", "--run-dir", "here", "--hidden-size", "8", "--layers",
+         "1", "--max-steps", "2"),
+    ):  # fmt: skip
+        process = subprocess.Popen(
+            [sys.executable, SCRIPTS / script, *arguments], cwd=tmp_path,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == (
+            "Standard output can't be written (Broken pipe): the work goes on without.\n"
+        )
+        assert process.wait() == 0
+    assert Corpus.open(tmp_path / "other").digest == Corpus.open(tmp_path / "corpus").digest
+    assert (tmp_path / "here" / "checkpoints" / "2").exists()
 
 
 def test_a_corpus_is_shown_and_checked(tmp_path: Path) -> None:
