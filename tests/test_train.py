@@ -24,12 +24,14 @@ from small_runs import (
 
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
+from jaxmusic.corpus import Corpus
 from jaxmusic.data import DataError
 from jaxmusic.metrics import LossError
 from jaxmusic.preparing import prepare
-from jaxmusic.run import RunError, RunFolder, open_run
+from jaxmusic.run import Run, RunError, RunFolder, open_run
 from jaxmusic.signals import Stopped, StopSignals
 from jaxmusic.train import fit
+from jaxmusic.windows import held_out_songs
 
 
 @pytest.fixture(scope="session")
@@ -123,6 +125,24 @@ def test_held_out_songs_choose_the_best(config: Config) -> None:
     losses = [row["held_out_loss"] for row in epochs]
     assert run.step == epochs[int(np.argmin(losses))]["step"]
     assert len(set(losses)) == 4
+    assert min(losses) == pytest.approx(held_out_loss(config, run), rel=1e-5)
+
+
+def held_out_loss(config: Config, run: Run) -> float:
+    """The mean cross-entropy over the windows held out, in float64, from the run's logits alone."""
+    assert config.data.corpus is not None
+    corpus = Corpus.open(config.data.corpus)
+    held = held_out_songs(corpus.songs, config.data.held_out, seed=config.train.seed)
+    assert 0 < held.sum() < len(held)
+    window = config.data.window
+    rows = []
+    for song in np.flatnonzero(held):
+        tokens = corpus.tokens[corpus.offsets[song] : corpus.offsets[song + 1]]
+        rows.append(np.lib.stride_tricks.sliding_window_view(tokens, window + 1))
+    every = np.concatenate(rows)
+    logits = run.logits(every[:, :-1]).astype(np.float64)
+    chosen = np.take_along_axis(logits, every[:, -1:].astype(int), axis=1)[:, 0]
+    return float((np.log(np.exp(logits).sum(axis=1)) - chosen).mean())
 
 
 def test_songs_shorter_than_a_window_are_told(config: Config) -> None:
