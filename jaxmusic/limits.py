@@ -50,8 +50,8 @@ def check_limits(minimum: Minimum) -> None:
     if soft != resource.RLIM_INFINITY:
         # NumPy's OpenBLAS would reserve 40 MiB for each core; little that we do multiplies there.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    _allow("address space", "-v", resource.RLIMIT_AS, memory * MIB)
-    _allow("memory for data", "-d", resource.RLIMIT_DATA, minimum.data * MIB)
+    _allow("of address space", "-v", resource.RLIMIT_AS, memory * MIB)
+    _allow("of memory for data", "-d", resource.RLIMIT_DATA, minimum.data * MIB)
     _allow("open files", "-n", resource.RLIMIT_NOFILE, minimum.open_files)
 
 
@@ -61,11 +61,11 @@ def _allow(what: str, flag: str, number: int, needed: int) -> None:
         return
     if not _suffices(hard, needed):
         is_memory = number != resource.RLIMIT_NOFILE
-        has, needs = (f"{n / MIB:,.0f} MiB of" if is_memory else n for n in (soft, needed))
-        value = f"{needed // 1024}" if is_memory else f"{needed}"
+        has, needs = (f"{n / MIB:,.0f} MiB" if is_memory else n for n in (soft, needed))
+        value = needed // 1024 if is_memory else needed
         raise LimitError(
-            f"This process may have {has} {what}, but needs {needs}: start it where "
-            f"`ulimit {flag}` is {value} or more."
+            f"The system limits this process to {has} {what}, but it needs {needs}: start it "
+            f"where `ulimit {flag}` is {value} or more."
         )
     # (Some systems refuse to have as many open files as the hard limit says.)
     wanted = needed if number == resource.RLIMIT_NOFILE else hard

@@ -23,6 +23,7 @@ stop() {
     [ -n "$child" ] && kill -TERM "$child" 2>/dev/null
 }
 trap stop TERM INT
+trap '' PIPE # when nobody reads its lines any more it goes on
 
 # A shell runs its trap only once a foreground program has ended: so each runs beside it.
 run() {

@@ -42,12 +42,32 @@ def limited(script: Path, number: int, soft: int, hard: int) -> subprocess.Compl
 @pytest.mark.parametrize(
     ("script", "number", "limit", "words"),
     [
-        ("train.py", resource.RLIMIT_AS, 700_000 * 1024, "684 MiB of address space, but needs "),
-        ("generate.py", resource.RLIMIT_AS, 700_000 * 1024, "684 MiB of address space, but needs"),
-        ("prepare.py", resource.RLIMIT_AS, 100_000 * 1024, "98 MiB of address space, but needs 25"),
-        ("prepare.py", resource.RLIMIT_DATA, 60_000 * 1024, "59 MiB of memory for data, but needs"),
-        ("train.py", resource.RLIMIT_NOFILE, 10, "10 open files, but needs 64: start it where"),
-        ("prepare.py", resource.RLIMIT_NOFILE, 16, "16 open files, but needs 32: start it where"),
+        (
+            "train.py",
+            resource.RLIMIT_AS,
+            700_000 * 1024,
+            "684 MiB of address space, but it needs 1,",
+        ),
+        (
+            "generate.py",
+            resource.RLIMIT_AS,
+            700_000 * 1024,
+            "684 MiB of address space, but it needs 1,",
+        ),
+        (
+            "prepare.py",
+            resource.RLIMIT_AS,
+            100_000 * 1024,
+            "98 MiB of address space, but it needs ",
+        ),
+        (
+            "prepare.py",
+            resource.RLIMIT_DATA,
+            60_000 * 1024,
+            "59 MiB of memory for data, but it need",
+        ),
+        ("train.py", resource.RLIMIT_NOFILE, 10, "10 open files, but it needs 64: start"),
+        ("prepare.py", resource.RLIMIT_NOFILE, 16, "16 open files, but it needs 32: start"),
     ],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="others don't enforce all of them")
@@ -55,7 +75,7 @@ def test_too_little_is_told_in_a_sentence(script: str, number: int, limit: int, 
     ran = limited(SCRIPTS / script, number, limit, limit)
     assert (ran.returncode, ran.stdout) == (1, "")
     (line,) = ran.stderr.splitlines()
-    assert line.startswith(f"Error: This process may have {words}")
+    assert line.startswith(f"Error: The system limits this process to {words}")
     assert ": start it where `ulimit -" in line and line.endswith(" or more.")
 
 
