@@ -29,6 +29,7 @@ from jaxmusic.track import (
     Track,
     read_loose_track,
 )
+from jaxmusic.wrappers import unwrap
 
 __all__ = ["TICKS_PER_QUARTER", "MidiError", "MidiScore", "Note", "read_midi", "write_notes"]
 
@@ -63,7 +64,7 @@ class MidiScore(NamedTuple):
 
 
 def read_midi(path: str | os.PathLike[str]) -> MidiScore:
-    """Read a MIDI file of format 0 or 1.
+    """Read a MIDI file of format 0 or 1, or one inside a RIFF, MacBinary or gzip file.
 
     A file that mido reads is read with the same notes, but that the time before a meta event counts
     also where mido doesn't know its kind (mido 1.3 drops it), and that numbers above
@@ -82,6 +83,7 @@ def parse_midi(data: bytes) -> MidiScore:
     """The same of a file's bytes. Raises MidiError, and nothing else."""
     if len(data) > MAX_FILE_SIZE:
         raise MidiError(TOO_LARGE)
+    data = unwrap(data, MAX_FILE_SIZE)
     ticks_per_quarter, chunks = _read_header(data)
     effort = Effort()
     for _ in chunks:

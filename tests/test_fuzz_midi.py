@@ -20,7 +20,7 @@ from jaxmusic import parsing, workers  # noqa: E402
 from jaxmusic.midi import MAX_FILE_SIZE, parse_midi  # noqa: E402
 
 SONGS = [path.read_bytes() for path in sorted((SCRIPTS.parent / "midi_songs").glob("*.mid"))[:9]]
-COUNT = 380  # some twenty of each kind, and four loads
+COUNT = 420  # some twenty of each kind, and four loads
 
 
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> campaign.Outcome:

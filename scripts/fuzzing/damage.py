@@ -1,9 +1,10 @@
 """Ways in which a MIDI file goes bad: each makes a bad file of a good one."""
 
+import gzip
 import random
 from collections.abc import Callable
 
-from fuzzing.pieces import HEADER_SIZE, LONGEST_DELTA, chunk, number, split
+from fuzzing.pieces import HEADER_SIZE, LONGEST_DELTA, chunk, mac_binary, number, riff, split
 
 LIKELY = bytes((0, 1, 0x3C, 0x7F, 0x80, 0x90, 0xB0, 0xC0, 0xE0, 0xF0, 0xF1, 0xF7, 0xF8, 0xFF))
 SIZES = (0, 1, 7, 0x7F, 0xFFFF, 2**24, 2**31 - 1, 2**32 - 1)
@@ -12,6 +13,9 @@ NUMBERS = (
     b"\xff\xff\xff\xff\x7f",
     b"\x80\x80\x80\x80\0",
     b"\x80" * 40,
+    b"\x80" * 40 + b"\5",
+    number(2**32 - 1),
+    number(2**35),
     number(LONGEST_DELTA),
     number(2**21),
 )
@@ -143,18 +147,34 @@ def nest(rng: random.Random, data: bytes) -> bytes:
 
 
 def wrap(rng: random.Random, data: bytes) -> bytes:
-    """Inside a RIFF file, a MacBinary header, a text, a byte order mark."""
+    """Inside a RIFF, MacBinary or gzip file; after a text, a byte order mark; as another text."""
     return rng.choice(
         (
-            b"RIFF" + (len(data) + 12).to_bytes(4, "little") + b"RMIDdata"
-            + len(data).to_bytes(4, "little") + data,
+            riff(data),
+            riff(data, before=rng.randbytes(rng.randrange(99))),
+            mac_binary(data),
+            gzip.compress(data, rng.randrange(10), mtime=0),
+            riff(gzip.compress(data, mtime=0)),
             bytes(128) + data,
             b"\xef\xbb\xbf" + data,
             data.replace(b"\n", b"\r\n"),
             data.decode("latin-1").encode("utf-8"),
             b"<html>" + data,
         )
-    )  # fmt: skip
+    )
+
+
+def damaged_wrapper(rng: random.Random, data: bytes) -> bytes:
+    """Inside a wrapper that is cut off or changed near its beginning or its end."""
+    changed = bytearray(wrap(rng, data))
+    if rng.random() < 0.3:
+        return bytes(changed[: rng.randrange(len(changed))])
+    for _ in range(rng.randint(1, 3)):
+        place = rng.randrange(min(len(changed), 150))
+        changed[rng.choice((place, -1 - place))] = rng.choice(
+            (0, 1, 0x7F, 0xFF, rng.randrange(256))
+        )
+    return bytes(changed)
 
 
 def noise(rng: random.Random, data: bytes) -> bytes:
@@ -176,7 +196,7 @@ WAYS: dict[str, Damage] = {
     for way in (
         flip_bits, change_bytes, cut_off, put_in, take_out, blank, move_chunks, wrong_sizes,
         wrong_header, running_status, extreme_numbers, long_metas, endless_sysex, nest, wrap,
-        noise, stub,
+        damaged_wrapper, noise, stub,
     )
 }  # fmt: skip
 

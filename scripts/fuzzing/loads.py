@@ -1,11 +1,12 @@
 """Files that are meant to take long, or much memory: many of one thing, up to the largest size."""
 
+import gzip
 import random
 from collections.abc import Callable
 
 import numpy as np
 
-from fuzzing.pieces import LONGEST_DELTA, midi, number
+from fuzzing.pieces import LONGEST_DELTA, midi, number, riff_chunk
 from jaxmusic.midi import MAX_FILE_SIZE
 
 MOST_TRACKS = 0xFFFF
@@ -115,10 +116,29 @@ def too_large(rng: random.Random) -> bytes:
     return midi([NOTE * (MAX_FILE_SIZE // len(NOTE) + rng.randrange(1, 99))])
 
 
+def riff_chunks(rng: random.Random) -> bytes:
+    """A RIFF file of empty chunks, and then a MIDI file."""
+    chunks = riff_chunk(b"LIST", b"") * (_size(rng) // 8)
+    return riff_chunk(b"RIFF", b"RMID" + chunks + riff_chunk(b"data", midi([NOTE])))
+
+
+def gzip_bomb(rng: random.Random) -> bytes:
+    """A small file that unpacks to a large one, of up to twice as much as is read."""
+    repeats = int(2 * MAX_FILE_SIZE * rng.random()) // len(NOTE)
+    return gzip.compress(midi([NOTE * repeats]), 1, mtime=0)
+
+
+def gzip_of_nothing(rng: random.Random) -> bytes:
+    """A file of gzip blocks without content."""
+    header = gzip.compress(b"", mtime=0)[:10]
+    return header + b"\0\0\0\xff\xff" * (_size(rng) // 5)
+
+
 LOADS: dict[str, Callable[[random.Random], bytes]] = {
     **{name: repeated(name) for name in REPEATED},
     **{name: many_tracks(name) for name in TRACKS},
     "crowds": crowded, "many kinds": mixed, "random data": random_data, "too large": too_large,
+    "RIFF chunks": riff_chunks, "gzip bombs": gzip_bomb, "gzip of nothing": gzip_of_nothing,
 }  # fmt: skip
 
 

@@ -28,6 +28,23 @@ def midi(tracks: Iterable[bytes], *, division: int = 480, midi_format: int = 1) 
     return chunk(b"MThd", header) + b"".join(chunks)
 
 
+def riff(data: bytes, *, before: bytes = b"") -> bytes:
+    """A file inside a RIFF file, maybe after another chunk."""
+    chunks = [riff_chunk(b"LIST", before)] if before else []
+    return riff_chunk(b"RIFF", b"RMID" + b"".join(chunks) + riff_chunk(b"data", data))
+
+
+def riff_chunk(name: bytes, body: bytes) -> bytes:
+    """A chunk of RIFF: its size has its lowest byte first, and it ends at an even one."""
+    return name + len(body).to_bytes(4, "little") + body + bytes(len(body) % 2)
+
+
+def mac_binary(data: bytes) -> bytes:
+    """A file with a MacBinary header."""
+    header = bytes((0, 4)) + b"Song".ljust(63, b"\0") + b"MidiTTxt"
+    return header.ljust(83, b"\0") + len(data).to_bytes(4) + bytes(128 - 87) + data
+
+
 def split(data: bytes) -> list[bytes]:
     """The chunks of a file, with their headers."""
     chunks = []
