@@ -8,20 +8,18 @@ has lost its power) is missed after a minute.
 
 import json
 import queue
-import secrets
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
-CONNECT_SECONDS = 60.0
 SIGN_SECONDS = 10.0  # from one sign of life to the next
 SILENCE_SECONDS = 60.0  # after so long without any, a process is taken for lost
 Lost = Callable[[str, int], None]  # (what happened, exit code): ends this process
 
 
 class Channel:
-    """Joins process 0 with each other process.
+    """Joins process 0 with each other process, by connections that `rendezvous` makes.
 
     `lost` is called, in a thread of the channel's own, when another process is gone without a
     good-bye (exit code 1), or has said that it failed (its exit code).
@@ -36,40 +34,10 @@ class Channel:
         self._heard: dict[int, queue.Queue[Any]] = {peer: queue.Queue() for peer in peers}
         self._telling = threading.Lock()  # a line at a time
         self._closed = threading.Event()
-        for peer in peers:
+        for peer, connection in peers.items():
+            _keep_open(connection)
             threading.Thread(target=self._listen, args=(peer,), daemon=True).start()
         threading.Thread(target=self._live, daemon=True).start()
-
-    @classmethod
-    def serve(cls, listener: socket.socket, secret: str, count: int, lost: Lost) -> Self:
-        """Process 0's end, once all the others have called; `listener` is closed.
-
-        Raises TimeoutError when one doesn't call.
-        """
-        peers: dict[int, socket.socket] = {}
-        listener.settimeout(CONNECT_SECONDS)
-        with listener:
-            while len(peers) < count - 1:
-                connection, _ = listener.accept()
-                connection.settimeout(CONNECT_SECONDS)
-                caller, _, told = _first_line(connection).partition(" ")
-                if not secrets.compare_digest(told.encode(), secret.encode()):
-                    connection.close()  # not one of ours
-                    continue
-                peers[int(caller)] = _kept_open(connection)
-        return cls(0, count, peers, lost)
-
-    @classmethod
-    def call(
-        cls, address: tuple[str, int], secret: str, index: int, count: int, lost: Lost
-    ) -> Self:
-        """The end of another process.
-
-        Raises OSError when process 0 can't be reached.
-        """
-        connection = socket.create_connection(address, timeout=CONNECT_SECONDS)
-        connection.sendall(f"{index} {secret}\n".encode())
-        return cls(index, count, {0: _kept_open(connection)}, lost)
 
     def gather(self, value: Any) -> list[Any]:
         """What each process gave, by its index; waits until all have (values as JSON has them)."""
@@ -136,24 +104,10 @@ class Channel:
             self._lost(reason, exit_code)
 
 
-def _first_line(connection: socket.socket) -> str:
-    heard = b""
-    while not heard.endswith(b"\n") and len(heard) < 200:
-        try:
-            byte = connection.recv(1)
-        except OSError:
-            break
-        if not byte:
-            break
-        heard += byte
-    return heard.decode("ascii", "replace").strip()
-
-
-def _kept_open(connection: socket.socket) -> socket.socket:
+def _keep_open(connection: socket.socket) -> None:
     connection.settimeout(SILENCE_SECONDS)
     # So that a host that lost its power is noticed too.
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, seconds in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, name):  # Linux
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
-    return connection

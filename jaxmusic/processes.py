@@ -4,8 +4,8 @@ Each host of a cluster (or each GPU) runs the same command; process 0 writes and
 """
 
 import atexit
+import dataclasses
 import os
-import secrets
 import socket
 import sys
 import threading
@@ -19,8 +19,18 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxmusic.channel import Channel
-from jaxmusic.config import ConfigError, RunConfig
-from jaxmusic.errors import UserError, reason_of
+from jaxmusic.cluster import Placement, address_of, find_placement, listen, split_address
+from jaxmusic.config import RunConfig
+from jaxmusic.errors import UserError
+from jaxmusic.names import shown
+from jaxmusic.rendezvous import (
+    Hello,
+    ProcessError,
+    Rendezvous,
+    call,
+    disagreement,
+    not_joined,
+)
 from jaxmusic.signals import STOPPING, Stopped, exit_code_of, signal_of
 from jaxmusic.streams import flush_streams
 
@@ -30,11 +40,8 @@ PyTree = Any
 HEARTBEAT_SECONDS = 100
 START_SECONDS = 300  # from the first process's start to the last one's
 ASKED = "was asked to stop"
+PORT_KEY = "jaxmusic/port"  # in JAX's own service
 SECOND_GLANCE = 5.0  # seconds for the channel to notice that another process is gone
-
-
-class ProcessError(UserError):
-    """The processes of a training can't be joined, don't agree, or one of them is gone."""
 
 
 class Processes:
@@ -71,16 +78,8 @@ class Processes:
         """
         first, *others = self.gather(values)
         for index, theirs in enumerate(others, 1):
-            differ = [
-                f"{name} ({theirs.get(name)}, not {value})"
-                for name, value in first.items()
-                if theirs.get(name) != value
-            ]
-            if differ:
-                raise ProcessError(
-                    f"Process {index} differs from process 0 in {', '.join(differ)}: start the "
-                    "same command, with the same data, installation and devices, everywhere."
-                )
+            if (reason := disagreement(index, theirs, first)) is not None:
+                raise ProcessError(reason)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -119,110 +118,116 @@ class Processes:
 _joined: Processes | None = None
 
 
-def join_processes(run: RunConfig) -> Processes:
+def join_processes(run: RunConfig, values: dict[str, Any] | None = None) -> Processes:
     """Join the processes of this training: by the flags, else as the cluster tells JAX.
 
     To be called before JAX is used for anything else. Once joined they stay so, for all trainings
     of a program; processes that the program has joined itself are taken as they are.
 
-    Raises ConfigError for flags that don't fit, ProcessError when the others don't come.
+    `values`, by name, as JSON has them, are what all processes must have alike. (Where they are
+    joined already, it is for `Processes.agree` to compare them.)
+
+    Raises ConfigError for flags that don't fit, ProcessError when the others don't come, differ,
+    or belong to another training.
     """
     global _joined  # noqa: PLW0603 (JAX joins once, too)
     if _joined is None or _joined.count == 1:
-        _joined = _join(run)
+        _joined = _join(run, values or {})
     return _joined
 
 
-def _join(run: RunConfig) -> Processes:
-    given = (run.coordinator, run.num_processes, run.process_id)
-    if run.num_processes == 1:
+def _join(run: RunConfig, values: dict[str, Any]) -> Processes:
+    by_the_program = jax.distributed.is_initialized()
+    placement = _placement_in_jax() if by_the_program else find_placement(run)
+    if placement is None:
         return Processes()
-    flagged = any(value is not None for value in given)
-    if flagged:
-        _check(*given)
-    elif os.environ.get("SLURM_NTASKS") == "1":
-        # JAX would take one of this node's GPUs, as if the others had processes of their own.
-        return Processes()
-    # When time is up JAX would end the process with a stack trace of its own.
-    patience = threading.Timer(START_SECONDS, _give_up)
-    patience.daemon = True
-    try:
-        if not jax.distributed.is_initialized():
-            # Its handler of SIGTERM would take the place of ours, and waits for the next step.
-            jax.config.update("jax_enable_preemption_service", False)
-            patience.start()
-            jax.distributed.initialize(
-                *given,
-                initialization_timeout=10 * START_SECONDS,
-                heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            )
-    except ValueError as error:
-        if not flagged and "should be defined" in str(error):
-            return Processes()  # no cluster: a machine by itself
-        raise ProcessError(f"The processes can't be joined: {error}") from error
-    except RuntimeError as error:
-        if not flagged and "must be called before" in str(error):
-            return Processes()  # a program that has used JAX already, by itself
-        raise ProcessError(_not_joined(str(error).split("\n", maxsplit=1)[0])) from error
-    finally:
-        patience.cancel()
-    index, count = jax.process_index(), jax.process_count()
-    if count == 1:
-        return Processes()
-    return Processes(index, count, _open_channel(index, count))
+    listener = listen(placement) if placement.index == 0 else None
+    if by_the_program:
+        placement = _share_port(placement, listener)
+    hello = Hello(placement.index, placement.count, f"--run-dir {run.run_dir}", values)
+    processes, service = _meet(placement, hello, listener)
+    if not by_the_program:
+        with processes.together():
+            _start_jax(placement, service)
+    return processes
 
 
-def _not_joined(reason: str) -> str:
-    return (
-        f"The processes can't be joined: {reason}. Start the same command on all hosts within "
-        f"{START_SECONDS} seconds, and let them reach each other."
-    )
+def _meet(
+    placement: Placement, hello: Hello, listener: socket.socket | None
+) -> tuple[Processes, str]:
+    """All processes of the training, once they have come, and an address for JAX's own service.
+
+    Its port is any that is free now. (Should another program take it before JAX does, JAX says so.)
+    """
+    index, count = placement.index, placement.count
+    if listener is not None:
+        host = listener.getsockname()[0]
+        with socket.create_server((host, 0), family=listener.family) as free:
+            port = free.getsockname()[1]
+        peers = Rendezvous(listener, hello, port).wait(START_SECONDS)
+    else:
+        connection, port = call(placement.host, placement.port, hello, START_SECONDS)
+        host = connection.getpeername()[0]  # as this process reaches it
+        peers = {0: connection}
+    channel = Channel(index, count, peers, _lost)
+    atexit.register(channel.close)
+    return Processes(index, count, channel), address_of(host, int(port))
 
 
-def _give_up() -> None:
-    """The others don't come. (The main thread is inside a call of JAX's, and hears nothing.)"""
-    print(f"Error: {_not_joined('they have not all come')}", file=sys.stderr)
-    _exit(1)
-
-
-def _check(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
-    if coordinator is None or num_processes is None or process_id is None:
-        raise ConfigError(
-            "--coordinator HOST:PORT, --num-processes N and --process-id I belong together: give "
-            "all three on each host (none on Cloud TPU, GKE and SLURM), or --num-processes 1."
-        )
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
-        raise ConfigError(f"--coordinator {coordinator} is not of the form HOST:PORT.")
-    if not 0 <= process_id < num_processes:
-        raise ConfigError(
-            f"--process-id {process_id} must be from 0 to {num_processes - 1} (--num-processes "
-            f"{num_processes}), another one on each host."
-        )
-
-
-def _open_channel(index: int, count: int) -> Channel:
-    """Where to call process 0 goes by JAX's own collectives, once."""
+def _placement_in_jax() -> Placement | None:
+    """Of processes that the program has joined itself."""
     from jax._src.distributed import global_state  # noqa: PLC0415 (no public name for the address)
 
-    host = str(global_state.coordinator_address).rpartition(":")[0].strip("[]")
-    listener = socket.create_server(("", 0)) if index == 0 else None
-    secret = np.frombuffer(secrets.token_bytes(16), np.uint8)
-    port = np.int32(0 if listener is None else listener.getsockname()[1])
-    secret, port = multihost_utils.broadcast_one_to_all((secret, port))
-    token = np.asarray(secret, np.uint8).tobytes().hex()
+    if jax.process_count() == 1:
+        return None
+    host, _ = split_address(str(global_state.coordinator_address))
+    return Placement(host, 0, jax.process_count(), jax.process_index(), None, by_flags=False)
+
+
+def _share_port(placement: Placement, listener: socket.socket | None) -> Placement:
+    """The port of process 0's listener, told to the others by JAX's own service."""
+    from jax._src.distributed import global_state  # noqa: PLC0415 (no public name for it)
+
+    client = global_state.client
+    assert client is not None
+    if listener is not None:
+        client.key_value_set(PORT_KEY, str(listener.getsockname()[1]))
+    port = client.blocking_key_value_get(PORT_KEY, 1000 * START_SECONDS)
+    return dataclasses.replace(placement, port=int(port))
+
+
+def _start_jax(placement: Placement, service: str) -> None:
+    """Have JAX join the processes, too: process 0 listens at that address, and nowhere else."""
+    patience = threading.Timer(START_SECONDS, _give_up, [service])
+    patience.daemon = True
+    patience.start()  # when its own time is up JAX ends the process with a stack trace
+    # Its handler of SIGTERM would take the place of ours, and waits for the next step.
+    jax.config.update("jax_enable_preemption_service", False)
+    host, port = split_address(service)
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     try:
-        if listener is not None:
-            channel = Channel.serve(listener, token, count, _lost)
-        else:
-            channel = Channel.call((host, int(port)), token, index, count, _lost)
-    except OSError as error:
-        raise ProcessError(
-            f"Process {index} of {count} can't reach process 0 at {host}:{int(port)}: "
-            f"{reason_of(error)}. The hosts of a training must reach each other on any port."
-        ) from error
-    atexit.register(channel.close)
-    return channel
+        jax.distributed.initialize(
+            address_of(everywhere.get(host, host), port or 0),
+            placement.count,
+            placement.index,
+            placement.local_devices,
+            cluster_detection_method="deactivate",
+            coordinator_bind_address=service,
+            initialization_timeout=10 * START_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = shown(str(error).split("\n", maxsplit=1)[0])
+        raise ProcessError(not_joined(f"JAX says: {reason}", START_SECONDS)) from error
+    finally:
+        patience.cancel()
+
+
+def _give_up(service: str) -> None:
+    """Some don't come through. (The main thread is inside a call of JAX's, and hears nothing.)"""
+    reason = f"they don't all reach JAX's own service at {service}"
+    print(f"Error: {not_joined(reason, START_SECONDS)}", file=sys.stderr)
+    _exit(1)
 
 
 def _lost(reason: str, exit_code: int) -> None:

@@ -74,7 +74,7 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
         raise ConfigError("--run-dir is not given: name a folder for the run.")
     keep_freed_memory()  # before JAX starts its threads
     with StopSignals() as stop, ExitStack() as stack:
-        processes = join_processes(config.run)
+        processes = join_processes(config.run, _common(config))
         stop.join(processes.gather, processes.leave)
         stack.enter_context(processes.together())
         if config.run.compilation_cache:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from jaxmusic.channel import Channel
-
-SECRET = "a word"
+from jaxmusic.rendezvous import Hello, Rendezvous, call
 
 
 class Ends:
@@ -19,24 +18,27 @@ class Ends:
     def __init__(self, count: int) -> None:
         self.lost: list[list[tuple[str, int]]] = [[] for _ in range(count)]
         listener = socket.create_server(("localhost", 0))
-        address = listener.getsockname()[:2]
+        host, port = listener.getsockname()[:2]
         channels: dict[int, Channel] = {}
 
         def note(index: int) -> Callable[[str, int], None]:
             return lambda reason, code: self.lost[index].append((reason, code))
 
-        def call(index: int) -> None:
-            channels[index] = Channel.call(address, SECRET, index, count, note(index))
+        def hello(index: int) -> Hello:
+            return Hello(index, count, "a training", {})
 
-        stranger = socket.create_connection(address)
-        stranger.sendall(b"1 another word\n")
-        callers = [threading.Thread(target=call, args=(index,)) for index in range(1, count)]
+        def join(index: int) -> None:
+            connection, _ = call(host, port, hello(index), 30)
+            channels[index] = Channel(index, count, {0: connection}, note(index))
+
+        callers = [threading.Thread(target=join, args=(index,)) for index in range(1, count)]
         for caller in callers:
             caller.start()
-        channels[0] = Channel.serve(listener, SECRET, count, note(0))
+        rendezvous = Rendezvous(listener, hello(0), None)
+        channels[0] = Channel(0, count, rendezvous.wait(30), note(0))
         for caller in callers:
             caller.join()
-        stranger.close()
+        rendezvous.close()
         self.channels = [channels[index] for index in range(count)]
 
     def gather(self, values: list[Any]) -> list[Any]:

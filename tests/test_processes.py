@@ -1,9 +1,9 @@
 """Several processes that train together, as on several hosts; here all on one."""
 
-import errno
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,14 +15,14 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from jax.experimental import multihost_utils
 from midi_files import write_song
 
 from jaxmusic import processes
-from jaxmusic.channel import Channel
-from jaxmusic.config import ConfigError, RunConfig
+from jaxmusic.cluster import Placement
+from jaxmusic.config import RunConfig
 from jaxmusic.preparing import prepare
-from jaxmusic.processes import ProcessError, Processes, join_processes
+from jaxmusic.processes import Processes, join_processes
+from jaxmusic.rendezvous import ProcessError
 from jaxmusic.run import open_run
 
 TRAIN = Path(__file__).parent.parent / "scripts" / "train.py"
@@ -37,14 +37,28 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepare(folder, folder / "corpus", workers=1).path
 
 
+def free_port() -> int:
+    with socket.create_server(("localhost", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def ipv6_or_4() -> str:
+    """The loopback interface, by IPv6 where the system has it."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return "[::1]"
+    except OSError:
+        return "127.0.0.1"
+
+
 class Job:
     """A training of so many processes, each with so many devices."""
 
     def __init__(
         self, corpus: Path, run_dir: Path, processes: int, devices: int, **flags: Any
     ) -> None:
-        with socket.create_server(("localhost", 0)) as free:
-            port = free.getsockname()[1]
+        flags.setdefault("coordinator", f"localhost:{free_port()}")
+        others = flags.pop("environments", {})  # what one process has otherwise
         # 26 rows over 4 devices are filled up to 28; the last batch of an epoch has 18.
         given = {
             "corpus": corpus, "run-dir": run_dir, "window": 10, "hidden-size": 8,
@@ -52,7 +66,9 @@ class Job:
             **flags,
         }  # fmt: skip
         if processes > 1:
-            given |= {"coordinator": f"localhost:{port}", "num-processes": processes}
+            given["num-processes"] = processes
+        else:
+            del given["coordinator"]
         environment = {
             **os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices),
         }  # fmt: skip
@@ -74,7 +90,8 @@ class Job:
             self.processes.append(
                 subprocess.Popen(
                     [sys.executable, str(TRAIN), "classic", *words, "--no-compilation-cache"],
-                    env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                    env=environment | others.get(index, {}), stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT, text=True,
                 )
             )  # fmt: skip
 
@@ -185,11 +202,8 @@ def test_killed_and_stopped_processes_go_on_bit_for_bit(corpus: Path, tmp_path: 
 
 
 def test_what_one_process_fails_at_is_told_by_all(corpus: Path, tmp_path: Path) -> None:
-    other = Job(corpus, tmp_path / "a", 2, 1, **{"batch-size@1": 13, "max-steps": 5})
-    for code, output in other.end():
-        assert code == 1
-        assert "Process 1 differs from process 0 in batch_size (13, not 26): start" in output
-    lost = Job(corpus, tmp_path / "b", 2, 1, **{"corpus@1": tmp_path / "nowhere", "max-steps": 5})
+    few: dict[str, Any] = {"max-steps": 5}
+    lost = Job(corpus, tmp_path / "b", 2, 1, **few, **{"corpus@1": tmp_path / "nowhere"})
     (first_code, first), (code, output) = lost.end()
     assert (first_code, code) == (1, 1)
     assert "Process 1 of 2 failed: " in first and "nowhere is not a corpus" in first
@@ -197,19 +211,81 @@ def test_what_one_process_fails_at_is_told_by_all(corpus: Path, tmp_path: Path) 
     assert "Traceback" not in first + output
 
 
-@pytest.mark.parametrize(
-    ("flags", "reason"),
-    [
-        ({"coordinator": "host:1"}, "belong together"),
-        ({"num_processes": 2, "process_id": 0}, "belong together"),
-        ({"coordinator": "host", "num_processes": 2, "process_id": 0}, "--coordinator host is not"),
-        ({"coordinator": "h:x", "num_processes": 2, "process_id": 0}, "--coordinator h:x is not"),
-        ({"coordinator": "h:1", "num_processes": 2, "process_id": 2}, "--process-id 2 must be"),
-    ],
-)
-def test_flags_that_do_not_fit(flags: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ConfigError, match=reason):
-        join_processes(RunConfig(**flags))
+def test_what_processes_have_otherwise_is_told_by_all(corpus: Path, tmp_path: Path) -> None:
+    package = tmp_path / "other" / "jaxmusic"
+    shutil.copytree(Path(processes.__file__).parent, package)
+    with (package / "train.py").open("a") as file:
+        file.write("# Another version.\n")
+    start = "start the same command, with the same data, installation and devices, everywhere."
+    for other, differs in (
+        ({"batch-size@1": 13}, r"batch_size \(13, not 26\)"),
+        (
+            {"environments": {1: {"PYTHONPATH": str(package.parent)}}},
+            r"the digest of jaxmusic's sources \([0-9a-f]{16}, not [0-9a-f]{16}\)",
+        ),
+        (
+            {"environments": {1: {"JAX_NUM_CPU_DEVICES": "2"}}},
+            r"the number of devices \(2, not 1\)",
+        ),
+    ):
+        for code, output in Job(corpus, tmp_path / "run", 2, 1, **{"max-steps": 5, **other}).end():
+            assert code == 1
+            assert re.search(f"Process 1 differs from process 0 in {differs}: {start}", output)
+            assert "Traceback" not in output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_goes_on_whoever_calls_it(corpus: Path, tmp_path: Path) -> None:
+    """Those who don't belong to it are told so: a second job, a process started twice."""
+    run_dir = tmp_path / "run"
+    endless = {
+        "coordinator": f"{ipv6_or_4()}:{free_port()}", "max-steps": 10**6, "epochs": 10**5,
+        "held-out": 0,
+    }  # fmt: skip
+    job = Job(corpus, run_dir, 2, 1, **endless)
+    job.wait_for_rows(2)
+    again = Job(corpus, run_dir, 2, 1, **endless).end()
+    other = Job(corpus, tmp_path / "other", 2, 1, **endless).end()
+    for code, output in (again[0], other[0]):
+        assert code == 2
+        assert f"Error: --coordinator {endless['coordinator']} is taken: another trai" in output
+    for (code, output), words in (
+        (again[1], "Error: Process 1 of this training is already there: start each process once,"),
+        (other[1], f"Error: Another training (--run-dir {run_dir}; this one is --run-dir "),
+    ):
+        assert code == 1
+        assert words in output
+        assert "Traceback" not in output
+    job.wait_for_rows(len(job.rows()) + 2)
+    job.processes[0].send_signal(signal.SIGTERM)
+    assert [code for code, _ in job.end()] == [75, 75]
+
+
+JOINED_BY_A_PROGRAM = """
+import sys
+import jax
+from jaxmusic.config import RunConfig
+from jaxmusic.processes import join_processes
+
+index = int(sys.argv[2])
+jax.distributed.initialize(sys.argv[1], 2, index)
+print(join_processes(RunConfig()).gather(index))
+"""
+
+
+def test_processes_that_a_program_has_joined_are_taken_as_they_are() -> None:
+    """Also with different numbers of devices, over which JAX itself can't broadcast."""
+    words = [sys.executable, "-c", JOINED_BY_A_PROGRAM, f"localhost:{free_port()}"]
+    started = [
+        subprocess.Popen(
+            [*words, str(index)], stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(index + 1)},
+        )
+        for index in (0, 1)
+    ]  # fmt: skip
+    for each in started:
+        assert each.communicate(timeout=120)[0].splitlines()[-1] == "[0, 1]"
+        assert each.returncode == 0
 
 
 def test_a_process_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,23 +305,14 @@ def test_what_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         processes.agree(values[0])
 
 
-def test_processes_that_cannot_be_joined_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: False)
-    run = RunConfig(coordinator="h:1", num_processes=2, process_id=1)
-    for error, words in (
-        (ValueError("no such cluster"), "The processes can't be joined: no such cluster"),
-        (
-            RuntimeError("DEADLINE_EXCEEDED\nin C++"),
-            "can't be joined: DEADLINE_EXCEEDED. Start the same command on all hosts within 300 se",
-        ),
-    ):
+def test_what_jax_itself_fails_at_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def initialize(*given: Any, **named: Any) -> None:
+        raise RuntimeError("DEADLINE_EXCEEDED\nin C++")
 
-        def initialize(*given: Any, error: Exception = error, **named: Any) -> None:
-            raise error
-
-        monkeypatch.setattr(jax.distributed, "initialize", initialize)
-        with pytest.raises(ProcessError, match=words):
-            join_processes(run)
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    words = "can't be joined: JAX says: DEADLINE_EXCEEDED. Start the same command on all hosts with"
+    with pytest.raises(ProcessError, match=words):
+        processes._start_jax(Placement("h", 1, 2, 1, None), "127.0.0.1:2")
 
 
 WAITING = """
@@ -260,28 +327,19 @@ sys.exit(run_script(lambda: processes.join_processes(run)))
 """
 
 
-@pytest.mark.parametrize("index", [0, 1])
-def test_who_waits_for_others_in_vain_is_told(index: int) -> None:
-    with socket.create_server(("localhost", 0)) as free:
-        port = free.getsockname()[1]
+@pytest.mark.parametrize(
+    ("index", "reason"),
+    [(0, "they have not all come"), (1, "process 0 can't be reached at localhost:")],
+)
+def test_who_waits_for_others_in_vain_is_told(index: int, reason: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", WAITING, f"localhost:{port}", str(index)],
+        [sys.executable, "-c", WAITING, f"localhost:{free_port()}", str(index)],
         capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert ran.returncode == 1
     assert "stack trace" not in ran.stderr
-    assert ran.stderr.splitlines()[-1] == (
-        "Error: The processes can't be joined: they have not all come. Start the same command on "
-        "all hosts within 3 seconds, and let them reach each other."
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith(f"Error: The processes can't be joined: {reason}")
+    assert line.endswith(
+        ". Start the same command on all hosts within 3 seconds, and let them reach each other."
     )
-
-
-def test_a_process_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def call(*given: Any) -> Channel:
-        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
-
-    monkeypatch.setattr(Channel, "call", call)
-    monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", lambda values: values)
-    monkeypatch.setattr("jax._src.distributed.global_state.coordinator_address", "first:1")
-    with pytest.raises(ProcessError, match="1 of 2 can't reach process 0 at first:0: Connection"):
-        processes._open_channel(1, 2)

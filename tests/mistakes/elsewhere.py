@@ -20,12 +20,44 @@ ELSEWHERE = [
         "jaxmusic/processes.py:agree", "", PROCESSES, "test_processes.py:test_what_differs_is_named"
     ),
     Elsewhere(
-        "jaxmusic/processes.py:_join", "", "a cluster that can't be joined, after minutes",
-        "test_processes.py:test_processes_that_cannot_be_joined_are_told",
+        "jaxmusic/processes.py:_start_jax", "", "hosts that can't reach each other",
+        "test_processes.py:test_what_jax_itself_fails_at_is_told",
     ),
     Elsewhere(
-        "jaxmusic/processes.py:_open_channel", "", "hosts that can't reach each other",
-        "test_processes.py:test_a_process_that_cannot_be_reached_is_told",
+        "jaxmusic/rendezvous.py:wait", "reason", PROCESSES,
+        "test_rendezvous.py:test_a_meeting_that_not_all_come_to",
+    ),
+    Elsewhere(
+        "jaxmusic/rendezvous.py:wait", "_failure", PROCESSES,
+        "test_rendezvous.py:test_a_disagreement_is_told_to_all",
+    ),
+    Elsewhere(
+        "jaxmusic/rendezvous.py:call", "", PROCESSES,
+        "test_processes.py:test_who_waits_for_others_in_vain_is_told",
+    ),
+    Elsewhere(
+        "jaxmusic/rendezvous.py:_introduce", "refused", PROCESSES,
+        "test_rendezvous.py:test_another_training_is_refused_at_any_time",
+    ),
+    Elsewhere(
+        "jaxmusic/rendezvous.py:_introduce", "is no training", "another program at a port",
+        "test_rendezvous.py:test_something_else_that_listens_is_told",
+    ),
+    Elsewhere(
+        "jaxmusic/rendezvous.py:_introduce", "Process 0 ended", PROCESSES,
+        "test_rendezvous.py:test_the_end_of_process_0_is_told_to_those_who_wait",
+    ),
+    Elsewhere(
+        "jaxmusic/cluster.py:_detect", "", "it takes the variables of a cluster",
+        "test_cluster.py:test_variables_of_a_cluster_that_do_not_fit",
+    ),
+    Elsewhere(
+        "jaxmusic/cluster.py:find_placement", "", "it takes the variables of a cluster",
+        "test_cluster.py:test_variables_of_a_cluster_that_do_not_fit",
+    ),
+    Elsewhere(
+        "jaxmusic/cluster.py:listen", "", "another program at a port",
+        "test_cluster.py:test_a_port_that_is_taken_is_told",
     ),
     Elsewhere(
         "jaxmusic/train.py:fit", "", "the scripts always give a --run-dir",
