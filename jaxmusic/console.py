@@ -1,9 +1,11 @@
 """What a person sees while something runs: lines, and on a terminal a bar under them."""
 
+import sys
 import time
 from typing import TYPE_CHECKING, Self
 
-from jaxmusic.streams import is_terminal
+from jaxmusic.names import shown
+from jaxmusic.streams import is_terminal, printable_stream, terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -22,18 +24,18 @@ class Console:
         self._told_at = 0.0
 
     def say(self, line: str) -> None:
-        """Print a line (above the bar)."""
+        """Print a line (above the bar); one it stays, whatever names are in it."""
         if self._silent:
             return
         if self._progress is not None:
-            self._progress.console.print(line, markup=False, highlight=False)
+            self._progress.console.print(shown(line), markup=False, highlight=False)
         else:
-            print(line, flush=True)
+            print(shown(line), flush=True)
 
     def show(self, done: int, total: int, text: str) -> None:
         """Move the bar (or print a line, not more often than every few seconds)."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, total=total, text=text)
+            self._progress.update(self._task, completed=done, total=total, text=shown(text))
         elif time.monotonic() - self._told_at > PLAIN_SECONDS:
             self.say(f"{done:,} of {total:,}: {text}")
             self._told_at = time.monotonic()
@@ -43,6 +45,7 @@ class Console:
         self._told_at = time.monotonic()
         if is_terminal() and not self._silent:
             # Here, since it takes a fifth of the time that a short command takes to start.
+            from rich.console import Console as RichConsole  # noqa: PLC0415
             from rich.progress import (  # noqa: PLC0415
                 BarColumn,
                 MofNCompleteColumn,
@@ -56,9 +59,12 @@ class Console:
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[text]}", markup=False),
+                console=RichConsole(file=terminal()),
             )
             self._task = self._progress.add_task("", total=None, text="")
             self._progress.start()
+            # What is printed now goes through rich, above the bar, until the bar stops.
+            sys.stdout, sys.stderr = printable_stream(sys.stdout), printable_stream(sys.stderr)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -1,4 +1,4 @@
-"""Names of files as they are told to a person."""
+"""Text that a terminal shows as it stands: names of files, and all that the program prints."""
 
 import os
 
@@ -15,3 +15,8 @@ def shown(name: str | os.PathLike[str]) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def printable(text: str) -> str:
+    """Text of several lines, each of which any terminal takes."""
+    return "\n".join(map(shown, text.split("\n")))

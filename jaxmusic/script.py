@@ -27,7 +27,7 @@ def begin(minimum: Minimum) -> None:
     try:
         check_limits(minimum)
     except LimitError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {shown(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
@@ -56,15 +56,15 @@ def _exit_code(main: Callable[[], None]) -> int:
     except KeyboardInterrupt as interrupt:  # Terminated too
         return exit_code_of(signal_of(type(interrupt)))
     except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"Error: {shown(str(error))}", file=sys.stderr)
         return error.exit_code
     except OSError as error:  # a vanished folder, a file where a folder belongs
-        print(f"Error: {_what_to_do(error)}", file=sys.stderr)
+        print(f"Error: {shown(_what_to_do(error))}", file=sys.stderr)
         return FAILED
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and JAX_OUT_OF_MEMORY not in str(error):
             raise
-        print(f"Error: {_out_of_memory(error)}", file=sys.stderr)
+        print(f"Error: {shown(_out_of_memory(error))}", file=sys.stderr)
         return FAILED
     return DONE
 

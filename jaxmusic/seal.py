@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxmusic.atomic import sync, write_atomic, writing
+from jaxmusic.names import shown
 from jaxmusic.stored import file_digest
 
 SEAL = "seal.json"
@@ -83,9 +84,9 @@ def _flaw(told: Contents, found: Contents) -> str:
     """In what the contents differ, in a few words; empty if in nothing."""
     for name in sorted(told.keys() | found.keys()):
         if name not in found:
-            return f"{name} is missing"
+            return f"{shown(name)} is missing"
         if name not in told:
-            return f"{name} does not belong to it"
+            return f"{shown(name)} does not belong to it"
         if told[name] != found[name]:
-            return f"{name} is not what was written"
+            return f"{shown(name)} is not what was written"
     return ""

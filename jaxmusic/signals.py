@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Self
 
-from jaxmusic.streams import flush_streams, is_terminal
+from jaxmusic.streams import flush_streams, is_terminal, terminal
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 # Seconds in which Python has to take up a signal. Later than that it is inside a long call of
@@ -135,9 +135,9 @@ class StopSignals:
 
     def _end(self, number: int) -> None:
         exit_code = exit_code_of(number)
-        end_of_bar = "\x1b[?25h\n" if is_terminal() else ""  # where the cursor may be hidden
-        words = "Stopped at once." if self._held else "Stopped; nothing had to be saved."
-        print(f"{end_of_bar}{words}")
+        if is_terminal():
+            terminal().write("\x1b[?25h\n")  # of a bar, which hides the cursor
+        print("Stopped at once." if self._held else "Stopped; nothing had to be saved.")
         self._leave(exit_code)
         flush_streams()
         os._exit(exit_code)

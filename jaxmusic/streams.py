@@ -1,4 +1,8 @@
-"""A program's standard streams: always there, and no reader that is gone costs any work."""
+"""A program's standard streams.
+
+They are always there, no reader that is gone costs any work, and all that is printed is printable:
+a name of a file, or what a file says, can't send control sequences to a terminal.
+"""
 
 import contextlib
 import errno
@@ -6,10 +10,11 @@ import io
 import os
 import select
 import sys
-from collections.abc import Iterator
-from typing import Any, Literal, TextIO
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, TextIO, cast
 
 from jaxmusic.errors import reason_of
+from jaxmusic.names import printable
 
 
 class OutputClosed(Exception):  # noqa: N818 (no error: `| head` has seen enough)
@@ -40,9 +45,44 @@ def _opened(descriptor: int, mode: Literal["r", "w"]) -> TextIO:
     return open(descriptor, mode, encoding="utf-8", closefd=False)
 
 
+class PrintableStream:
+    """A text stream to which nothing is written but what any terminal shows as it stands.
+
+    Since `print`, Python's tracebacks and libraries all write to it, nothing can pass it by. What
+    is to be one line (a sentence with names in it) goes through `shown` as well, which escapes line
+    feeds too.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text, with what can't be printed, but line feeds, as Python writes it."""
+        self.stream.write(printable(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def isatty(self) -> bool:
+        """No: libraries that ask would write control sequences, such as colours."""
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def terminal() -> TextIO:
+    """Standard output for those who move the cursor: control sequences go through."""
+    return _Output.terminal or sys.stdout
+
+
 def is_terminal() -> bool:
     """Whether standard output is a terminal."""
-    return sys.stdout is not None and sys.stdout.isatty()
+    stream = terminal()
+    return stream is not None and stream.isatty()
 
 
 def flush_streams() -> None:
@@ -54,20 +94,28 @@ def flush_streams() -> None:
 
 @contextlib.contextmanager
 def guarded_streams() -> Iterator[None]:
-    """Inside, no name of a file ends the program, and no standard error that can't be written.
+    """Inside, all output is printable, and no standard error that can't be written is an error.
 
     Where standard output can't be written, and isn't optional, `print` raises OutputClosed, or
     OSError if that is not because its reader is gone.
     """
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_guarded(stream) for stream in before)
+    output, errors = (_guarded(stream) for stream in before)
+    terminal_before, _Output.terminal = _Output.terminal, output
+    sys.stdout, sys.stderr = printable_stream(output), printable_stream(errors)
     try:
         yield
     finally:
+        _Output.terminal = terminal_before
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, OutputClosed):
                 stream.flush()
         sys.stdout, sys.stderr = before
+
+
+def printable_stream(stream: TextIO) -> TextIO:
+    """A stream through which printable text alone gets."""
+    return cast("TextIO", PrintableStream(stream))
 
 
 @contextlib.contextmanager
@@ -88,6 +136,7 @@ class _Output(io.FileIO):
     """Standard output or standard error, as a file without a buffer."""
 
     optional = 0  # how many `optional_output` are entered
+    terminal: TextIO | None = None  # standard output inside `guarded_streams`, not made printable
 
     def __init__(self, descriptor: int, *, is_error: bool) -> None:
         super().__init__(descriptor, "w", closefd=False)

@@ -7,6 +7,7 @@ process dies of it. Exit code 1 if one doesn't; it is told by seed and number, a
 """
 
 from jaxmusic.limits import PREPARING
+from jaxmusic.names import shown
 from jaxmusic.script import begin, run_script
 
 begin(PREPARING)  # before what is heavy is imported
@@ -77,7 +78,9 @@ def main() -> None:
     for line in table(campaign.outcome):
         print(line)
     if broken := campaign.outcome.broken:
-        raise BrokenPromiseError("\n  ".join([f"{len(broken):,} promises were broken:", *broken]))
+        for line in broken:
+            print(f"  {shown(line)}", file=sys.stderr)
+        raise BrokenPromiseError(f"{len(broken):,} promises were broken, listed above.")
     print(f"\nAll {flags.files:,} files of seed {flags.seed} gave tokens or a reason.")
 
 

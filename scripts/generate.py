@@ -20,6 +20,7 @@ from jaxmusic.atomic import writing
 from jaxmusic.config import ConfigError
 from jaxmusic.errors import reason_of
 from jaxmusic.midi import MidiError
+from jaxmusic.names import shown
 from jaxmusic.run import RunFolder, open_run
 from jaxmusic.sampling import SamplingConfig, SamplingError, generate
 from jaxmusic.streams import optional_output
@@ -83,11 +84,11 @@ def main() -> None:
     for number, tokens in enumerate(pieces, 1):
         path = out if len(pieces) == 1 else out.with_stem(f"{out.stem}-{number}")
         write_midi(tokens, path, scheme=run.config.data.scheme, tempo=arguments.tempo)
-        print(f"{path}: {len(tokens):,} tokens ({' '.join(tokens[:8])} ...)")
+        print(f"{shown(path)}: {len(tokens):,} tokens ({' '.join(tokens[:8])} ...)")
 
 
 def _warn(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(shown(line), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from jaxmusic.corpus import CorpusError
 from jaxmusic.errors import reason_of
 from jaxmusic.folders import find_files
 from jaxmusic.midi import MidiError, MidiScore, read_midi
+from jaxmusic.names import shown
 
 FILES_IN_A_FOLDER = 1_000
 DAMAGED = 0.01  # share of files that are cut off somewhere
@@ -87,7 +88,7 @@ def read_songs(folder: Path) -> list[list[Notes]]:
         try:
             songs.append(_tracks(read_midi(folder / path)))
         except (MidiError, OSError) as error:
-            print(f"left out: {path}: {reason_of(error)}")
+            print(shown(f"left out: {path}: {reason_of(error)}"))
     if not any(songs):
         raise CorpusError(
             f"None of the {len(found):,} MIDI files in {folder} has any notes: give other songs."

@@ -112,12 +112,12 @@ def _prepare_notes(arguments: Arguments, notes: str) -> None:
         raise ConfigError("--corpus is missing: give --notes FILE and --corpus DIR.")
     if arguments.midi_dir is not None or arguments.workers is not None or arguments.verify:
         raise ConfigError("--notes FILE takes --corpus DIR, and no MIDI_DIR, --workers, --verify.")
-    _tell(prepare_notes(Path(notes), Path(arguments.corpus), tell=print), arguments)
+    _tell(prepare_notes(Path(notes), Path(arguments.corpus), tell=Console().say), arguments)
 
 
 def _tell(corpus: Corpus, arguments: Arguments) -> None:
     for line in summary(corpus):
-        print(line)
+        print(shown(line))
     windows = max(0, len(corpus.tokens) - arguments.window)
     print(f"{windows:,} windows of {arguments.window} (across songs, one at every token)")
 
@@ -133,7 +133,7 @@ def _look_at_corpora(arguments: Arguments) -> None:
         print(f"{shown(arguments.check)} is whole: all its files are as they were written.")
     if arguments.show is not None:
         for line in inventory(Corpus.open(arguments.show)):
-            print(line)
+            print(shown(line))
 
 
 if __name__ == "__main__":

@@ -208,7 +208,9 @@ def _check(life: Life, before: Life | None, run_dir: Path) -> None:
 
 def _demand(kept: bool, fault: str) -> None:
     if not kept:
-        raise TortureError(f"A promise is broken: {fault}")
+        sentence, _, outputs = fault.partition("\n")
+        print(outputs, file=sys.stderr)
+        raise TortureError(f"A promise is broken: {sentence}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import dataclasses
 import sys
 
 from jaxmusic.config import PRESETS, Config, take_preset
+from jaxmusic.names import shown
 from jaxmusic.streams import optional_output
 
 
@@ -47,8 +48,8 @@ def main() -> None:
     if jax.process_index() > 0:
         return  # the first of several processes speaks
     print(
-        f"Done: {best.path}, best after step {best.step:,}. New music:\n"
-        f"  python scripts/generate.py {best.path}"
+        f"Done: {shown(best.path)}, best after step {best.step:,}. New music:\n"
+        f"  python scripts/generate.py {shown(best.path)}"
     )
 
 

@@ -25,6 +25,7 @@ from mistakes.compiling import COMPILING
 from mistakes.corpora import CORPORA
 from mistakes.elsewhere import ELSEWHERE, Elsewhere
 from mistakes.flags import WRONG_FLAGS
+from mistakes.hostile import HOSTILE
 from mistakes.mistake import ANEW
 from mistakes.preparing import FOLDERS, NOTES
 from mistakes.runs import RUNS
@@ -36,7 +37,7 @@ from jaxmusic.errors import UserError
 ROOT = SCRIPTS.parent
 MISTAKES = [
     *WRONG_FLAGS, *FOLDERS, *NOTES, *CORPORA, *RUNS, *TRAINING, *GENERATING, *LARGE_SETS, *TORTURE,
-    *FUZZING, *BENCHMARKS, *COMPILING,
+    *FUZZING, *BENCHMARKS, *COMPILING, *HOSTILE,
 ]  # fmt: skip
 
 
@@ -124,6 +125,7 @@ def test_a_mistake_is_told_in_one_clear_sentence(
     records.conclude(ended.words)
     assert ended.code == code, ended.words
     assert words in ended.words
+    assert ended.words.isprintable()  # and nothing in it is a control sequence
     assert "Traceback" not in ended.words and "[Errno" not in ended.words
     if code and "For full helptext" not in ended.errors:  # else tyro tells it, in a box
         last = ended.errors.splitlines()[-1]
