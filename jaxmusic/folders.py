@@ -9,6 +9,9 @@ from jaxmusic.names import shown
 from jaxmusic.parsing import unreadable
 
 SUFFIXES = frozenset({".mid", ".midi", ".kar"})
+# macOS keeps what it knows of song.mid in ._song.mid on disks that have no room for it elsewhere
+# (AppleDouble). In a folder copied from a Mac they are half of all files, and none is MIDI.
+APPLE_DOUBLE = "._"
 LINKED = "it is a link to a folder, and links to folders are not followed"
 
 
@@ -18,18 +21,27 @@ class Found(NamedTuple):
     files: list[str]  # in the order of the stream
     # Folders (with / at the end) that were not entered, or not to the end, and what may be one.
     closed: dict[str, str]
+    apple_double: int = 0  # files left out by their names: macOS's own
 
     @property
     def paths(self) -> list[str]:
         """Files and closed folders, in the order of the stream."""
         return in_order([*self.files, *self.closed]) if self.closed else self.files
 
+    @property
+    def left_out(self) -> str:
+        """A sentence on the files left out by their names; empty where there are none."""
+        if not self.apple_double:
+            return ""
+        why = f"Files named {APPLE_DOUBLE}* hold no music (macOS makes them)"
+        return f"{why}: {self.apple_double:,} left out."
+
 
 def find_files(folder: Path) -> Found:
     """All .mid, .midi and .kar files below a folder, any case, whatever they are.
 
     Linked folders are not entered, and folders that can't be read are passed over: both are told,
-    with the reason.
+    with the reason. macOS's ._song.mid are counted, and left out.
 
     Raises CorpusError when the folder isn't there, can't be read, or holds no such file.
     """
@@ -39,6 +51,7 @@ def find_files(folder: Path) -> Found:
         raise CorpusError(f"There is no folder {shown(folder)}: give a folder of MIDI files.")
     files: list[str] = []
     closed: dict[str, str] = {}
+    apple_double: list[str] = []
     waiting = [""]  # no recursion: folders may be thousands deep
     while waiting:
         inside = waiting.pop()
@@ -57,7 +70,8 @@ def find_files(folder: Path) -> Found:
                     elif is_linked_folder:
                         closed[path + "/"] = LINKED
                     elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-                        files.append(path)
+                        kind = apple_double if entry.name.startswith(APPLE_DOUBLE) else files
+                        kind.append(path)
         except OSError as error:
             why = error.strerror or str(error)
             if not inside:
@@ -66,13 +80,14 @@ def find_files(folder: Path) -> Found:
                     "another one."
                 ) from None
             closed[inside] = f"the folder can't be read: {why}"
+    found = Found(in_order(files), closed, len(apple_double))
     if not files:
         first = "".join(f" ({shown(path)}: {why}.)" for path, why in list(closed.items())[:1])
         raise CorpusError(
             f"No MIDI files in {shown(folder)}: put .mid, .midi or .kar files there, or give "
-            f"another folder.{first}"
+            f"another folder.{first}{found.left_out and f' ({found.left_out})'}"
         )
-    return Found(in_order(files), closed)
+    return found
 
 
 def in_order(paths: list[str]) -> list[str]:

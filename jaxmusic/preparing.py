@@ -84,6 +84,8 @@ def prepare(
     with claimed(work, lambda: tell(waiting)) as waited, contextlib.ExitStack() as stack:
         if waited:
             found = find_files(folder)
+        if found.left_out:
+            tell(found.left_out)
         bring_back(target)
         old = _old_records(target, scheme, tell)
         stack.callback(old.close)

@@ -1,6 +1,7 @@
 """The folders that MIDI files are found in, whatever else is in them."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -34,6 +35,28 @@ def test_files_come_in_one_order_everywhere(tmp_path: Path) -> None:
     assert find_files(tmp_path).paths == [
         "A.mid", "a.mid", "b.mid", "C.mid", "sub/Z.mid", "_.mid",
     ]  # fmt: skip
+
+
+def test_the_files_that_macos_puts_beside_songs_are_left_out(tmp_path: Path) -> None:
+    """They are counted in one line, and are no skipped files."""
+    folder = tmp_path / "in"
+    for name in ("a.mid", "sub/b.MID", "._folder.mid/c.mid"):
+        write_song(folder / name, 30)
+    for name in ("._a.mid", "sub/._b.MID", "._gone.kar", "._a.txt", "__MACOSX/._a.mid"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(bytes.fromhex("00051607 00020000") + b"Mac OS X" + bytes(66))
+    lines: list[str] = []
+    corpus = prepare(folder, tmp_path / "out", workers=1, max_skipped_share=0, tell=lines.append)
+    assert corpus.songs == [row.path for row in corpus.ledger]
+    assert sorted(corpus.songs) == ["._folder.mid/c.mid", "a.mid", "sub/b.MID"]
+    assert lines == ["Files named ._* hold no music (macOS makes them): 4 left out."]
+    shutil.rmtree(folder / "._folder.mid")
+    for name in ("a.mid", "sub/b.MID"):
+        (folder / name).unlink()
+    with pytest.raises(
+        CorpusError, match=r"No MIDI files .*\(Files named \._\* .*: 4 left out\.\)"
+    ):
+        prepare(folder, tmp_path / "out2")
 
 
 def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
