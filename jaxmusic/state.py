@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from jaxmusic.compensated import Sum
 from jaxmusic.config import Config, TrainConfig
 from jaxmusic.model import MusicLSTM
 
@@ -24,8 +25,8 @@ class TrainState(NamedTuple):
     params: PyTree
     batch_stats: PyTree
     optimizer: optax.OptState
-    loss_sum: jax.Array  # () float32: the loss summed over this epoch's windows so far
-    window_sum: jax.Array  # () float32: how many those were
+    loss_sum: Sum  # the loss summed over this epoch's windows so far
+    window_sum: Sum  # how many those were
 
 
 def new_model(config: Config, vocabulary_size: int) -> MusicLSTM:
@@ -60,8 +61,8 @@ def new_state(config: Config, vocabulary_size: int) -> TrainState:
         params=params,
         batch_stats=nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)),
         optimizer=new_optimizer(config.train).init(params),
-        loss_sum=jnp.float32(0),
-        window_sum=jnp.float32(0),
+        loss_sum=Sum.zero(),
+        window_sum=Sum.zero(),
     )
 
 

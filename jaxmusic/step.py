@@ -62,16 +62,17 @@ def train_step(
     updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
     going_on = (state.step % steps_per_epoch != 0).astype(jnp.float32)  # 0: an epoch starts
-    before = state._replace(
-        loss_sum=going_on * state.loss_sum, window_sum=going_on * state.window_sum
+    loss_sum, window_sum = jax.tree.map(
+        lambda part: going_on * part, (state.loss_sum, state.window_sum)
     )
+    before = state._replace(loss_sum=loss_sum, window_sum=window_sum)
     after = TrainState(
         step=state.step,
         params=params,
         batch_stats=batch_stats,
         optimizer=optimizer_state,
-        loss_sum=before.loss_sum + loss * windows,
-        window_sum=before.window_sum + windows,
+        loss_sum=loss_sum.plus(loss * windows),
+        window_sum=window_sum.plus(windows),
     )
     good = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(params))
     kept: TrainState = jax.tree.map(partial(jnp.where, good), after, before)

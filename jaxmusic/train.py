@@ -271,8 +271,8 @@ def _epoch_ends(
                 return None
         total = np.sum(jax.device_get(sums), dtype=np.float64)
         held_out_loss = float(total) / len(training.held_out)
-    counted = float(state.window_sum)  # 0: every step was skipped
-    loss = float(state.loss_sum) / counted if counted else math.nan
+    counted = state.window_sum.value()  # 0: every step was skipped
+    loss = state.loss_sum.value() / counted if counted else math.nan
     return reporter.epoch(step, loss, held_out_loss)
 
 

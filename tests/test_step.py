@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmusic.compensated import Sum
 from jaxmusic.config import PRESETS, Config, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.feed import Batch, Feed
 from jaxmusic.parallel import make_mesh, put_everywhere
@@ -55,9 +56,38 @@ def test_how_steps_are_divided_into_dispatches_changes_no_bit() -> None:
         jax.tree.map(np.testing.assert_array_equal, found[1], expected[1])
 
 
+def test_an_epochs_sums_go_on_from_billions_of_windows() -> None:
+    """31 steps of 128 after 2.4e9 windows, in one dispatch, which float32 would not notice."""
+    tokens = np.random.default_rng(1).integers(0, 20, size=31 * 128 + 5, dtype=np.uint16)
+    windows = Windows(tokens, [(0, len(tokens))], 5)
+    config = Config(
+        data=replace(Config().data, window=5),
+        model=ModelConfig(hidden_size=4, dense_size=3, layers=1),
+    )
+    before, loss = 2_400_000_001, 2.5  # a whole number plus what float32 has no room for
+    sums = {
+        "window_sum": Sum(jnp.float32(before - 1), jnp.float32(1)),
+        "loss_sum": Sum(jnp.float32(before - 1), jnp.float32(loss)),
+    }
+    mesh, steps = make_mesh(1), 31
+    feed = Feed(windows, 128, seed=0)
+    # As if these windows were the end of a long epoch, whose steps before have been done.
+    program = training_program(config, 20, mesh, steps_per_epoch=10**8)
+    supply = make_supply(feed, mesh, RunConfig(steps_per_dispatch=31), step=0, last_step=steps)
+    state = put_everywhere(new_state(config, 20)._replace(step=jnp.int32(1), **sums), mesh)
+    state, losses = program(state, supply.take(0, steps), np.int32(steps))
+    assert state.window_sum.value() == before + 31 * 128
+    terms = np.asarray(losses)[:steps].astype(np.float64) * 128
+    expected = before - 1 + loss + terms.sum()
+    assert state.loss_sum.value() == pytest.approx(expected, rel=1e-13)
+    assert np.float32(before) + np.float32(128) == np.float32(before)
+
+
 def test_a_bad_step_changes_nothing_but_their_number() -> None:
     config = Config(model=ModelConfig(hidden_size=6, dense_size=5, layers=1))
-    state = new_state(config, 7)._replace(step=jnp.int32(3), loss_sum=jnp.float32(2.5))
+    state = new_state(config, 7)._replace(
+        step=jnp.int32(3), loss_sum=Sum.zero().plus(jnp.float32(2.5))
+    )
     do_step = jax.jit(
         partial(
             train_step,
@@ -74,7 +104,7 @@ def test_a_bad_step_changes_nothing_but_their_number() -> None:
     assert int(after.step) == 4
     jax.tree.map(np.testing.assert_array_equal, after._replace(step=state.step), state)
     after, loss = do_step(state, batch)
-    assert np.isfinite(loss) and float(after.loss_sum) > 2.5
+    assert np.isfinite(loss) and after.loss_sum.value() > 2.5
     # Parameters may go wrong though the loss doesn't.
     huge = jax.tree.map(lambda leaf: leaf, state.params)
     huge["output"]["bias"] = np.full(7, 3e38, np.float32)
