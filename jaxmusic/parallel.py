@@ -7,6 +7,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxmusic.config import ConfigError
+from jaxmusic.devices import find_devices
 from jaxmusic.feed import Share
 from jaxmusic.lstm_cell import BATCH_AXIS
 
@@ -20,7 +21,7 @@ def make_mesh(devices: int | None = None) -> Mesh:
 
     Raises ConfigError when a process has fewer than asked for.
     """
-    available = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    available = sorted(find_devices(), key=lambda device: (device.process_index, device.id))
     by_process = [
         [device for device in available if device.process_index == process]
         for process in range(jax.process_count())
@@ -33,13 +34,6 @@ def make_mesh(devices: int | None = None) -> Mesh:
         )
     chosen = [device for of_process in by_process for device in of_process[: devices or fewest]]
     return Mesh(np.array(chosen), (BATCH_AXIS,))
-
-
-def local_devices() -> dict[str, Any]:
-    """Number and kinds of this process's devices, by the names under which they are compared."""
-    here = jax.local_devices()
-    kinds = ", ".join(sorted({device.device_kind for device in here}))
-    return {"the number of devices": len(here), "the kind of devices": kinds}
 
 
 def batch_share(batch_size: int, mesh: Mesh) -> Share:

@@ -22,6 +22,7 @@ from jaxmusic.claim import claimed
 from jaxmusic.config import Config, ConfigError, differences
 from jaxmusic.config_file import load_config, save_config
 from jaxmusic.corpus import Corpus
+from jaxmusic.devices import find_devices
 from jaxmusic.errors import UserError, reason_of
 from jaxmusic.model import MusicLSTM
 from jaxmusic.order import shuffled
@@ -219,7 +220,7 @@ def open_run(
     over; mostly that is a warning.
 
     Raises RunError when the folder holds no run or no checkpoint, or is damaged, or has files of
-    another run.
+    another run; ConfigError when JAX finds no device.
     """
     folder = RunFolder(Path(run_dir))
     if not folder.config.exists():
@@ -230,6 +231,7 @@ def open_run(
     vocabulary, primes = _vocabulary_and_primes(folder, config)
     if not folder.checkpoints.is_dir():
         raise RunError(f"The run {folder.path} has no checkpoint yet: train it further.")
+    find_devices()
     abstract = abstract_state(config, len(vocabulary))._asdict()
     with open_checkpoints(folder, read_only=True, tell=tell) as checkpoints:
         restored = (

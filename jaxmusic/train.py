@@ -19,13 +19,14 @@ from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus
 from jaxmusic.data import cut_windows, map_tokens, open_corpus
+from jaxmusic.devices import local_devices
 from jaxmusic.feed import Feed, batches_in_order
 from jaxmusic.lstm import why_not_cpu
 from jaxmusic.lstm_cell import precision_here
 from jaxmusic.memory import keep_freed_memory
 from jaxmusic.metrics import Reporter
 from jaxmusic.pace import Pace
-from jaxmusic.parallel import batch_share, local_devices, make_mesh, put_everywhere, put_rows
+from jaxmusic.parallel import batch_share, make_mesh, put_everywhere, put_rows
 from jaxmusic.processes import Processes, join_processes
 from jaxmusic.program import evaluation_program, training_program
 from jaxmusic.run import (

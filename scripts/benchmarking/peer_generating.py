@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarking.weights import load_weights, save_weights
 from benchmarking.workload import Workload
+from jaxmusic.devices import find_devices
 from jaxmusic.run import Run
 from jaxmusic.sampling import SamplingConfig, generate
 from jaxmusic.state import new_state
@@ -22,6 +23,7 @@ class Peer:
         self.workload = workload
         self.pieces = pieces
         self.length = length
+        find_devices()
         state = new_state(workload.config, workload.vocabulary_size)
         if not weights.exists():
             save_weights(state.params, weights)

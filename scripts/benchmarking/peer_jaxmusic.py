@@ -27,11 +27,11 @@ class Peer:
     def __init__(self, workload: Workload, weights: Path) -> None:
         keep_freed_memory()  # as `fit` does
         self.workload = workload
+        self.mesh = make_mesh()
         # The initial weights of the workload's seed, for every peer to start from.
         if not weights.exists():
             save_weights(new_state(workload.config, workload.vocabulary_size).params, weights)
         self.weights = load_weights(weights)
-        self.mesh = make_mesh()
         self.feed = workload.feed(batch_share(workload.train.batch_size, self.mesh).rows)
         self.supply = self._supply(workload.fed_from)
         self.state = self._new_state(workload)

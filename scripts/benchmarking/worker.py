@@ -11,6 +11,8 @@ import sys
 import time
 from typing import Any
 
+from jaxmusic.errors import UserError
+
 
 def main() -> None:
     """Answer until the input ends."""
@@ -27,6 +29,8 @@ def main() -> None:
                 result = None
             else:
                 result = getattr(peer, request["call"])(**request["arguments"])
+        except UserError as error:
+            answer = {"error": str(error)}
         except Exception as error:  # the parent tells of it, whatever it is
             answer = {"error": f"{type(error).__name__}: {error}"}
         else:

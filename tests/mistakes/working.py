@@ -4,7 +4,16 @@ import arrangements as a
 
 from mistakes.mistake import ANEW, GENERATE, Mistake
 
+NO_GPU = a.several(
+    a.patched("jax.devices", a.raising(AssertionError())),
+    a.patched("jaxmusic.devices.platforms_asked_for", lambda: "cuda"),
+)
+
 TRAINING = [
+    Mistake(
+        ANEW, 2, "Error: JAX can't use the platforms asked for, JAX_PLATFORMS=cuda: no such device "
+        "is here, or JAX was installed without support for it. Unset it to", NO_GPU,
+    ),
     Mistake(
         f"{ANEW} --min-count 1000", 2, "Error: --min-count 1000 leaves no token to learn: the most "
         "frequent one, ",
@@ -26,6 +35,7 @@ TRAINING = [
 ]  # fmt: skip
 
 GENERATING = [
+    Mistake(GENERATE, 2, "Error: JAX can't use the platforms asked for, JAX_PLATFORMS=c", NO_GPU),
     Mistake(
         f"{GENERATE} --prime bad/a.mid", 1,
         "Error: --prime bad/a.mid can't be read: it is not a MIDI file (no MThd at the start). "
