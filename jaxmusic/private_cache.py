@@ -92,11 +92,12 @@ def _is_trusted(status: os.stat_result) -> bool:
 def open_cache(name: str) -> PrivateCache | None:
     """The user's cache of one kind of programs; None, and a sentence, where it isn't safe."""
     try:
-        home = _cache_home()
-        folder = home / "jaxmusic" / name
-        for path in (home, folder.parent, folder):
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        reason = why_not_private(folder)
+        folder = _cache_home() / "jaxmusic"
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        reason = _why_not_made(folder)
+        if reason is None:  # no link of another user's is followed
+            folder /= name
+            reason = _why_not_made(folder)
         if reason is None:
             return PrivateCache(folder)
     except OSError as error:
@@ -107,6 +108,11 @@ def open_cache(name: str) -> PrivateCache | None:
         "can write to with XDG_CACHE_HOME."
     )
     return None
+
+
+def _why_not_made(folder: Path) -> str | None:
+    folder.mkdir(exist_ok=True, mode=0o700)
+    return why_not_private(folder)
 
 
 def _cache_home() -> Path:

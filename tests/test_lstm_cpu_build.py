@@ -155,7 +155,7 @@ def test_where_others_may_write_it_is_compiled_for_this_start_alone(
     )
     assert built.calls.read_text().splitlines()[-1].startswith(f"{temporary}/jaxmusic-")
     assert list(temporary.iterdir()) == []
-    assert list((cache / "jaxmusic" / "lstm").iterdir()) == []
+    assert list((cache / "jaxmusic").iterdir()) == []
 
 
 def test_a_file_serves_where_memory_can_not_be_loaded_from(

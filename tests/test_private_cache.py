@@ -130,6 +130,24 @@ def test_a_relative_cache_home_is_ignored(tmp_path: Path, monkeypatch: pytest.Mo
     assert cache is not None and cache.folder == tmp_path / ".cache" / "jaxmusic" / "xla"
 
 
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root gives away")
+def test_another_users_link_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, target = tmp_path / "c", tmp_path / "target"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    for folder in (home, target):
+        folder.mkdir()
+    home.chmod(0o1777)
+    (home / "jaxmusic").symlink_to(target)
+    os.chown(home / "jaxmusic", 12345, 12345, follow_symlinks=False)
+    assert open_cache("lstm") is None
+    assert f": {home / 'jaxmusic'} belongs to another user. " in capsys.readouterr().err
+    assert list(target.iterdir()) == []
+    (home / "jaxmusic").unlink()
+    assert open_cache("lstm") is not None  # as with /tmp: what is there is its owner's
+
+
 def no_home() -> Path:
     raise RuntimeError("Could not determine home directory.")
 
