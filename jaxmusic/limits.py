@@ -22,20 +22,17 @@ class LimitError(UserError):
 
 @dataclass(frozen=True)
 class Minimum:
-    """What a kind of program needs at least, as docs/reliability.md has it from measurements.
-
-    XLA starts threads for each core, and each reserves addresses for its stack.
-    """
+    """What a kind of program needs at least, as docs/reliability.md has it from measurements."""
 
     address_space: int  # MiB
-    address_space_per_core: int  # MiB
-    data: int  # MiB of memory that can be written to
+    data: int  # MiB that can be written to
+    per_core: int  # MiB more of both: XLA starts threads for each core, and each has a stack
     open_files: int
 
 
-PREPARING = Minimum(address_space=256, address_space_per_core=0, data=128, open_files=32)
-GENERATING = Minimum(address_space=1200, address_space_per_core=30, data=500, open_files=32)
-TRAINING = Minimum(address_space=1500, address_space_per_core=30, data=800, open_files=64)
+PREPARING = Minimum(address_space=256, data=128, per_core=0, open_files=32)
+GENERATING = Minimum(address_space=840, data=500, per_core=30, open_files=32)
+TRAINING = Minimum(address_space=1150, data=700, per_core=30, open_files=64)
 
 
 def check_limits(minimum: Minimum) -> None:
@@ -45,13 +42,19 @@ def check_limits(minimum: Minimum) -> None:
     """
     if sys.platform == "win32":
         return
-    memory = minimum.address_space + minimum.address_space_per_core * _cores()
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if soft != resource.RLIM_INFINITY:
-        # NumPy's OpenBLAS would reserve 40 MiB for each core; little that we do multiplies there.
+    for_threads = minimum.per_core * _cores()
+    memory = resource.getrlimit(resource.RLIMIT_AS), resource.getrlimit(resource.RLIMIT_DATA)
+    if any(soft != resource.RLIM_INFINITY for soft, _ in memory):
+        # NumPy's OpenBLAS would reserve 40 MiB for each core (little that we do multiplies there),
+        # and the allocator 64 MiB or more for each thread.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    _allow("of address space", "-v", resource.RLIMIT_AS, memory * MIB)
-    _allow("of memory for data", "-d", resource.RLIMIT_DATA, minimum.data * MIB)
+        from jaxmusic.memory import keep_freed_memory  # noqa: PLC0415 (few have such a limit)
+
+        keep_freed_memory()
+    _allow(
+        "of address space", "-v", resource.RLIMIT_AS, (minimum.address_space + for_threads) * MIB
+    )
+    _allow("of memory for data", "-d", resource.RLIMIT_DATA, (minimum.data + for_threads) * MIB)
     _allow("open files", "-n", resource.RLIMIT_NOFILE, minimum.open_files)
 
 
