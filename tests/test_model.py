@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -160,6 +161,52 @@ def test_loss_and_gradients_equal_keras(trained: tuple[Trained, Trained]) -> Non
     ours, theirs = trained
     assert float(ours.loss) == pytest.approx(float(theirs.loss), rel=1e-4)
     assert_trees_close(ours.gradients, theirs.gradients, relative=1e-4)
+
+
+def test_the_loss_is_that_of_keras_without_clipping() -> None:
+    """Keras by logits (as its TensorFlow backend takes them) is equal, with its gradient.
+
+    By probabilities, on JAX, it clips them: it differs where the target's is below 1e-7, and there
+    by what clipping takes off; its gradient is 0 there.
+    """
+    rng = np.random.default_rng(4)
+    logits = rng.normal(0, 9, (16, 8, VOCABULARY)).astype(np.float32)
+    targets = rng.integers(0, VOCABULARY, (16, 8))
+    one_hot = np.eye(VOCABULARY, dtype=np.float32)[targets]
+
+    def by_keras(logits: jax.Array, *, from_logits: bool) -> jax.Array:
+        outputs = logits if from_logits else jax.nn.softmax(logits)
+        cross_entropy = keras.losses.CategoricalCrossentropy(from_logits, reduction=None)
+        losses: jax.Array = cross_entropy(one_hot, outputs)
+        return losses
+
+    def by_us(logits: jax.Array) -> jax.Array:  # each target as a window of its own
+        losses = window_losses(logits.reshape(-1, VOCABULARY), jnp.asarray(targets.ravel()))
+        return losses.reshape(targets.shape)
+
+    def with_gradient(losses: Callable[[jax.Array], jax.Array]) -> tuple[np.ndarray, np.ndarray]:
+        compute = quick_jit(lambda logits: jax.vjp(losses, logits)[1](jnp.ones(targets.shape)))
+        return np.asarray(quick_jit(losses)(logits)), np.asarray(compute(logits)[0])
+
+    ours, our_gradient = with_gradient(by_us)
+    unclipped, unclipped_gradient = with_gradient(partial(by_keras, from_logits=True))
+    clipped, clipped_gradient = with_gradient(partial(by_keras, from_logits=False))
+    np.testing.assert_allclose(ours, unclipped, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(our_gradient, unclipped_gradient, atol=1e-6)
+    means = quick_jit(window_losses)(logits, targets)
+    np.testing.assert_allclose(means, unclipped.mean(axis=1), rtol=1e-6)
+
+    exact = logits.astype(np.float64)
+    shares = np.exp(exact - exact.max(axis=-1, keepdims=True))
+    shares /= shares.sum(axis=-1, keepdims=True)
+    share = shares[one_hot > 0].reshape(targets.shape)  # of the targets
+    below = share < 1e-7
+    assert below.any() and not below.all()
+    taken_off = np.where(below, np.log(1e-7 / share), 0)
+    assert taken_off.max() > 5
+    np.testing.assert_allclose(unclipped - clipped, taken_off, atol=1e-5)
+    assert (clipped_gradient[below] == 0).all() and (our_gradient[below] != 0).any()
+    np.testing.assert_allclose(clipped_gradient[~below], our_gradient[~below], atol=1e-6)
 
 
 def curves(bits: int) -> tuple[np.ndarray, np.ndarray]:
