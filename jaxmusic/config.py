@@ -126,8 +126,8 @@ class RunConfig:
     skip_bad_steps: int = 0
     # Devices to train on, of each process (default: all).
     devices: int | None = None
-    # Where process 0 listens, HOST:PORT, the same for all processes. Not needed on Cloud TPU, GKE
-    # and SLURM, nor for one process.
+    # Where process 0 listens, HOST:PORT (of IPv6 [HOST]:PORT), the same for all processes; another
+    # port for each training. Not needed on Cloud TPU, GKE and SLURM, nor for one process.
     coordinator: str | None = None
     # Processes that train together (1: this one alone, whatever the cluster says).
     num_processes: int | None = None
