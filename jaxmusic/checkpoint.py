@@ -158,7 +158,7 @@ class Checkpoints:
             ) from error
         # What Orbax raises for a damaged file is not documented, and is not one kind.
         except Exception as error:
-            self._shelf.pass_over(about.step, place, str(error).strip().split("\n")[0][:200])
+            self._shelf.pass_over(about.step, place, error)
             return None
         return Restored(about.step, state, about.score)
 

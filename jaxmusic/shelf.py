@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmusic.atomic import sync, writing
-from jaxmusic.errors import UserError
+from jaxmusic.errors import UserError, is_shortage
 from jaxmusic.seal import SEAL, DamageError, read_seal, write_seal
 
 LATEST = 2  # whole checkpoints that are kept, beside the best one
@@ -80,13 +80,20 @@ class Shelf:
         """What tells a checkpoint's folder from another that takes its place; None: it is gone."""
         return _place(self.folder / str(step))
 
-    def pass_over(self, step: int, place: tuple[int, int] | None, reason: str) -> None:
-        """A checkpoint is damaged, which lay there when the reading began.
+    def pass_over(self, step: int, place: tuple[int, int] | None, error: Exception) -> None:
+        """A checkpoint is damaged, as an error shows, which lay there when the reading began.
 
-        Raises MovedError when it doesn't any more: by the training whose folder this is.
+        Raises MovedError when it doesn't any more: by the training whose folder this is. Raises
+        CheckpointError when the error is of the system, and says nothing about the checkpoint.
         """
         if self.place(step) != place:
             raise MovedError
+        reason = str(error).strip().split("\n")[0][:200]
+        if is_shortage(error):
+            raise CheckpointError(
+                f"{self.folder / str(step)} can't be read: {reason}. Mend that and start the same "
+                "command again."
+            ) from error
         if self._whole is not None:
             self._whole.pop(step, None)
         if step not in self._told:
@@ -114,7 +121,7 @@ class Shelf:
                 "command again."
             ) from error
         except DamageError as damage:
-            self.pass_over(step, place, str(damage))
+            self.pass_over(step, place, damage)
             return None
         return about
 

@@ -391,3 +391,28 @@ def test_what_may_not_be_read_is_not_passed_over(
     monkeypatch.setattr("jaxmusic.shelf.read_seal", refuse)
     with pytest.raises(CheckpointError, match="2/a can't be read: Permission denied"):
         restored_step(tmp_path, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), ".*Too many open files"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+    ],
+)
+def test_what_the_system_lacks_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    save(tmp_path, {1: None, 2: None})
+
+    def lack(*_: Any, **__: Any) -> Any:
+        raise error
+
+    with monkeypatch.context() as here:
+        here.setattr(ocp.Checkpointer, "restore", lack)
+        with pytest.raises(CheckpointError, match=f"2 can't be read: {reason}. Mend that"):
+            restored_step(tmp_path, [])
+    monkeypatch.setattr("jaxmusic.seal.file_digest", lack)
+    if isinstance(error, OSError):
+        with pytest.raises(CheckpointError, match=f"2 can't be read: {reason}. Mend that"):
+            restored_step(tmp_path, [])
