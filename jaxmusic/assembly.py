@@ -64,7 +64,7 @@ def assemble(
         _save_array(folder / "tokens.npy", vocabulary.dtype, int(offsets[-1]), tokens)
         _save_array(folder / "songs.npy", offsets.dtype, len(offsets), [offsets])
         vocabulary.save(folder / "vocabulary.json")
-        with (folder / "ledger.jsonl").open("wb") as ledger:
+        with (folder / "ledger.jsonl").open("xb") as ledger:
             for place, (number, row) in enumerate(zip(which.tolist(), rows.tolist(), strict=True)):
                 if deduplicate and is_copy[place]:
                     ledger.write(line_of(_left_out(stream, place, int(originals[place]))))
@@ -105,7 +105,7 @@ def _save_array(
     """As np.save, but the array comes in pieces, and a full disk is told by its own error."""
     descr = np.lib.format.dtype_to_descr(dtype)
     header = {"descr": descr, "fortran_order": False, "shape": (length,)}
-    with path.open("wb") as file:
+    with path.open("xb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for piece in pieces:
             file.write(piece.data)

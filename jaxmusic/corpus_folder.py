@@ -98,7 +98,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _is_corpus_file(path: str) -> bool:
-    return path in FILES or is_temporary(path, FILES)
+    return path in FILES or is_temporary(path)
 
 
 def _is_work_file(path: str) -> bool:

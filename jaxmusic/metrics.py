@@ -15,7 +15,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from jaxmusic.atomic import fsync, write_atomic, writing
+from jaxmusic.atomic import fsync, open_regular, write_atomic, writing
 from jaxmusic.config import Config
 from jaxmusic.console import Console, duration
 from jaxmusic.errors import UserError
@@ -105,7 +105,7 @@ class MetricsFile:
                     continue  # a row that was cut off when the run was killed
         write_atomic(path, b"".join(rows))
         with writing(path):
-            self._file = path.open("ab", buffering=0)
+            self._file = open(path, "ab", buffering=0, opener=open_regular)  # noqa: SIM115
 
     def write(self, row: dict[str, Any]) -> None:
         """Append a row, which is on its way to the disk when this returns.

@@ -17,9 +17,9 @@ import mido
 from mido.midifiles.meta import build_meta_message
 from mido.midifiles.midifiles import read_file_header
 
-from jaxmusic.atomic import write_atomic
 from jaxmusic.effort import Effort
 from jaxmusic.event_runs import read_tracks
+from jaxmusic.outputs import write_output
 from jaxmusic.track import (
     KEY_SIGNATURE,
     TEMPO,
@@ -209,7 +209,7 @@ def write_notes(
 
     buffer = io.BytesIO()
     file.save(file=buffer)
-    write_atomic(path, buffer.getvalue())
+    write_output(path, buffer.getvalue())
 
 
 def _without_overlaps(notes: Sequence[Note]) -> list[Note]:

@@ -22,7 +22,7 @@ from typing import IO, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from jaxmusic.atomic import writing
+from jaxmusic.atomic import open_regular, writing
 from jaxmusic.corpus import Corpus, DamagedCorpusError, LedgerRow
 
 Ids = npt.NDArray[np.unsignedinteger[Any]]
@@ -159,9 +159,10 @@ class Journal(Records):
         """Open the journal of a folder, or begin one if there is none that can be gone on with."""
         paths = folder / "journal.jsonl", folder / "stream.u32"
         with writing(paths[0]):
-            for path in paths:
-                path.touch()
-            ledger, ids = (path.open("r+b") for path in paths)
+            ledger, ids = (
+                open(path, "r+b", opener=open_regular)  # noqa: SIM115 (until it is closed)
+                for path in paths
+            )
         super().__init__(ledger, ids, np.uint32, 0)
         self._numbers: dict[str, int] = {}
         header = {"journal": _JOURNAL_FORMAT, "scheme": scheme, "tokeniser": tokeniser}

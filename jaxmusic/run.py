@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxmusic.atomic import write_atomic
+from jaxmusic.atomic import refuse_link, remove_abandoned, write_atomic
 from jaxmusic.checkpoint import Checkpoints
 from jaxmusic.claim import claimed
 from jaxmusic.config import Config, ConfigError, differences
@@ -148,8 +148,10 @@ def enter_run(
     """Begin a run in its folder, or refuse to go on with one that is another training.
 
     Raises ConfigError naming the settings that differ, RunError for another corpus, and for a run
-    that is damaged, or has files of another one.
+    that is damaged, or has files of another one, WriteError where its checkpoints lie elsewhere.
     """
+    refuse_link(folder.checkpoints)
+    remove_abandoned(folder.path)
     if folder.config.exists():
         theirs = _settings(folder)
         if names := differences(config, theirs):

@@ -16,11 +16,12 @@ from typing import Literal
 
 import tyro
 
-from jaxmusic.atomic import writing
+from jaxmusic.atomic import refuse_link, remove_abandoned, writing
 from jaxmusic.config import ConfigError
 from jaxmusic.errors import reason_of
 from jaxmusic.midi import MidiError
 from jaxmusic.names import shown
+from jaxmusic.outputs import check_output, is_special, standard_stream
 from jaxmusic.run import RunFolder, open_run
 from jaxmusic.sampling import SamplingConfig, SamplingError, generate
 from jaxmusic.streams import optional_output
@@ -69,9 +70,15 @@ def main() -> None:
             ) from error
     default = RunFolder(run.path).samples / f"seed-{arguments.seed}.mid"
     out = Path(arguments.out) if arguments.out is not None else default
-    if out.is_dir():
-        raise ConfigError(f"--out {out} is a folder: give a file.")
-    with writing(out):  # known before the music is made
+    # Known before the music is made:
+    if arguments.out is None:  # in the run's folder
+        refuse_link(out.parent)
+        refuse_link(out)
+        remove_abandoned(out.parent)
+    check_output("--out", out)
+    if arguments.count > 1 and is_special(out):
+        raise ConfigError(f"--out {out} is no regular file, which takes one piece: give a file.")
+    with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     pieces = generate(
         run,
@@ -83,8 +90,12 @@ def main() -> None:
     )
     for number, tokens in enumerate(pieces, 1):
         path = out if len(pieces) == 1 else out.with_stem(f"{out.stem}-{number}")
+        if arguments.out is None:
+            refuse_link(path)
+        # Beside the music itself, on standard output, no words.
+        speaks = sys.stderr if standard_stream(path) is sys.stdout else sys.stdout
         write_midi(tokens, path, scheme=run.config.data.scheme, tempo=arguments.tempo)
-        print(f"{shown(path)}: {len(tokens):,} tokens ({' '.join(tokens[:8])} ...)")
+        print(f"{shown(path)}: {len(tokens):,} tokens ({' '.join(tokens[:8])} ...)", file=speaks)
 
 
 def _warn(line: str) -> None:

@@ -29,10 +29,10 @@ from torturing.report import HEADER, Stop, as_json, stop_line, summary_lines
 from torturing.verdict import broken_metrics, difference
 from torturing.victim import PHASES, Phase
 
-from jaxmusic.atomic import write_atomic
 from jaxmusic.config import ConfigError
 from jaxmusic.errors import UserError
 from jaxmusic.folders import find_files
+from jaxmusic.outputs import write_output
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # A network that learns some hundred steps a second, with dropout of both kinds, held-out songs and
@@ -109,7 +109,7 @@ def main() -> None:
         for line in summary_lines(stops):
             print(line)
         if arguments.json is not None:
-            write_atomic(arguments.json, json.dumps(as_json(stops), indent=1) + "\n")
+            write_output(arguments.json, json.dumps(as_json(stops), indent=1) + "\n")
         print(f"The runs lie in {folder}.")
     if arguments.folder is None:
         shutil.rmtree(folder)

@@ -127,6 +127,18 @@ def copied(source: str, target: str) -> Arrange:
     return arrange
 
 
+def linked(name: str, target: str) -> Arrange:
+    """A link; a folder that was there is moved to where the link leads."""
+
+    def arrange(stage: Stage) -> None:
+        path = stage.folder / name
+        if path.is_dir():
+            path.rename(path.parent / target)
+        path.symlink_to(target)
+
+    return arrange
+
+
 def as_folder(name: str) -> Arrange:
     """A folder where a file belongs."""
 

@@ -1,16 +1,21 @@
 """A report as a picture: how much each contestant does in a second, with the range of rounds."""
 
+import io
 from pathlib import Path
 
 from benchmarking.measurement import Report
 from benchmarking.statistics import summarise
 from jaxmusic.config import ConfigError
+from jaxmusic.outputs import write_output
 
+FORMATS = ("png", "svg", "pdf")
 OURS, OTHERS = "#1f6f8b", "#b9c4c9"  # colours of the first of a group and of all others
 
 
-def check_chart() -> None:
-    """Raise ConfigError where no chart can be drawn."""
+def check_chart(path: Path) -> None:
+    """Raise ConfigError where no chart can be drawn, or not as the kind that its name says."""
+    if _picture_format(path) not in FORMATS:
+        raise ConfigError(f"--plot {path} is no .png, .svg or .pdf: give one of these.")
     try:
         import matplotlib  # noqa: F401, PLC0415
     except ImportError:
@@ -54,5 +59,11 @@ def draw_chart(report: Report, path: Path) -> None:
         panel.set_title(group, loc="left", fontsize=10)
         panel.set_xlabel(f"{work} a second", fontsize=9)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=150, format=_picture_format(path))
     plt.close(figure)
+    write_output(path, picture.getvalue())
+
+
+def _picture_format(path: Path) -> str:
+    return path.suffix[1:].lower() or "png"  # as of /dev/stdout

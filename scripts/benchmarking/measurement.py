@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxmusic.atomic import write_atomic
 from jaxmusic.errors import UserError, reason_of
+from jaxmusic.outputs import write_output
 
 FORMAT = 1  # of the JSON
 
@@ -58,7 +58,7 @@ class Report:
 def save_report(report: Report, path: Path) -> None:
     """Write it as JSON, with every sample."""
     document = {"format": FORMAT, **dataclasses.asdict(report)}
-    write_atomic(path, json.dumps(document, indent=1) + "\n")
+    write_output(path, json.dumps(document, indent=1) + "\n")
 
 
 def load_report(path: Path) -> Report:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from jaxmusic import outputs
 from jaxmusic.config import ConfigError
 
 
@@ -9,8 +10,7 @@ def check_output(flag: str, path: str | None) -> None:
     """Raise ConfigError where no file can be written to the path that a flag gives, if it does."""
     if path is None:
         return
-    if Path(path).is_dir():
-        raise ConfigError(f"{flag} {path} is a folder: give a file.")
+    outputs.check_output(flag, path)
     folder = Path(path).parent
     if not folder.is_dir():
         raise ConfigError(

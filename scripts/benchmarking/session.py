@@ -28,7 +28,7 @@ class OutputFlags:
 
     # Write machine, versions, settings and every sample to this file.
     json: str | None = None
-    # Draw a chart to this file (.png or .svg).
+    # Draw a chart to this file (.png, .svg or .pdf).
     plot: str | None = None
     # Tell what is slower than in this earlier JSON by more than the noise of this run.
     baseline: str | None = None
@@ -50,7 +50,7 @@ def run_session(
     check_output("--json", output.json)
     check_output("--plot", output.plot)
     if output.plot is not None:
-        check_chart()
+        check_chart(Path(output.plot))
     report = Report(kind, dataclasses.asdict(flags), describe_machine())
     try:
         measure(flags, report, _tell)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fuzzing.files import BadFile, make_file
 from fuzzing.measuring import Cost, read_costs
+from jaxmusic.atomic import write_atomic
 from jaxmusic.inventory import kind_of
 from jaxmusic.parsing import Batch, FileResult, Job
 from jaxmusic.pitches import pitches_of
@@ -120,7 +121,7 @@ class Campaign:
     def _break(self, number: int, folder: Path, what: str) -> None:
         self._keep.mkdir(parents=True, exist_ok=True)
         kept = self._keep / f"{self._seed}-{number}.mid"
-        kept.write_bytes((folder / f"{number}.mid").read_bytes())
+        write_atomic(kept, (folder / f"{number}.mid").read_bytes())
         self.outcome.broken.append(f"seed {self._seed}, file {number}: {what} ({kept})")
 
 

@@ -12,8 +12,8 @@ from benchmarking.output import check_output
 from benchmarking.workload import SYNTHETIC_TOKENS, Workload, training_flop
 
 from jaxmusic import corpus as corpora
-from jaxmusic.atomic import write_atomic
 from jaxmusic.config import Config, ConfigError
+from jaxmusic.outputs import write_output
 from jaxmusic.supply import MOST_STEPS
 from tpu_report.chips import Topology, read_topology
 from tpu_report.compiling import (
@@ -73,7 +73,7 @@ def run_report(
             "assumptions": ASSUMPTIONS,
             "topologies": to_json(columns),
         }
-        write_atomic(json_path, json.dumps(document, indent=1) + "\n")
+        write_output(json_path, json.dumps(document, indent=1) + "\n")
     for column in columns:
         if isinstance(column.compiled, TooLarge):
             raise CompilerError(

@@ -44,6 +44,10 @@ BENCHMARKS = [
         "Error: --plot none/x.svg: there is no folder none; make it, or give another file.",
     ),
     Mistake(
+        "benchmark.py train --plot x.doc", 2,
+        "Error: --plot x.doc is no .png, .svg or .pdf: give one of these.",
+    ),
+    Mistake(
         "benchmark.py train --plot x.svg", 2,
         "Error: --plot needs matplotlib: pip install -e '.[plot]'.",
         a.not_installed("matplotlib"),

@@ -2,7 +2,7 @@
 
 import arrangements as a
 
-from mistakes.mistake import ANEW, GENERATE, Mistake
+from mistakes.mistake import ANEW, GENERATE, GO_ON, Mistake
 
 NO_GPU = a.several(
     a.patched("jax.devices", a.raising(AssertionError())),
@@ -13,6 +13,10 @@ TRAINING = [
     Mistake(
         ANEW, 2, "Error: JAX can't use the platforms asked for, JAX_PLATFORMS=cuda: no such device "
         "is here, or JAX was installed without support for it. Unset it to", NO_GPU,
+    ),
+    Mistake(
+        GO_ON, 1, "Error: songs-run/checkpoints is a link, and nothing is written through links",
+        a.linked("songs-run/checkpoints", "elsewhere"),
     ),
     Mistake(
         f"{ANEW} --min-count 1000", 2, "Error: --min-count 1000 leaves no token to learn: the most "
@@ -61,6 +65,30 @@ GENERATING = [
     ),
     Mistake(
         f"{GENERATE} --length 4 --out empty", 2, "Error: --out empty is a folder: give a file.",
+    ),
+    Mistake(
+        f"{GENERATE} --length 4 --out link.mid", 2,
+        "Error: --out link.mid is a link to nowhere.mid, which does not exist: give a file.",
+        a.linked("link.mid", "nowhere.mid"),
+    ),
+    Mistake(
+        f"{GENERATE} --length 4 --count 2 --out /dev/null", 2,
+        "Error: --out /dev/null is no regular file, which takes one piece: give a file.",
+    ),
+    Mistake(
+        f"{GENERATE} --length 4 --count 2 --out x.mid", 1, "Error: x-1.mid is a folder: give a ",
+        a.as_folder("x-1.mid"),
+    ),
+    Mistake(
+        f"{GENERATE} --length 4", 1, "Error: songs-run/samples is a link, and nothing is written "
+        "through links there: remove it and start the same command again.",
+        a.several(a.as_folder("songs-run/samples"), a.linked("songs-run/samples", "elsewhere")),
+    ),
+    Mistake(
+        f"{GENERATE} --length 4", 1, "Error: songs-run/samples/seed-0.mid is a link, and nothing",
+        a.several(
+            a.as_folder("songs-run/samples"), a.linked("songs-run/samples/seed-0.mid", "brief.mid")
+        ),
     ),
     Mistake(
         f"{GENERATE} --length 4", 1, "Error: songs-run/samples/seed-0.mid can't be written:",
