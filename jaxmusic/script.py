@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from jaxmusic.errors import UserError, reason_of
+from jaxmusic.errors import UserError, is_shortage, reason_of
 from jaxmusic.limits import LimitError, Minimum, check_limits
 from jaxmusic.names import shown
 from jaxmusic.signals import Stopped, exit_code_of, raise_terminated, signal_of
@@ -14,7 +14,8 @@ from jaxmusic.streams import OutputClosed, guarded_streams, open_missing_streams
 
 DONE, FAILED = 0, 1
 NOBODY_READS = 128 + 13  # what shells show of a program that SIGPIPE ended
-JAX_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # how its RuntimeError begins
+# What the RuntimeErrors of JAX, of C++ libraries and of our kernel say.
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory", "std::bad_alloc", "no memory for")
 ONCE_MORE_SECONDS = 0.1  # after which a signal that was lost comes again
 
 
@@ -62,7 +63,7 @@ def _exit_code(main: Callable[[], None]) -> int:
         print(f"Error: {shown(_what_to_do(error))}", file=sys.stderr)
         return FAILED
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and JAX_OUT_OF_MEMORY not in str(error):
+        if not is_shortage(error) and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
         print(f"Error: {shown(_out_of_memory(error))}", file=sys.stderr)
         return FAILED
@@ -71,7 +72,7 @@ def _exit_code(main: Callable[[], None]) -> int:
 
 def _out_of_memory(error: Exception) -> str:
     """NumPy and JAX say how much they asked for, Python doesn't."""
-    words = str(error).removeprefix(JAX_OUT_OF_MEMORY).lstrip(": ").split("\n")[0][:200].rstrip(".")
+    words = str(error).split("\n")[0].split(": ")[-1][:200].rstrip(".")
     return (
         f"There is too little memory for this{f' ({words})' if words else ''}: give smaller sizes, "
         "of the batch, the network or the music to be made."

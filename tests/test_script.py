@@ -76,6 +76,17 @@ def test_what_the_system_refuses_is_told_with_what_to_do(
             jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nIn"),
             "for this (Out of memory allocating 9 bytes): give smaller sizes, ",
         ),
+        (
+            jax.errors.JaxRuntimeError(
+                "INTERNAL: Error dispatching computation: Out of memory allocating 9 bytes."
+            ),
+            "for this (Out of memory allocating 9 bytes): give smaller sizes, ",
+        ),
+        (
+            jax.errors.JaxRuntimeError("INTERNAL: Error: XLA FFI call failed: std::bad_alloc"),
+            "for this (std::bad_alloc): give smaller sizes, ",
+        ),
+        (RuntimeError("can't start new thread"), "for this (can't start new thread): give"),
     ],
 )
 def test_too_little_memory_is_told(
