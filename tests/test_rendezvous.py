@@ -144,6 +144,7 @@ def test_of_too_many_silent_ones_the_oldest_are_dropped(
     meet: Callable[..., Meeting], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rendezvous, "MOST_STRANGERS", 4)
+    monkeypatch.setattr(rendezvous, "HELLO_SECONDS", 600.0)
     meeting = meet(count=2)
     silent = [meeting.connect() for _ in range(12)]
     assert all(is_closed(each) for each in silent[:8])
@@ -219,13 +220,15 @@ def test_a_meeting_that_not_all_come_to(meet: Callable[..., Meeting]) -> None:
 
 
 def test_the_end_of_process_0_is_told_to_those_who_wait(meet: Callable[..., Meeting]) -> None:
-    meeting = meet(patience=2.0)
+    meeting = meet()
     caller = meeting.call(hello(1))
     meeting.wait_for_callers(1)
     for connection in meeting.rendezvous._callers:
         connection.shutdown(socket.SHUT_RDWR)
     with pytest.raises(ProcessError, match="Process 0 ended before all processes of the training"):
         caller.result(PATIENCE)
+    for each in [meeting.call(hello(index)) for index in (1, 2)]:  # so that the test can end
+        each.result(PATIENCE)[0].close()
 
 
 def test_something_else_that_listens_is_told() -> None:
