@@ -16,6 +16,7 @@ from orbax.checkpoint.options import MultiprocessingOptions
 
 from jaxmusic.atomic import why_not_written
 from jaxmusic.errors import UserError, reason_of
+from jaxmusic.names import shown
 from jaxmusic.shelf import About, CheckpointError, MovedError, Shelf
 
 __all__ = ["CheckpointError", "Checkpoints", "Restored"]
@@ -24,6 +25,17 @@ PyTree = Any
 
 # Orbax tells of every array that it fails to read; ours is one line a checkpoint.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise CheckpointError where Orbax can't use a folder: it knows UTF-8 alone."""
+    try:
+        str(folder.resolve()).encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(
+            f"{shown(folder)} can't hold checkpoints, since its path (or that of the folder where "
+            "the command was started) is not UTF-8: rename the folder, or use another one."
+        ) from None
 
 
 class Restored(NamedTuple):
@@ -54,6 +66,7 @@ class Checkpoints:
 
         Raises WriteError when it can't be made or written to.
         """
+        check_folder(folder)
         self.folder = folder.resolve()  # Orbax refuses relative paths
         self.tell = tell
         self._shelf = Shelf(self.folder, tell, run=run)

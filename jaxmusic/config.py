@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jaxmusic.errors import UserError
+from jaxmusic.paths import LocalPath, OptionalPath
 
 Precision = Literal["f32", "tf32", "bf16"]
 Recurrence = Literal["auto", "scan", "wavefront", "cpu", "pallas"]
@@ -27,9 +28,9 @@ class DataConfig:
     """What is learned from, and how it is cut into windows."""
 
     # Folder of MIDI files (.mid, .midi, .kar; folders inside it too), prepared at the start.
-    midi_dir: str = "midi_songs"
+    midi_dir: LocalPath = "midi_songs"
     # A corpus made by prepare.py, instead of a folder of MIDI files.
-    corpus: str | None = None
+    corpus: OptionalPath = None
     # How notes become tokens.
     scheme: Literal["classic"] = "classic"
     # Of files with the same bytes, use only the first.
@@ -117,7 +118,7 @@ class RunConfig:
     """Where the run lies and what it does beside training."""
 
     # The run's folder; started again with the same one, training goes on. Default: runs/PRESET.
-    run_dir: str | None = None
+    run_dir: OptionalPath = None
     # Minutes from one checkpoint to the next; the end of an epoch has one too.
     checkpoint_minutes: float = 5.0
     # Steps from one row of metrics.jsonl to the next.

@@ -1,6 +1,7 @@
 """Text that a terminal shows as it stands: names of files, and all that the program prints."""
 
 import os
+import shlex
 
 
 def shown(name: str | os.PathLike[str]) -> str:
@@ -20,3 +21,18 @@ def shown(name: str | os.PathLike[str]) -> str:
 def printable(text: str) -> str:
     """Text of several lines, each of which any terminal takes."""
     return "\n".join(map(shown, text.split("\n")))
+
+
+def as_argument(path: str | os.PathLike[str]) -> str:
+    """A path as a word of a command that a person is told to type into bash or zsh."""
+    text = os.fspath(path)
+    if text.startswith("-"):
+        text = f"./{text}"  # no flag
+    if text.isprintable():
+        return shlex.quote(text)
+    plain = set(range(ord(" "), 0x7F)) - {ord("'"), ord("\\")}
+    return (
+        "$'"
+        + "".join(chr(byte) if byte in plain else f"\\x{byte:02x}" for byte in os.fsencode(text))
+        + "'"
+    )

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxmusic.checkpoint import Checkpoints
+from jaxmusic.checkpoint import Checkpoints, check_folder
 from jaxmusic.compilation import use_compilation_cache
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
@@ -27,6 +27,7 @@ from jaxmusic.memory import keep_freed_memory
 from jaxmusic.metrics import Reporter
 from jaxmusic.pace import Pace
 from jaxmusic.parallel import batch_share, make_mesh, put_everywhere, put_rows
+from jaxmusic.paths import with_local_paths
 from jaxmusic.processes import Processes, join_processes
 from jaxmusic.program import evaluation_program, training_program
 from jaxmusic.run import (
@@ -70,9 +71,11 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
     its folder. Returns the run at its best checkpoint. Raises Stopped (all saved) after SIGTERM
     or SIGINT, and UserError, in its kinds, for what the user has to mend.
     """
+    config = with_local_paths(config)
     config.check()
     if config.run.run_dir is None:
         raise ConfigError("--run-dir is not given: name a folder for the run.")
+    check_folder(Path(config.run.run_dir))
     keep_freed_memory()  # before JAX starts its threads
     with StopSignals() as stop, ExitStack() as stack:
         processes = join_processes(config.run, _common(config))

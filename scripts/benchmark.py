@@ -25,6 +25,8 @@ from benchmarking.scaling import ScalingFlags, run_scaling
 from benchmarking.session import OutputFlags, run_session
 from benchmarking.training import TrainFlags, run_training
 
+from jaxmusic.paths import with_local_paths
+
 
 @dataclass(frozen=True)
 class Train:
@@ -77,7 +79,7 @@ Command = (
 
 def main() -> None:
     """Read the flags, measure, tell."""
-    match tyro.cli(Command, description=__doc__):
+    match with_local_paths(tyro.cli(Command, description=__doc__)):
         case Train(flags, output):
             run_session("train", run_training, flags, output)
         case Scaling(flags, output):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxmusic.config import PRESETS, Config, take_preset
+from jaxmusic.paths import OptionalPath, with_local_paths
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class ReportFlags:
     # Different tokens (default: those of --corpus, else 359).
     vocabulary_size: int | None = None
     # Write every number, the settings and the versions to this file.
-    json: str | None = None
+    json: OptionalPath = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def main() -> None:
 
     preset, arguments = take_preset(sys.argv[1:])
     marked: Any = tyro.conf.OmitArgPrefixes[Flags]
-    flags = tyro.cli(
+    flags: Flags = tyro.cli(
         marked,
         default=replace(Flags(), training=PRESETS[preset]),
         args=arguments,
@@ -53,6 +54,7 @@ def main() -> None:
         description=f"Compile the training of the preset {preset} (of {', '.join(PRESETS)}; the "
         "first word chooses) for TPUs that aren't here.",
     )
+    flags = with_local_paths(flags)
 
     from tpu_report.libtpu import prepare_environment  # noqa: PLC0415
 

@@ -27,6 +27,7 @@ from jaxmusic.config import ConfigError
 from jaxmusic.console import Console
 from jaxmusic.errors import UserError
 from jaxmusic.folders import find_files
+from jaxmusic.paths import with_local_paths
 
 
 class BrokenPromiseError(UserError):
@@ -53,7 +54,7 @@ class Flags:
 
 def main() -> None:
     """Read the flags, send the files, tell what became of them."""
-    flags = tyro.cli(Flags, description=__doc__)
+    flags = with_local_paths(tyro.cli(Flags, description=__doc__))
     for name in ("files", "workers"):
         value = getattr(flags, name)
         if value is not None and value < 1:

@@ -22,6 +22,7 @@ from jaxmusic.errors import reason_of
 from jaxmusic.midi import MidiError
 from jaxmusic.names import shown
 from jaxmusic.outputs import check_output, is_special, standard_stream
+from jaxmusic.paths import LocalPath, OptionalPath, with_local_paths
 from jaxmusic.run import RunFolder, open_run
 from jaxmusic.sampling import SamplingConfig, SamplingError, generate
 from jaxmusic.streams import optional_output
@@ -33,9 +34,9 @@ class Arguments:
     """Make new music with a trained run, as MIDI files."""
 
     # The run's folder, as train.py named it, or a copy of it.
-    run_dir: tyro.conf.Positional[str]
+    run_dir: tyro.conf.Positional[LocalPath]
     # The MIDI file to write; several are numbered. Default: RUN_DIR/samples/seed-SEED.mid.
-    out: str | None = None
+    out: OptionalPath = None
     # Tokens (notes or chords) of a piece.
     length: int = 500
     # Pieces to make.
@@ -43,7 +44,7 @@ class Arguments:
     # The same seed gives the same music.
     seed: int = 0
     # A MIDI file that the new music goes on from (default: a random window of the corpus).
-    prime: str | None = None
+    prime: OptionalPath = None
     # Which checkpoint: that with the lowest loss, or the newest.
     which: Literal["best", "latest"] = "best"
     # Quarters a minute; a token comes every half quarter.
@@ -55,7 +56,7 @@ class Arguments:
 @optional_output()
 def main() -> None:
     """Read the flags, generate, write the files and name them."""
-    arguments = tyro.cli(Arguments)
+    arguments = with_local_paths(tyro.cli(Arguments))
     arguments.sampling.check()
     if not 4 <= arguments.tempo <= 1000:
         raise ConfigError(f"--tempo is {arguments.tempo}, but must be from 4 to 1000.")

@@ -26,6 +26,7 @@ from jaxmusic.errors import reason_of
 from jaxmusic.folders import find_files
 from jaxmusic.midi import MidiError, MidiScore, read_midi
 from jaxmusic.names import shown
+from jaxmusic.paths import with_local_paths
 
 FILES_IN_A_FOLDER = 1_000
 DAMAGED = 0.01  # share of files that are cut off somewhere
@@ -54,7 +55,7 @@ class Flags:
 
 def main() -> None:
     """Read the flags, write the files."""
-    flags = tyro.cli(Flags, description=__doc__)
+    flags = with_local_paths(tyro.cli(Flags, description=__doc__))
     if flags.files < 1:
         raise ConfigError(f"--files is {flags.files}, but must be 1 or more.")
     if flags.seed < 0:

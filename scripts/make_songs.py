@@ -13,6 +13,8 @@ import tyro
 from songwriting.catalogue import SOURCES, pieces, tables
 from songwriting.score import save
 
+from jaxmusic.paths import with_local_paths
+
 
 @dataclass(frozen=True)
 class Flags:
@@ -22,7 +24,7 @@ class Flags:
 
 def main() -> None:
     """Read the flags, write the files, and list them."""
-    flags = tyro.cli(Flags, description=__doc__)
+    flags = with_local_paths(tyro.cli(Flags, description=__doc__))
     if flags.tables:
         print(tables(dict(pieces())))
         return

@@ -24,6 +24,7 @@ from jaxmusic.corpus import Corpus, CorpusError, find_damage, summary
 from jaxmusic.inventory import inventory
 from jaxmusic.names import shown
 from jaxmusic.notes import prepare_notes
+from jaxmusic.paths import OptionalPath, with_local_paths
 from jaxmusic.preparing import prepare
 from jaxmusic.streams import optional_output
 
@@ -36,9 +37,9 @@ class Arguments:
     """
 
     # Folder of MIDI files (.mid, .midi, .kar; folders inside it too).
-    midi_dir: tyro.conf.Positional[str | None] = None
+    midi_dir: tyro.conf.Positional[OptionalPath] = None
     # The corpus's folder, made or brought up to date.
-    corpus: str | None = None
+    corpus: OptionalPath = None
     # How notes become tokens.
     scheme: Literal["classic"] = "classic"
     # Processes that parse (default: one a core).
@@ -51,18 +52,18 @@ class Arguments:
     verify: bool = False
     # Instead of MIDI_DIR: the file of all tokens that the notebooks keep (data/notes). It is a
     # pickle, but nothing in it is run, and all songs are one, since it tells no borders.
-    notes: str | None = None
+    notes: OptionalPath = None
     # Tokens of a window, to tell how many there are (training chooses its own).
     window: int = 100
     # Instead: tell what is in this corpus.
-    show: str | None = None
+    show: OptionalPath = None
     # Instead: see whether this corpus is whole, by its digests; exit code 1 if it isn't.
-    check: str | None = None
+    check: OptionalPath = None
 
 
 def main() -> None:
     """Read the flags, then prepare, show or check."""
-    arguments = tyro.cli(Arguments)
+    arguments = with_local_paths(tyro.cli(Arguments))
     if arguments.window < 1:
         raise ConfigError(f"--window is {arguments.window}, but must be 1 or more.")
     if arguments.show is not None or arguments.check is not None:

@@ -33,6 +33,7 @@ from jaxmusic.config import ConfigError
 from jaxmusic.errors import UserError
 from jaxmusic.folders import find_files
 from jaxmusic.outputs import write_output
+from jaxmusic.paths import LocalPath, OptionalPath, with_local_paths
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # A network that learns some hundred steps a second, with dropout of both kinds, held-out songs and
@@ -70,16 +71,16 @@ class Arguments:
     # Epochs of a run; when one ends before all stops are spent, another begins.
     epochs: int = 40
     # Folder of MIDI files.
-    midi_dir: str = str(REPOSITORY / "midi_songs")
+    midi_dir: LocalPath = str(REPOSITORY / "midi_songs")
     # Where the runs lie (default: a temporary folder, removed when all is well).
-    folder: str | None = None
+    folder: OptionalPath = None
     # Write every stop to this file.
-    json: str | None = None
+    json: OptionalPath = None
 
 
 def main() -> None:
     """Read the flags, train one run in peace, then others under blows; compare."""
-    arguments = tyro.cli(Arguments)
+    arguments = with_local_paths(tyro.cli(Arguments))
     for name in ("stops", "processes", "epochs"):
         if (number := getattr(arguments, name)) < 1:
             raise ConfigError(f"--{name} is {number}, but must be 1 or more.")

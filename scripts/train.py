@@ -12,7 +12,7 @@ import dataclasses
 import sys
 
 from jaxmusic.config import PRESETS, Config, take_preset
-from jaxmusic.names import shown
+from jaxmusic.names import as_argument, shown
 from jaxmusic.streams import optional_output
 
 
@@ -49,7 +49,7 @@ def main() -> None:
         return  # the first of several processes speaks
     print(
         f"Done: {shown(best.path)}, best after step {best.step:,}. New music:\n"
-        f"  python scripts/generate.py {shown(best.path)}"
+        f"  python scripts/generate.py {as_argument(best.path)}"
     )
 
 

@@ -10,11 +10,17 @@ if [ $# -lt 2 ] || [[ $2 == -* ]]; then
     echo "Usage: $0 MIDI_DIR RUN_DIR [preset] [flags of train.py]" >&2
     exit 2
 fi
-midi_dir=$1 run_dir=$2
+# The full path: it is no flag, and names the corpus, whatever was given (`.`, `..`, `songs/`). Two
+# folders of one name have two corpora, by the checksum of the path.
+if ! midi_dir=$(CDPATH='' cd -- "$1" && pwd -P); then
+    echo "Error: The folder $1 can't be entered: give a folder of MIDI files." >&2
+    exit 1
+fi
+run_dir=$2
 shift 2
-scripts=$(dirname "$0")
+scripts=$(dirname -- "$0")
 python=${PYTHON:-python}
-corpus=corpora/$(basename "$midi_dir")
+corpus=corpora/$(basename -- "$midi_dir" | tr / _)-$(printf %s "$midi_dir" | cksum | cut -d ' ' -f 1)
 
 # Asked to stop: let the training save, and don't start it again.
 child= stopping=

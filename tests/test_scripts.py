@@ -89,16 +89,17 @@ def test_a_prepared_corpus_trains(tmp_path: Path) -> None:
     assert "360 tokens, 11 distinct" in ran.stdout
     assert "260 windows of 100" in ran.stdout
     ran = run(
-        tmp_path, "train.py", "--corpus", "corpus", "--run-dir", "here", "--hidden-size", "8",
+        tmp_path, "train.py", "--corpus", "corpus", "--run-dir", "my run", "--hidden-size", "8",
         "--layers", "1", "--max-steps", "1",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert "260 windows of 100, 3 steps an epoch, 1 steps in all" in ran.stdout
-    assert (tmp_path / "here" / "config.json").exists()
+    assert "  python scripts/generate.py 'my run'\n" in ran.stdout
+    assert (tmp_path / "my run" / "config.json").exists()
     # Nobody reads what preparing and training say: both go on to their end.
     for script, *arguments in (
         ("prepare.py", "in", "--corpus", "other"),
-        ("train.py", "--corpus", "corpus", "--run-dir", "here", "--hidden-size", "8", "--layers",
+        ("train.py", "--corpus", "corpus", "--run-dir", "my run", "--hidden-size", "8", "--layers",
          "1", "--max-steps", "2"),
     ):  # fmt: skip
         process = subprocess.Popen(

@@ -20,6 +20,7 @@ from benchmarking.rounds import Tell
 from jaxmusic.config import ConfigError
 from jaxmusic.corpus import Corpus
 from jaxmusic.errors import UserError
+from jaxmusic.paths import LocalPath, OptionalPath
 
 MORE_FILES = 10
 LOOK_SECONDS = 0.02  # from one look at a process that is to be killed to the next
@@ -39,11 +40,11 @@ class PrepareFlags:
     # Files of each set.
     files: tuple[int, ...] = (1_000,)
     # Songs that the sets are made of.
-    midi_dir: str = "midi_songs"
+    midi_dir: LocalPath = "midi_songs"
     # Seed of the sets.
     seed: int = 0
     # Folder for the sets, found again there the next time (default: a temporary one).
-    sets: str | None = None
+    sets: OptionalPath = None
     # Processes beside the single one (default: one a core).
     workers: int | None = None
     # How often each has its turn; below 7 the figures are no more than an impression.

@@ -17,8 +17,10 @@ from benchmarking.rounds import Contestant, Tell, run_rounds
 from benchmarking.workload import Workload
 from jaxmusic.config import PRESETS, ConfigError
 from jaxmusic.folders import find_files
+from jaxmusic.paths import LocalPath, OptionalPath
 
 READERS = ("mido", "pretty_midi", "symusic", "music21")
+MUSIC21 = os.environ.get("JAXMUSIC_MUSIC21") or None
 LOOP_WINDOWS = 2_000  # that the notebooks' loops are timed on
 
 
@@ -27,7 +29,7 @@ class DataFlags:
     """Time reading MIDI files, and making batches."""
 
     # Folder of MIDI files (.mid, .midi, .kar; folders inside it too).
-    midi_dir: tyro.conf.Positional[str] = "midi_songs"
+    midi_dir: tyro.conf.Positional[LocalPath] = "midi_songs"
     # Read each file so many times over, as a larger set.
     copies: int = 1
     # Windows of a batch.
@@ -35,7 +37,7 @@ class DataFlags:
     # Processes of jaxmusic beside the single one (default: one a core).
     workers: int | None = None
     # Folder that holds music21, where pip's site-packages doesn't (it is old and best kept apart).
-    music21: str | None = os.environ.get("JAXMUSIC_MUSIC21")
+    music21: OptionalPath = MUSIC21
     # Files that music21 reads, spread over the set: it takes a second for some.
     music21_files: int = 5
     # How often each has its turn; below 7 the figures are no more than an impression.

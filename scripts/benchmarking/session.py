@@ -16,6 +16,7 @@ from benchmarking.rounds import Tell
 from benchmarking.statistics import slower_than
 from jaxmusic.config import ConfigError
 from jaxmusic.errors import UserError
+from jaxmusic.paths import OptionalPath
 
 
 class RefusedError(UserError):
@@ -27,11 +28,11 @@ class OutputFlags:
     """Where the figures go, beside the table."""
 
     # Write machine, versions, settings and every sample to this file.
-    json: str | None = None
+    json: OptionalPath = None
     # Draw a chart to this file (.png, .svg or .pdf).
-    plot: str | None = None
+    plot: OptionalPath = None
     # Tell what is slower than in this earlier JSON by more than the noise of this run.
-    baseline: str | None = None
+    baseline: OptionalPath = None
 
 
 def run_session(

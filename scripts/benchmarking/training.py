@@ -17,6 +17,7 @@ from benchmarking.rounds import Contestant, Tell, run_rounds
 from benchmarking.workload import Workload, training_flop
 from jaxmusic.config import PRESETS, ConfigError, Precision
 from jaxmusic.corpus import Corpus
+from jaxmusic.paths import OptionalPath
 
 OURS = "jaxmusic"
 KINDS = {
@@ -81,7 +82,7 @@ class TrainFlags:
     # Recurrent dropout rate (default: the preset's). torch and flax have none: 0 is even with them.
     recurrent_dropout: float | None = None
     # A prepared corpus to take tokens from (default: synthetic ones).
-    corpus: str | None = None
+    corpus: OptionalPath = None
     # Distinct synthetic tokens.
     vocabulary_size: int = 359
     # How often each has its turn; below 7 the figures are no more than an impression.

@@ -11,6 +11,18 @@ NO_GPU = a.several(
 
 TRAINING = [
     Mistake(
+        f"{ANEW}-\udcff", 1, "Error: new-\\udcff can't hold checkpoints, since its path (or that "
+        "of the folder where the command was started) is not UTF-8: rename the folder, or use ano",
+    ),
+    Mistake(
+        f"{ANEW} --run-dir gs://bucket/x", 2, "Error: gs://bucket/x is an address, and only files "
+        "and folders of this machine can be used: mount it as a folder, and give that.",
+    ),
+    Mistake(
+        f"{ANEW} --run-dir=~nobody-here/x", 2,
+        "Error: ~nobody-here/x: this home folder isn't known: give the path in full (or ./~nobody-",
+    ),
+    Mistake(
         ANEW, 2, "Error: JAX can't use the platforms asked for, JAX_PLATFORMS=cuda: no such device "
         "is here, or JAX was installed without support for it. Unset it to", NO_GPU,
     ),
@@ -39,6 +51,7 @@ TRAINING = [
 ]  # fmt: skip
 
 GENERATING = [
+    Mistake(f"{GENERATE} --out ''", 2, "Error: A path is empty: name a file or folder."),
     Mistake(GENERATE, 2, "Error: JAX can't use the platforms asked for, JAX_PLATFORMS=c", NO_GPU),
     Mistake(
         f"{GENERATE} --prime bad/a.mid", 1,
