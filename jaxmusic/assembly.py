@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxmusic.atomic import sync, write_atomic, writing
-from jaxmusic.corpus import DIGESTED, FORMAT, LedgerRow, Source, digest_of
+from jaxmusic.corpus import DIGESTED, FORMAT, LedgerRow, digest_of
+from jaxmusic.corpus_about import Source
 from jaxmusic.records import Ids, Records, line_of
 from jaxmusic.stored import file_digest
 from jaxmusic.stream import Stream

@@ -176,7 +176,8 @@ class Checkpoints:
         return Restored(about.step, state, about.score)
 
     def _write(self, step: int, state: PyTree, score: float | None) -> None:
-        with self._shelf.adding(About(step, score, _crc32(state), self._shelf.run)) as folder:
+        about = About.of(step, score, _crc32(state), self._shelf.run)
+        with self._shelf.adding(about) as folder:
             self._orbax.save(folder / "state", args=ocp.args.StandardSave(state))
 
     def _wait(self) -> None:

@@ -14,6 +14,11 @@ Precision = Literal["f32", "tf32", "bf16"]
 Recurrence = Literal["auto", "scan", "wavefront", "cpu", "pallas"]
 
 MOST_SEMITONES = 24
+# Far beyond what any device computes: refused before anything is built, which would take long.
+LARGEST = {
+    "layers": 128, "hidden_size": 2**22, "embedding_size": 2**22, "dense_size": 2**22,
+    "window": 2**20, "batch_size": 2**24,
+}  # fmt: skip
 MAX_SKIPPED_SHARE = 0.5
 
 
@@ -181,10 +186,11 @@ class Config:
             "steps_per_dispatch": self.run.steps_per_dispatch,
         }  # fmt: skip
         for name, count in at_least_one.items():
+            most = LARGEST.get(name, 2**31 - 1)
             if count is not None and count < 1:
                 raise ConfigError(f"{flag(name)} is {count}, but must be 1 or more.")
-            if count is not None and count >= 2**31:
-                raise ConfigError(f"{flag(name)} is {count}, but must be below 2**31.")
+            if count is not None and count > most:
+                raise ConfigError(f"{flag(name)} is {count}, but must be at most {most:,}.")
         _ = self.data.transpose_range
         shares = {
             "held_out": self.data.held_out, "dropout": self.model.dropout,

@@ -7,18 +7,27 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Literal
 
 import numpy as np
 
+from jaxmusic.corpus_about import LARGEST_ABOUT, AboutHeader, CorpusAbout, Source
 from jaxmusic.errors import UserError, reason_of
 from jaxmusic.names import shown
-from jaxmusic.stored import Read, file_digest, map_array, parse_json, read_json, read_stored
+from jaxmusic.stored import (
+    Count,
+    Int64,
+    Read,
+    file_digest,
+    map_array,
+    parse_json,
+    read_json,
+    read_lines,
+    read_stored,
+)
 from jaxmusic.tokens import Vocabulary, check_tokens
 
 Status = Literal["used", "empty", "skipped", "duplicate"]
-STATUSES = frozenset(get_args(Status))
-Source = Literal["midi", "notes"]
 
 SOURCES: dict[Source, str] = {"midi": "MIDI files", "notes": "notes (--notes)"}
 FORMAT = 1  # of the corpus folder
@@ -47,29 +56,17 @@ class LedgerRow:
     """What became of one input file."""
 
     path: str  # relative to the folder, with /
-    size: int  # bytes
+    size: Count  # bytes
     digest: str  # of the file's bytes
-    tokens: int
+    tokens: Count
     status: Status
     reason: str = ""  # why it was skipped; or which file it is the same as
-    mtime_ns: int = 0  # when it was changed last; 0: read it again to see whether it is the same
+    mtime_ns: Int64 = 0  # when it was changed last; 0: read it again to see whether it is the same
 
     @classmethod
     def of_line(cls, line: bytes | str) -> "LedgerRow":
         """The row that a line of a ledger is. Raises ValueError when it is anything else."""
-        try:
-            row = cls(**parse_json(line))
-        except TypeError:
-            raise ValueError("it has a row with other fields") from None
-        if not (  # spelled out: it is asked of each of a million files
-            type(row.path) is type(row.digest) is type(row.status) is type(row.reason) is str
-            and row.status in STATUSES
-            and type(row.size) is type(row.tokens) is type(row.mtime_ns) is int
-            and 0 <= row.size < 2**63
-            and 0 <= row.tokens < 2**63
-            and -(2**63) <= row.mtime_ns < 2**63
-        ):
-            raise ValueError("it has a row with values of other kinds")
+        row = parse_json(line, cls)
         row.path.encode("utf-8", "surrogateescape")  # ValueError: no system has such a path
         return row
 
@@ -117,19 +114,19 @@ class Corpus:
                 folder, f"songs.npy tells no places of songs among {len(tokens):,} tokens"
             )
         counts = (len(tokens), len(offsets) - 1, len(vocabulary))
-        told = (about["tokens"], about["songs"], about["distinct"])
+        told = (about.tokens, about.songs, about.distinct)
         if counts != told:
             raise DamagedCorpusError(
                 folder,
                 f"its files hold {_counted(counts)}, where its corpus.json tells {_counted(told)}",
             )
-        if vocabulary.scheme != about["scheme"]:
+        if vocabulary.scheme != about.scheme:
             raise DamagedCorpusError(
                 folder,
                 f"vocabulary.json is of the scheme {vocabulary.scheme}, where its corpus.json "
-                f"tells {about['scheme']!r}",
+                f"tells {about.scheme!r}",
             )
-        return cls(folder, tokens, offsets, vocabulary, about["digest"], about["tokeniser"])
+        return cls(folder, tokens, offsets, vocabulary, about.digest, about.tokeniser)
 
     @classmethod
     def open_checked(
@@ -145,14 +142,10 @@ class Corpus:
         if corpus.tokens.nbytes > BYTES_TOLD:
             tell(f"Checking {corpus.tokens.nbytes / 1e9:,.1f} GB of the corpus {folder}.")
         about = _about_of(folder)
-        told = about.get("digests")
-        if not isinstance(told, dict) or digest_of(told) != corpus.digest:
+        if digest_of(about.digests) != corpus.digest:
             raise DamagedCorpusError(folder, "corpus.json is not what was written")
-        digests = {name: told.get(name) for name in DIGESTED}
-        if "ledger" in about:
-            digests["ledger.jsonl"] = about["ledger"]
-        else:  # corpora of earlier versions have no digest of it
-            _ = corpus.songs
+        digests = {name: about.digests.get(name) for name in DIGESTED}
+        digests["ledger.jsonl"] = about.ledger
         for name, digest in digests.items():
             if _part(folder, name, file_digest) != digest:
                 raise DamagedCorpusError(folder, f"{name} is not what was written")
@@ -223,44 +216,24 @@ def tell_counts(counts: Counter[str]) -> str:
 
 def is_deduplicated(folder: Path) -> bool | None:
     """Whether a corpus leaves out files that are the same as others; None: it doesn't say so."""
-    return _duplicates(folder).get("left_out")
-
-
-def _duplicates(folder: Path) -> dict[str, Any]:
-    """What corpus.json says of files that are the same as others; nothing in earlier versions."""
-    duplicates: dict[str, Any] = (read_about(folder) or {}).get("duplicates", {})
-    return duplicates
-
-
-def _tells_duplicates(value: Any) -> bool:
-    """Whether a value of a corpus.json is what `_duplicates` gives."""
-    if value == {}:
-        return True
-    if not isinstance(value, dict) or not isinstance(value.get("first"), list):
-        return False
-    pairs = [pair for pair in value["first"] if isinstance(pair, list) and len(pair) == 2]
-    return (
-        type(value.get("files")) is int
-        and type(value.get("left_out")) is bool
-        and len(pairs) == len(value["first"])
-        and all(isinstance(path, str) for pair in pairs for path in pair)
-    )
+    about = read_about(folder)
+    return about.duplicates.left_out if about is not None else None
 
 
 def _tell_duplicates(folder: Path) -> list[str]:
-    duplicates = _duplicates(folder)
-    if not duplicates.get("files"):
+    duplicates = _about_of(folder).duplicates
+    if not duplicates.files:
         return []
-    pairs = [f"{shown(path)} as {shown(original)}" for path, original in duplicates["first"]]
-    dots = ", ..." if duplicates["files"] > len(pairs) else ""
-    what = "left out" if duplicates["left_out"] else "used all the same (not with --deduplicate)"
+    pairs = [f"{shown(path)} as {shown(original)}" for path, original in duplicates.first]
+    dots = ", ..." if duplicates.files > len(pairs) else ""
+    what = "left out" if duplicates.left_out else "used all the same (not with --deduplicate)"
     return [
-        f"{duplicates['files']:,} files with the same bytes as another one, {what}: "
+        f"{duplicates.files:,} files with the same bytes as another one, {what}: "
         f"{', '.join(pairs)}{dots}"
     ]
 
 
-def read_about(folder: Path) -> dict[str, Any] | None:
+def read_about(folder: Path) -> CorpusAbout | None:
     """What a corpus's corpus.json tells; None if there is none that can be used."""
     try:
         return _about_of(folder)
@@ -268,12 +241,7 @@ def read_about(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def source_of(about: dict[str, Any]) -> Source:
-    """What a corpus is made of, by its corpus.json; earlier versions made it of MIDI files only."""
-    return "notes" if about.get("made_of") == "notes" else "midi"
-
-
-def _about_of(folder: Path) -> dict[str, Any]:
+def _about_of(folder: Path) -> CorpusAbout:
     """What a corpus's corpus.json tells. Raises CorpusError saying why there is none."""
     if not (folder / "corpus.json").exists():
         found = {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]()
@@ -282,34 +250,21 @@ def _about_of(folder: Path) -> dict[str, Any]:
         raise CorpusError(
             f"{folder} is not a corpus: make one with scripts/prepare.py MIDI_DIR --corpus DIR."
         )
-    about = _part(folder, "corpus.json", read_json)
-    if is_about_run(about):
+    header = _part(folder, "corpus.json", partial(read_json, kind=AboutHeader, most=LARGEST_ABOUT))
+    if header.is_of_run:
         raise CorpusError(
             f"{shown(folder)} holds a run, not a corpus: give the corpus that it was trained on "
-            f"({shown(about['path'])})."
+            f"({shown(header.path or '')})."
         )
-    version = about.get("format") if isinstance(about, dict) else None
-    if type(version) is int and version != FORMAT:
+    version = header.format
+    if version is not None and version != FORMAT:
         made = "a newer" if version > FORMAT else "an older"
         remedy = "update jaxmusic" if version > FORMAT else "prepare it again"
         raise CorpusError(
             f"The corpus {folder} was made by {made} version of jaxmusic (format {version}; this "
             f"one reads {FORMAT}): {remedy}."
         )
-    kinds = dict.fromkeys(("tokeniser", "songs", "tokens", "distinct"), int)
-    for name, kind in {"format": int, **kinds, "scheme": str, "digest": str}.items():
-        if not isinstance(about, dict) or type(about.get(name)) is not kind:
-            raise DamagedCorpusError(folder, f"corpus.json tells no {name}")
-    if not _tells_duplicates(about.get("duplicates", {})):
-        raise DamagedCorpusError(folder, "corpus.json tells of duplicates in another way")
-    return cast("dict[str, Any]", about)
-
-
-def is_about_run(about: Any) -> bool:
-    """Whether what a corpus.json tells is that of a run, which names the corpus it is of."""
-    if not isinstance(about, dict) or "format" in about:
-        return False
-    return type(about.get("path")) is type(about.get("digest")) is str
+    return _part(folder, "corpus.json", partial(read_json, kind=CorpusAbout, most=LARGEST_ABOUT))
 
 
 def _counted(counts: tuple[int, int, int]) -> str:
@@ -325,9 +280,8 @@ def _part(folder: Path, name: str, read: Callable[[Path], Read]) -> Read:
 def read_ledger(folder: Path) -> Iterator[LedgerRow]:
     """The rows of a corpus's ledger, one at a time. Raises CorpusError when it is damaged."""
     try:
-        with (folder / "ledger.jsonl").open("rb") as ledger:
-            for line in ledger:
-                yield LedgerRow.of_line(line)
+        for line in read_lines(folder / "ledger.jsonl"):
+            yield LedgerRow.of_line(line)
     except (OSError, ValueError) as error:
         raise DamagedCorpusError(folder, f"ledger.jsonl: {reason_of(error)}") from error
 

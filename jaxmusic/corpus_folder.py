@@ -11,17 +11,15 @@ from jaxmusic.corpus import (
     SOURCES,
     CorpusError,
     LedgerRow,
-    Source,
-    is_about_run,
     read_about,
-    source_of,
 )
+from jaxmusic.corpus_about import Source, read_header
 from jaxmusic.names import shown
 from jaxmusic.owned_folder import FolderKind, remove_known, why_not_ours
-from jaxmusic.stored import parse_json, read_json
+from jaxmusic.records import JournalHeader
+from jaxmusic.stored import parse_json, read_lines
 
 _JOURNALS = {"journal.jsonl", "stream.u32", "notes/journal.jsonl", "notes/stream.u32"}
-LONGEST_ROW = 1 << 20  # bytes read of a row of JSON
 
 
 def refuse_other_things(target: Path, *, made_of: Source) -> None:
@@ -41,7 +39,7 @@ def refuse_other_things(target: Path, *, made_of: Source) -> None:
             "another --corpus."
         )
     about = read_about(target)
-    if about is not None and (theirs := source_of(about)) != made_of:
+    if about is not None and (theirs := about.made_of) != made_of:
         held, kinds = SOURCES[theirs], SOURCES[made_of]
         raise CorpusError(
             f"{shown(target)} holds a corpus of {held}, which one of {kinds} would replace: give "
@@ -91,10 +89,8 @@ def bring_back(target: Path) -> None:
 
 
 def _is_run(folder: Path) -> bool:
-    path = folder / "corpus.json"
-    with contextlib.suppress(OSError, ValueError):
-        return path.is_file() and is_about_run(read_json(path))
-    return False
+    header = read_header(folder / "corpus.json")
+    return header is not None and header.is_of_run
 
 
 def _is_corpus_file(path: str) -> bool:
@@ -110,23 +106,23 @@ def _is_work_file(path: str) -> bool:
 
 def _is_about_corpus(path: Path) -> bool:
     """Whether a corpus.json is that of a corpus, of any version."""
-    with contextlib.suppress(OSError, ValueError):
-        about = read_json(path)
-        return isinstance(about, dict) and type(about.get("tokeniser")) is int
-    return False
+    header = read_header(path)
+    return header is not None and header.is_of_corpus
 
 
 def _is_ledger(path: Path) -> bool:
-    with contextlib.suppress(OSError, ValueError), path.open("rb") as ledger:
-        LedgerRow.of_line(ledger.readline(LONGEST_ROW))
-        return True
+    with contextlib.suppress(OSError, ValueError):
+        for line in read_lines(path):
+            LedgerRow.of_line(line)
+            return True
     return False
 
 
 def _is_journal(path: Path) -> bool:
-    with contextlib.suppress(OSError, ValueError), path.open("rb") as journal:
-        header = parse_json(journal.readline(LONGEST_ROW))
-        return isinstance(header, dict) and "journal" in header and "scheme" in header
+    with contextlib.suppress(OSError, ValueError):
+        for line in read_lines(path):
+            parse_json(line, JournalHeader)
+            return True
     return False
 
 

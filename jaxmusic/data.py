@@ -74,7 +74,7 @@ def _found(config: Config, digest: str) -> Corpus | None:
         return None
     folder = default_corpus_dir(config.data.midi_dir, config.data.scheme)
     about = read_about(folder)
-    if about is None or about["digest"] != digest:
+    if about is None or about.digest != digest:
         return None
     try:
         return Corpus.open_checked(folder)

@@ -13,17 +13,46 @@ from pathlib import Path
 from typing import Any, Self
 
 import jax
+import msgspec
 import numpy as np
 
 from jaxmusic.atomic import fsync, open_regular, write_atomic, writing
 from jaxmusic.config import Config
 from jaxmusic.console import Console, duration
 from jaxmusic.errors import UserError
-from jaxmusic.stored import parse_json
+from jaxmusic.stored import Count, parse_json, read_lines
+
+LINES_NAMED = 10  # of those that are damaged
 
 
 class LossError(UserError):
     """The loss is no longer a number."""
+
+
+class MetricsError(UserError):
+    """A metrics.jsonl that is none."""
+
+
+class _Row(msgspec.Struct, frozen=True):
+    """What a run that goes on needs of a row of metrics.jsonl."""
+
+    step: Count
+    skipped: bool = False
+    epoch_loss: float | msgspec.UnsetType | None = msgspec.UNSET
+
+    @property
+    def ends_epoch(self) -> bool:
+        return self.epoch_loss is not msgspec.UNSET
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return list(read_lines(path))
+    except ValueError as error:
+        raise MetricsError(
+            f"{path} can't be gone on with: {error}. Move it away, and start the same command "
+            "again: its rows begin anew."
+        ) from error
 
 
 class Meter:
@@ -89,20 +118,24 @@ class MetricsFile:
         """
         rows: list[bytes] = []
         self.bad_steps = 0  # in the rows that stay
+        self.damaged: list[int] = []  # lines that were no rows, and were dropped
         self._path = path
         self._file: FileIO | None = None
         if path is None:
             return
         if path.exists():
-            for line in path.read_bytes().splitlines(keepends=True):
+            for number, line in enumerate(_lines(path), 1):
+                if not line.endswith(b"\n"):
+                    continue  # cut off when the run was killed: after its last checkpoint
                 try:
-                    row = parse_json(line)
-                    again = epoch_to_come and row["step"] == from_step and "epoch_loss" in row
-                    if row["step"] <= from_step and not again and line.endswith(b"\n"):
-                        rows.append(line)
-                        self.bad_steps += "skipped" in row
-                except (ValueError, KeyError, TypeError):
-                    continue  # a row that was cut off when the run was killed
+                    row = parse_json(line, _Row)
+                except ValueError:
+                    self.damaged.append(number)
+                    continue
+                again = epoch_to_come and row.step == from_step and row.ends_epoch
+                if row.step <= from_step and not again:
+                    rows.append(line)
+                    self.bad_steps += row.skipped
         write_atomic(path, b"".join(rows))
         with writing(path):
             self._file = open(path, "ab", buffering=0, opener=open_regular)  # noqa: SIM115
@@ -174,6 +207,10 @@ class Reporter:
         self.log_steps = config.run.log_steps
         self.meter = Meter()
         self._file = MetricsFile(path, from_step=from_step, epoch_to_come=epoch_to_come)
+        if lines := self._file.damaged:
+            few = ", ".join(map(str, lines[:LINES_NAMED])) + (", ..." * (len(lines) > LINES_NAMED))
+            rows = "1 damaged row was" if len(lines) == 1 else f"{len(lines):,} damaged rows were"
+            console.say(f"metrics.jsonl: {rows} dropped (line{'s'[: len(lines) - 1]} {few})")
         self._bad_steps = self._file.bad_steps
         self._under_way: deque[tuple[int, int, jax.Array]] = deque()
         self._compiled = False  # the first dispatch waits for that, and isn't counted

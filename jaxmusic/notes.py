@@ -23,6 +23,7 @@ from jaxmusic.owned_folder import real_folder, remove_known
 from jaxmusic.pickled_texts import read_pickled_texts
 from jaxmusic.preparing import TOKENISER, Tell
 from jaxmusic.records import Journal
+from jaxmusic.stored import read_bytes
 from jaxmusic.stream import Stream
 from jaxmusic.tokens import check_tokens
 
@@ -97,15 +98,12 @@ def read_notes(file: Path, data: bytes) -> list[str]:
 def _read(file: Path) -> bytes:
     if file.is_dir():
         raise NotesError(f"--notes {file} is a folder. {REMEDY}")
-    if not file.is_file():
+    if not file.exists():
         raise NotesError(f"--notes {file}: there is no such file. {REMEDY}")
-    with file.open("rb") as opened:
-        data = opened.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise NotesError(
-            f"--notes {file} has more than {LARGEST >> 20} MiB: it is not read. {REMEDY}"
-        )
-    return data
+    try:
+        return read_bytes(file, most=LARGEST)
+    except ValueError as error:
+        raise NotesError(f"--notes {file} can't be read: {error}. {REMEDY}") from error
 
 
 def _old_corpus(folder: Path, row: LedgerRow) -> Corpus | None:

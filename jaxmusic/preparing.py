@@ -144,7 +144,7 @@ def _cores() -> int:
 def _old_records(target: Path, scheme: str, tell: Tell) -> Records:
     """What the corpus holds; nothing if there is none, or another kind, or it is damaged."""
     about = read_about(target)
-    if about is not None and (about["scheme"], about["tokeniser"]) != (scheme, TOKENISER):
+    if about is not None and (about.scheme, about.tokeniser) != (scheme, TOKENISER):
         return Records.none()
     if about is None and not (target.exists() and any(target.iterdir())):
         return Records.none()

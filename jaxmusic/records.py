@@ -16,14 +16,17 @@ import os
 import zlib
 from array import array
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Self
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from jaxmusic.atomic import open_regular, writing
 from jaxmusic.corpus import Corpus, DamagedCorpusError, LedgerRow
+from jaxmusic.stored import Count, lines_of, open_stored, parse_json, read_stored
 
 Ids = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -37,6 +40,23 @@ _JOURNAL_FORMAT = 1
 def line_of(row: LedgerRow) -> bytes:
     """A row as a line of a ledger."""
     return json.dumps(vars(row)).encode() + b"\n"
+
+
+class JournalHeader(msgspec.Struct, frozen=True):
+    """The first line of a journal."""
+
+    journal: int  # its format
+    scheme: str
+    tokeniser: int
+
+
+class _Batch(msgspec.Struct, frozen=True):
+    """The line before the rows of a batch of files."""
+
+    words: list[str]  # that are new
+    rows: Count
+    tokens: Count
+    crc: Count  # of the ids
 
 
 class Records:
@@ -66,13 +86,15 @@ class Records:
         """The records of a whole corpus. Raises CorpusError when its ledger is not."""
         tokens = corpus.tokens
         assert isinstance(tokens, np.memmap)
-        ledger = (corpus.path / "ledger.jsonl").open("rb")
-        ids = (corpus.path / "tokens.npy").open("rb")
+        ledger, ids = (
+            read_stored(corpus.path / name, open_stored, partial(DamagedCorpusError, corpus.path))
+            for name in ("ledger.jsonl", "tokens.npy")
+        )
         records = cls(ledger, ids, tokens.dtype, tokens.offset)
         records.words = list(corpus.vocabulary.tokens)
         position = 0
         try:
-            for line in ledger:
+            for line in lines_of(ledger):
                 records.add(LedgerRow.of_line(line), position)
                 position += len(line)
         except (ValueError, OverflowError) as error:
@@ -136,8 +158,10 @@ class Records:
             self.starts[row], self.counts[row] = self.starts[original], self.counts[original]
 
     def read_ids(self, start: int, count: int) -> Ids:
-        """Some of the ids."""
-        self._ids.seek(self._offset + start * self._dtype.itemsize)
+        """Some of the ids; fewer where the file ends before."""
+        place = self._offset + start * self._dtype.itemsize
+        count = min(count, (self._ids.seek(0, os.SEEK_END) - place) // self._dtype.itemsize)
+        self._ids.seek(place)
         return np.fromfile(self._ids, self._dtype, count)
 
     def close(self) -> None:
@@ -185,23 +209,23 @@ class Journal(Records):
         end = len(header)
         try:
             while line := self._ledger.readline():
-                batch = json.loads(line)
+                batch = parse_json(line, _Batch)
                 position = end + len(line)
                 rows = []
-                for _ in range(batch["rows"]):
+                for _ in range(batch.rows):
                     line = self._ledger.readline()
                     rows.append((LedgerRow.of_line(line), position))
                     position += len(line)
-                tokens = self.read_ids(self.total, batch["tokens"])
+                tokens = self.read_ids(self.total, batch.tokens)
                 whole = line.endswith(b"\n") and len(tokens) == sum(row.tokens for row, _ in rows)
-                if not whole or zlib.crc32(tokens.data) != batch["crc"]:
+                if not whole or zlib.crc32(tokens.data) != batch.crc:
                     break
-                self.numbers_of(batch["words"])
-                self.words += batch["words"]
+                self.numbers_of(batch.words)
+                self.words += batch.words
                 for row, place in rows:
                     self.add(row, place)
                 end = position
-        except (ValueError, TypeError, KeyError):  # a line that was not wholly written
+        except ValueError:  # a line that was not wholly written
             pass
         return end
 

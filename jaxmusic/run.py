@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 import jax
+import msgspec
 import numpy as np
 from flax import nnx
 
@@ -27,12 +28,23 @@ from jaxmusic.errors import UserError, reason_of
 from jaxmusic.model import MusicLSTM
 from jaxmusic.order import shuffled
 from jaxmusic.state import PyTree, abstract_state, model_structure
-from jaxmusic.stored import file_digest, map_array, read_json, read_stored
+from jaxmusic.stored import Count, file_digest, map_array, read_json, read_stored
 from jaxmusic.tokenmap import TokenMap
 from jaxmusic.tokens import RARE, Vocabulary, check_tokens
 from jaxmusic.windows import Windows
 
 PRIMES = 1024  # windows kept in the run, for generating to start from
+
+
+class RunAbout(msgspec.Struct, frozen=True):
+    """The corpus.json of a run: what it is trained on."""
+
+    path: str  # of its corpus
+    digest: str  # of its corpus
+    tokens: Count
+    songs: Count
+    run: str  # its name, which its checkpoints tell too
+    digests: dict[str, str]  # of what belongs to its weights, and may not be another run's
 
 
 class RunError(UserError):
@@ -160,10 +172,10 @@ def enter_run(
                 "command with the same ones, or give another --run-dir."
             )
         about = _origin(folder)
-        if about["digest"] != corpus.digest:
+        if about.digest != corpus.digest:
             raise RunError(
-                f"{folder.path} holds a run on another corpus ({about['tokens']:,} tokens, from "
-                f"{about['path']}): give that one, or another --run-dir."
+                f"{folder.path} holds a run on another corpus ({about.tokens:,} tokens, from "
+                f"{about.path}): give that one, or another --run-dir."
             )
         vocabulary, _ = _vocabulary_and_primes(folder, theirs)
         if vocabulary != token_map.vocabulary:
@@ -175,16 +187,16 @@ def enter_run(
         np.save(primes, chosen_primes(config, token_map, windows))
         write_atomic(folder.primes, primes.getvalue())
         token_map.vocabulary.save(folder.vocabulary)
-        about = {
-            "path": str(corpus.path.resolve()),
-            "digest": corpus.digest,
-            "tokens": len(corpus.tokens),
-            "songs": len(corpus.offsets) - 1,
-            "run": uuid.uuid4().hex,  # which its checkpoints tell too
-            # What belongs to this run's weights, and may not be another run's.
-            "digests": {path.name: file_digest(path) for path in _digested(folder)},
-        }
-        write_atomic(folder.corpus, json.dumps(about, indent=2) + "\n")
+        about = RunAbout(
+            path=str(corpus.path.resolve()),
+            digest=corpus.digest,
+            tokens=len(corpus.tokens),
+            songs=len(corpus.offsets) - 1,
+            run=uuid.uuid4().hex,
+            digests={path.name: file_digest(path) for path in _digested(folder)},
+        )
+        content = json.dumps(msgspec.structs.asdict(about), indent=2)
+        write_atomic(folder.corpus, content + "\n")
     save_config(config, folder.config)  # last: it makes the folder a run
 
 
@@ -200,13 +212,8 @@ def open_checkpoints(
     folder: RunFolder, *, read_only: bool = False, tell: Callable[[str], None]
 ) -> Checkpoints:
     """The checkpoints of a run that was entered; `tell` gets a line for each that is damaged."""
-    run = _origin(folder).get("run")  # runs of earlier versions have none
-    return Checkpoints(
-        folder.checkpoints,
-        run=run if isinstance(run, str) else None,
-        read_only=read_only,
-        tell=tell,
-    )
+    run = _origin(folder).run
+    return Checkpoints(folder.checkpoints, run=run, read_only=read_only, tell=tell)
 
 
 def open_run(
@@ -269,14 +276,9 @@ def _settings(folder: RunFolder) -> Config:
         raise RunError(str(error)) from error
 
 
-def _origin(folder: RunFolder) -> dict[str, Any]:
+def _origin(folder: RunFolder) -> RunAbout:
     """What the run's corpus.json tells. Raises RunError when it is damaged."""
-    damaged = partial(_damaged, folder)
-    about = read_stored(folder.corpus, read_json, damaged)
-    for name, kind in {"path": str, "digest": str, "tokens": int}.items():
-        if not isinstance(about, dict) or type(about.get(name)) is not kind:
-            raise damaged(f"corpus.json tells no {name}")
-    return cast("dict[str, Any]", about)
+    return read_stored(folder.corpus, partial(read_json, kind=RunAbout), partial(_damaged, folder))
 
 
 def _digested(folder: RunFolder) -> tuple[Path, ...]:
@@ -286,14 +288,12 @@ def _digested(folder: RunFolder) -> tuple[Path, ...]:
 def _vocabulary_and_primes(folder: RunFolder, config: Config) -> tuple[Vocabulary, np.ndarray]:
     """What belongs to the run's weights. Raises RunError for damage, or another run's files."""
     damaged = partial(_damaged, folder)
-    digests = _origin(folder).get("digests")
+    digests = _origin(folder).digests
     vocabulary = read_stored(folder.vocabulary, Vocabulary.load, damaged)
     primes = np.array(read_stored(folder.primes, map_array, damaged))
-    if digests is not None:  # runs of earlier versions have none
-        for path in _digested(folder):
-            told = digests.get(path.name) if isinstance(digests, dict) else None
-            if read_stored(path, file_digest, damaged) != told:
-                raise damaged(f"{path.name} is not the one that the run began with")
+    for path in _digested(folder):
+        if read_stored(path, file_digest, damaged) != digests.get(path.name):
+            raise damaged(f"{path.name} is not the one that the run began with")
     if vocabulary.scheme != config.data.scheme:
         raise damaged(f"vocabulary.json is of the scheme {vocabulary.scheme!r}")
     try:

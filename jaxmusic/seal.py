@@ -1,19 +1,27 @@
 """A folder's seal: a file with the digests of all the others, so that damage is seen."""
 
-import contextlib
-import hashlib
 import json
 import os
+import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxmusic.atomic import sync, write_atomic, writing
 from jaxmusic.names import shown
-from jaxmusic.stored import file_digest
+from jaxmusic.stored import (
+    Count,
+    convert_json,
+    file_digest,
+    parse_json,
+    read_bytes,
+    with_digest,
+)
 
 SEAL = "seal.json"
+LARGEST = 64 << 20  # bytes of a seal
 
-Contents = dict[str, list[int | str] | None]  # path in the folder: size and digest; None: a folder
+About = TypeVar("About")
+Contents = dict[str, tuple[Count, str] | None]  # path in the folder: size, digest; None: a folder
 
 
 class DamageError(Exception):
@@ -26,67 +34,84 @@ def write_seal(folder: Path, about: dict[str, Any]) -> None:
     All is on disk when this returns. Raises WriteError.
     """
     with writing(folder / SEAL):
-        contents = _contents(folder)
-        for name in contents:
-            sync(folder / name)
+        contents: Contents = {}
+        for name in _paths(folder):
+            path = folder / name
+            contents[name] = None if path.is_dir() else (path.stat().st_size, file_digest(path))
+            sync(path)
     write_atomic(folder / SEAL, _render({"about": about, "contents": contents}))
 
 
-def read_seal(folder: Path) -> dict[str, Any]:
-    """What is told in the seal, after all files were found as they were when it was written.
+def read_seal(folder: Path, kind: type[About]) -> About:
+    """What is told in the seal, by its schema.
 
+    All files were found as they were when it was written. Fields that are not known are ignored.
     Raises DamageError when any byte of them, or of the seal, is another, or a file is missing or
     added; PermissionError when they can't be looked at.
     """
     try:
-        content = (folder / SEAL).read_bytes()
-        found = _contents(folder)
+        content = read_bytes(folder / SEAL, most=LARGEST)
+        about, told = _parse(content, kind)
+        if flaw := _flaw(folder, told, _paths(folder)):
+            raise DamageError(flaw)
+        return about
     except PermissionError:
         raise
     except FileNotFoundError as error:
-        raise DamageError(f"{SEAL} is missing") from error
+        raise DamageError(f"{shown(Path(error.filename).name)} is missing") from error
     except OSError as error:
         raise DamageError(f"it can't be read: {error.strerror}") from error
-    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        seal = json.loads(content)
-        if content == _render({name: seal[name] for name in ("about", "contents")}):
-            if flaw := _flaw(seal["contents"], found):
-                raise DamageError(flaw)
-            about: dict[str, Any] = seal["about"]
-            return about
-    raise DamageError(f"{SEAL} is not what was written")
+    except ValueError as error:
+        raise DamageError(f"{SEAL}: {error}") from error
+
+
+def _parse(content: bytes, kind: type[About]) -> tuple[About, Contents]:
+    try:
+        seal = parse_json(content, dict[str, Any])
+    except ValueError:
+        seal = {}
+    if content != _render(seal):  # its own digest is a part of it
+        raise DamageError(f"{SEAL} is not what was written")
+    return convert_json(seal.get("about"), kind), convert_json(seal.get("contents"), Contents)
 
 
 def _render(seal: dict[str, Any]) -> bytes:
-    """The one way to write a seal, with its own digest in it: any other byte is damage."""
-    digest = hashlib.blake2b(json.dumps(seal).encode(), digest_size=16).hexdigest()
-    return json.dumps(seal | {"digest": digest}, indent=1).encode() + b"\n"
+    """The one way to write a seal: any other byte is damage."""
+    return json.dumps(with_digest(seal), indent=1).encode() + b"\n"
 
 
-def _contents(folder: Path) -> Contents:
+def _paths(folder: Path) -> list[str]:
+    """All that lies in a folder but the seal. Links are followed: what they lead to is sealed."""
+
     def refuse(error: OSError) -> None:
         raise error
 
-    contents: Contents = {}
-    for where, folders, files in os.walk(folder, onerror=refuse):
-        for name in folders:
-            contents[(Path(where) / name).relative_to(folder).as_posix()] = None
-        for name in files:
-            path = Path(where) / name
-            if path == folder / SEAL:
-                continue
-            name_inside = path.relative_to(folder).as_posix()
-            contents[name_inside] = [path.stat().st_size, file_digest(path)]
-    return dict(sorted(contents.items()))
+    paths = [
+        (Path(where) / name).relative_to(folder).as_posix()
+        for where, folders, files in os.walk(folder, onerror=refuse)
+        for name in (*folders, *files)
+    ]
+    return sorted(path for path in paths if path != SEAL)
 
 
-def _flaw(told: Contents, found: Contents) -> str:
-    """In what the contents differ, in a few words; empty if in nothing."""
-    for name in sorted(told.keys() | found.keys()):
+def _flaw(folder: Path, told: Contents, found: list[str]) -> str:
+    """In what the contents differ, in a few words; empty if in nothing.
+
+    Nothing is read but files that are told, of the size that is told.
+    """
+    for name in sorted({*told, *found}):
         if name not in found:
             return f"{shown(name)} is missing"
         if name not in told:
             return f"{shown(name)} does not belong to it"
-        if told[name] != found[name]:
+        if not _is_as_told(folder / name, told[name]):
             return f"{shown(name)} is not what was written"
     return ""
+
+
+def _is_as_told(path: Path, told: tuple[int, str] | None) -> bool:
+    found = path.stat()
+    if told is None:
+        return stat.S_ISDIR(found.st_mode)
+    size, digest = told
+    return stat.S_ISREG(found.st_mode) and found.st_size == size and file_digest(path) == digest

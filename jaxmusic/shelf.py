@@ -1,7 +1,6 @@
 """Where checkpoints lie: a sealed folder for each step, of which the latest and the best stay."""
 
 import contextlib
-import json
 import math
 import os
 import re
@@ -9,11 +8,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
 
 from jaxmusic.atomic import sync, writing
 from jaxmusic.errors import UserError, is_shortage
-from jaxmusic.seal import SEAL, DamageError, read_seal, write_seal
+from jaxmusic.seal import DamageError, read_seal, write_seal
+from jaxmusic.stored import Count
 
 LATEST = 2  # whole checkpoints that are kept, beside the best one
 
@@ -26,20 +27,24 @@ class MovedError(Exception):
     """A checkpoint that was being read has been replaced or removed: look again."""
 
 
-class About(NamedTuple):
+class About(msgspec.Struct, frozen=True):
     """What is told of a checkpoint in its seal."""
 
-    step: int
+    step: Count
     score: float | None  # the loss that `best` goes by, where an epoch ended with this step
-    crc32: int  # of the arrays, taken before they were written
-    run: str | None = None  # the name that the run gave itself; None: it has none
+    crc32: Count  # of the arrays, taken before they were written
+    run: str | None  # the name that the run gave itself; None: it has none
+
+    @classmethod
+    def of(cls, step: int, score: float | None, crc32: int, run: str | None) -> "About":
+        """What is to be told; a score that is no number is none."""
+        is_number = score is not None and math.isfinite(score)
+        return cls(step, score if is_number else None, crc32, run)
 
     @property
     def rank(self) -> float:
-        """The score; infinite where there is none or it is no number: never the best."""
-        if self.score is None or not math.isfinite(self.score):
-            return math.inf
-        return self.score
+        """The score; infinite where there is none: never the best."""
+        return math.inf if self.score is None else self.score
 
 
 class Shelf:
@@ -107,13 +112,10 @@ class Shelf:
         try:
             if not folder.is_dir():
                 raise DamageError("it is no folder")
-            if not (folder / SEAL).exists() and (folder / "about").is_dir():
-                about = _unsealed(folder)
-            else:
-                about = About(**read_seal(folder))
+            about = read_seal(folder, About)
             if about.step != step:
                 raise DamageError(f"it is that of step {about.step}")
-            if self.run is not None and about.run not in (None, self.run):
+            if self.run is not None and about.run != self.run:
                 raise DamageError("it is another run's")
         except PermissionError as error:  # says nothing about the checkpoint
             raise CheckpointError(
@@ -161,7 +163,7 @@ class Shelf:
             _remove(partial)
             partial.mkdir()
             yield partial
-            write_seal(partial, about._asdict())
+            write_seal(partial, msgspec.structs.asdict(about))
             if os.path.lexists(target):
                 target.rename(self.folder / f".replaced-{about.step}")
             partial.rename(target)
@@ -210,19 +212,6 @@ def _place(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return stat.st_dev, stat.st_ino
-
-
-def _unsealed(folder: Path) -> About:
-    """A checkpoint of the version before seals: there is a checksum of its arrays alone."""
-    try:
-        about = About(**json.loads((folder / "about" / "metadata").read_bytes()))
-        if not isinstance(about.rank, float):
-            raise ValueError(f"score {about.score}")
-    except PermissionError:
-        raise
-    except (OSError, ValueError, TypeError) as error:
-        raise DamageError(f"about/metadata can't be read: {error}") from error
-    return about
 
 
 def _remove(path: Path) -> None:

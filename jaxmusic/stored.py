@@ -1,22 +1,41 @@
-"""What lies on disk and may be damaged, or another's: JSON, arrays of whole numbers, digests.
+"""Verified reading: the one way to read a file that may be damaged, or somebody else's.
+
+- A regular file alone is read: a pipe, a device or a folder is refused before it is waited for. A
+  link to a regular file is followed, since what it leads to is verified like the file itself.
+- At most as many bytes are read as files of its kind can have.
+- JSON is decoded by a schema: a `msgspec.Struct` that declares the type and the range of each field
+  once. NaN, infinite and overlarge numbers are none of JSON's. Fields that a schema doesn't have
+  are ignored: a later version may add them.
 
 Nothing here can run code, or take more memory than the files have bytes, whatever they hold.
 """
 
+import functools
 import hashlib
 import json
 import math
 import os
 import re
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Annotated, Any, NoReturn, TypeVar, cast
 
+import msgspec
 import numpy as np
 
 from jaxmusic.errors import UserError, reason_of
 
 Read = TypeVar("Read")
+Kind = TypeVar("Kind")
+
+# Types of fields.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+SMALL = 1 << 20  # bytes of a JSON file that a person could read
+LINE = 1 << 20  # bytes of a line of JSON Lines
 
 # All that NumPy writes for an array of numbers is so small that its header is of version 1.0.
 _MAGIC = b"\x93NUMPY\x01\x00"
@@ -24,21 +43,112 @@ _HEADER = re.compile(
     rb"\{'descr': '([^']*)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \} *\n"
 )
 _INTEGERS = re.compile(r"[<>|][iu][1248]")
+_KINDS = {stat.S_ISFIFO: "a pipe", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device"}
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """What a JSON file holds. Raises OSError, and ValueError with the reason."""
-    return parse_json(Path(path).read_bytes())
+def open_stored(path: str | os.PathLike[str]) -> BufferedReader:
+    """Open a regular file for reading. Raises OSError, and ValueError for anything else."""
+    file = open(os.fspath(path), "rb", opener=_open_at_once)  # noqa: SIM115 (the caller closes it)
+    mode = os.fstat(file.fileno()).st_mode
+    if not stat.S_ISREG(mode):
+        file.close()
+        what = next((name for test, name in _KINDS.items() if test(mode)), "no regular file")
+        raise ValueError(f"it is {what}, where a file is expected")
+    return file
 
 
-def parse_json(text: bytes | str) -> Any:
-    """What JSON says. Raises ValueError with the reason."""
+def _open_at_once(path: str, flags: int) -> int:
+    """Open what may be a pipe without waiting for its writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+
+
+def read_bytes(path: str | os.PathLike[str], *, most: int) -> bytes:
+    """All bytes of a file. Raises OSError, and ValueError when there are more than `most`."""
+    with open_stored(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise ValueError(f"it has {size:,} bytes, more than the {most:,} that are read of it")
+        content = file.read(size + 1)
+    if len(content) > size:
+        raise ValueError("it grows while it is read")
+    return content
+
+
+def read_lines(path: str | os.PathLike[str], *, most: int = LINE) -> Iterator[bytes]:
+    """The lines of a file, one at a time. Raises OSError, and ValueError for a longer line."""
+    with open_stored(path) as file:
+        yield from lines_of(file, most=most)
+
+
+def lines_of(file: IO[bytes], *, most: int = LINE) -> Iterator[bytes]:
+    """The lines that follow in a file. Raises ValueError for a longer one."""
+    while line := file.readline(most + 1):
+        if len(line) > most:
+            raise ValueError(f"it has a line of more than {most:,} bytes")
+        yield line
+
+
+def read_json(path: str | os.PathLike[str], kind: type[Kind], *, most: int = SMALL) -> Kind:
+    """What a JSON file holds, by its schema. Raises OSError, and ValueError with the reason."""
+    return parse_json(read_bytes(path, most=most), kind)
+
+
+def parse_json(text: bytes | str, kind: type[Kind]) -> Kind:
+    """What JSON says, by its schema. Raises ValueError with the reason."""
     try:
-        return json.loads(text)
+        value: Kind = _decoder(cast("Any", kind)).decode(text)
+    except msgspec.ValidationError as error:
+        raise ValueError(_reason(error)) from None
+    except (ValueError, RecursionError):
+        return _parse_with_json(text, kind)
+    return value
+
+
+def _parse_with_json(text: bytes | str, kind: type[Kind]) -> Kind:
+    r"""Decode what msgspec takes for malformed.
+
+    A name of a file that is not UTF-8 is written with half a surrogate pair (\udcff) for a byte.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_number, parse_float=_finite)
     except ValueError as error:
         raise ValueError(f"it is no JSON: {error}") from None
     except RecursionError:
         raise ValueError("it is no JSON: it is nested too deep") from None
+    return convert_json(value, kind)
+
+
+def convert_json(value: Any, kind: type[Kind]) -> Kind:
+    """What was decoded already, by its schema. Raises ValueError with the reason."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(_reason(error)) from None
+
+
+def _refuse_number(text: str) -> NoReturn:
+    raise ValueError(f"it holds {text}, which is no number")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"it holds the number {text:.20}, which is out of range")
+    return number
+
+
+@functools.cache
+def _decoder(kind: Any) -> "msgspec.json.Decoder[Any]":
+    return msgspec.json.Decoder(kind)
+
+
+def _reason(error: msgspec.ValidationError) -> str:
+    """What a schema finds wrong: msgspec's words, led by the field."""
+    words, _, where = str(error).partition(" - at `$")
+    words = words[0].lower() + words[1:]
+    if missing := re.fullmatch(r"object missing required field `(.*)`", words):
+        inside = f" of {where.strip('.`')}" if where else ""
+        return f"it lacks the field {missing[1]!r}{inside}"
+    return f"the field {where.strip('.`')!r}: {words}" if where else words
 
 
 def map_array(path: str | os.PathLike[str]) -> np.ndarray:
@@ -47,31 +157,38 @@ def map_array(path: str | os.PathLike[str]) -> np.ndarray:
     Raises OSError, and ValueError with the reason when the file is anything else, also when it
     has another size than its header tells, or the array no elements.
     """
-    with open(path, "rb") as file:
+    with open_stored(path) as file:
         start = file.read(len(_MAGIC) + 2)
         header = file.read(int.from_bytes(start[len(_MAGIC) :], "little"))
         offset = file.tell()
         size = os.fstat(file.fileno()).st_size
-    found = _HEADER.fullmatch(header)
-    if not start.startswith(_MAGIC) or found is None:
-        raise ValueError("it is no array that NumPy saved")
-    descr = found[1].decode("latin-1")
-    if not _INTEGERS.fullmatch(descr):
-        raise ValueError(f"it holds what NumPy calls {descr}, not whole numbers")
-    shape = tuple(int(length) for length in found[3].split(b",") if length.strip())
-    dtype = np.dtype(descr)
-    whole = offset + math.prod(shape) * dtype.itemsize
-    if size != whole:
-        raise ValueError(f"it has {size} bytes, where its header tells {whole}")
-    if size == offset:
-        raise ValueError("it is empty")
-    return np.memmap(path, dtype, "r", offset, shape, "F" if found[2] == b"True" else "C")
+        found = _HEADER.fullmatch(header)
+        if not start.startswith(_MAGIC) or found is None:
+            raise ValueError("it is no array that NumPy saved")
+        descr = found[1].decode("latin-1")
+        if not _INTEGERS.fullmatch(descr):
+            raise ValueError(f"it holds what NumPy calls {descr}, not whole numbers")
+        shape = tuple(int(length) for length in found[3].split(b",") if length.strip())
+        dtype = np.dtype(descr)
+        whole = offset + math.prod(shape) * dtype.itemsize
+        if size != whole:
+            raise ValueError(f"it has {size} bytes, where its header tells {whole}")
+        if size == offset:
+            raise ValueError("it is empty")
+        return np.memmap(file, dtype, "r", offset, shape, "F" if found[2] == b"True" else "C")
 
 
-def file_digest(path: Path) -> str:
-    """The digest of a file's bytes."""
-    with path.open("rb") as file:
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """The digest of a file's bytes. Raises OSError, and ValueError when it is no regular file."""
+    with open_stored(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def with_digest(document: dict[str, Any]) -> dict[str, Any]:
+    """A JSON document with a digest of its own content, so that an edit or damage is seen."""
+    content = {name: value for name, value in document.items() if name != "digest"}
+    text = json.dumps(content).encode()
+    return content | {"digest": hashlib.blake2b(text, digest_size=16).hexdigest()}
 
 
 def read_stored(

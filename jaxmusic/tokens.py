@@ -7,8 +7,8 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -22,7 +22,14 @@ SCHEMES = ("classic",)
 RARE = "<rare>"  # stands for all tokens too rare to be learnt; no music is written for it
 
 _FILE_FORMAT = 1  # of vocabulary files
+_LARGEST_FILE = 1 << 30  # bytes of one
 _SHORTEST_STEP = 1 / 16  # quarters; tokens any closer would be read as one chord
+
+
+class _VocabularyFile(msgspec.Struct, frozen=True):
+    format: int
+    scheme: str
+    tokens: tuple[str, ...]
 
 
 def read_tokens(path: str | os.PathLike[str], scheme: str = "classic") -> list[str]:
@@ -110,14 +117,15 @@ class Vocabulary:
     def load(cls, path: str | os.PathLike[str]) -> "Vocabulary":
         """Read a vocabulary that `save` wrote. Raises ValueError if the file is anything else."""
         try:
-            content = read_json(path)
+            content = read_json(path, _VocabularyFile, most=_LARGEST_FILE)
+            if content.format != _FILE_FORMAT:
+                raise ValueError(f"its format is {content.format}, not {_FILE_FORMAT}")
+            if not all(map(str.isprintable, content.tokens)):
+                raise ValueError("its tokens are no list of texts")
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)} is not a vocabulary: {error}") from None
-        reason = _fault_of(content)
-        if reason:
-            raise ValueError(f"{os.fspath(path)} is not a vocabulary: {reason}")
         try:
-            return cls(tuple(content["tokens"]), content["scheme"])
+            return cls(content.tokens, content.scheme)
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)} can't be used: {error}") from None
 
@@ -161,20 +169,3 @@ class Vocabulary:
     @functools.cached_property
     def _ids(self) -> dict[str, int]:
         return {token: place for place, token in enumerate(self.tokens)}
-
-
-def _fault_of(content: Any) -> str:
-    """What is wrong with the JSON of a vocabulary file; nothing if it is empty."""
-    if not isinstance(content, dict):
-        return "it is no JSON object"
-    if content.get("format") != _FILE_FORMAT:
-        return f"its format is {content.get('format')!r}, not {_FILE_FORMAT}"
-    if not isinstance(content.get("scheme"), str):
-        return "it names no scheme"
-    tokens = content.get("tokens")
-    if not (
-        isinstance(tokens, list)
-        and all(isinstance(token, str) and token.isprintable() for token in tokens)
-    ):
-        return "its tokens are no list of texts"
-    return ""

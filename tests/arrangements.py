@@ -24,7 +24,7 @@ from jaxmusic.console import Console
 from jaxmusic.corpus import DIGESTED, digest_of
 from jaxmusic.notes import prepare_notes
 from jaxmusic.preparing import prepare
-from jaxmusic.stored import file_digest
+from jaxmusic.stored import file_digest, with_digest
 from jaxmusic.train import fit
 
 
@@ -187,6 +187,31 @@ def forged(corpus: str) -> Arrange:
         about |= {"digests": digests, "digest": digest_of(digests)}
         about["ledger"] = file_digest(folder / "ledger.jsonl")
         (folder / "corpus.json").write_text(json.dumps(about))
+
+    return arrange
+
+
+def run_forged(run: str) -> Arrange:
+    """A run whose digests are right, whatever its files hold."""
+
+    def arrange(stage: Stage) -> None:
+        folder = stage.folder / run
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(with_digest(config)))
+        about = json.loads((folder / "corpus.json").read_text())
+        about["digests"] = {name: file_digest(folder / name) for name in about["digests"]}
+        (folder / "corpus.json").write_text(json.dumps(about))
+
+    return arrange
+
+
+def as_pipe(name: str) -> Arrange:
+    """A pipe without a writer, where a file belongs."""
+
+    def arrange(stage: Stage) -> None:
+        path = stage.folder / name
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
 
     return arrange
 

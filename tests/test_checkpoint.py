@@ -1,7 +1,11 @@
 """Checkpoints: latest, best, damage."""
 
 import errno
+import json
+import math
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from concurrent.futures import wait
 from pathlib import Path
@@ -13,11 +17,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from full_disk import no_file_longer_than
-from orbax.checkpoint.options import MultiprocessingOptions
 
 from jaxmusic.atomic import WriteError
-from jaxmusic.checkpoint import CheckpointError, Checkpoints, _crc32
-from jaxmusic.seal import DamageError, read_seal
+from jaxmusic.checkpoint import CheckpointError, Checkpoints
+from jaxmusic.seal import SEAL, DamageError, read_seal, write_seal
+from jaxmusic.shelf import About
 
 
 def state_of(step: int) -> dict[str, Any]:
@@ -240,36 +244,66 @@ def test_what_is_no_number_is_never_the_best(tmp_path: Path, worthless: float | 
     assert restored_step(tmp_path, [], best=True) == 2
 
 
-def test_checkpoints_of_the_version_before_seals_go_on(tmp_path: Path) -> None:
-    """Made as that did: by Orbax's manager, with a checksum of the arrays alone."""
-    alone = MultiprocessingOptions(primary_host=0, active_processes={0})
-    options = ocp.CheckpointManagerOptions(
-        create=False, best_fn=lambda metrics: 0.0, multiprocessing_options=alone
-    )
-    with ocp.CheckpointManager(tmp_path, options=options) as manager:
-        for step, score in {1: 0.5, 2: 0.75, 9: None}.items():
-            about = {"step": step, "score": score, "crc32": _crc32(jax.device_get(state_of(step)))}
-            items = ocp.args.Composite(
-                state=ocp.args.StandardSave(jax.device_get(state_of(step))),
-                about=ocp.args.JsonSave(about),
-            )
-            manager.save(step, args=items, metrics={"score": score})
+def seal_anew(folder: Path, **about: Any) -> None:
+    """Seal a checkpoint that tells other things of itself, as another version might, or a liar."""
+    seal = json.loads((folder / SEAL).read_text())
+    (folder / SEAL).unlink()
+    write_seal(folder, {**seal["about"], **about})
+
+
+@pytest.mark.parametrize(
+    ("about", "reason"),
+    [
+        ({"score": "0.5"}, "the field 'score': expected `float | null`, got `str`"),
+        ({"score": 10**400}, "the field 'score': number out of range"),
+        ({"score": -math.inf}, "seal.json is not what was written"),  # -Infinity is no JSON
+        ({"score": math.nan}, "seal.json is not what was written"),
+        ({"score": True}, "the field 'score': expected `float | null`, got `bool`"),
+        ({"crc32": -1}, "the field 'crc32': expected `int` >= 0"),
+        ({"step": 2.0}, "the field 'step': expected `int`, got `float`"),
+        ({"run": 5}, "the field 'run': expected `str | null`, got `int`"),
+    ],
+)
+def test_a_manifest_that_lies_is_passed_over(
+    tmp_path: Path, about: dict[str, Any], reason: str
+) -> None:
+    save(tmp_path, {1: 0.5, 2: 0.25})
+    seal_anew(tmp_path / "2", **about)
     told: list[str] = []
-    assert restored_step(tmp_path, told) == 9 and restored_step(tmp_path, told, best=True) == 1
-    damage(tmp_path, 9)
-    assert restored_step(tmp_path, told) == 2
-    (tmp_path / "1" / "about" / "metadata").write_text('{"step": 1, "score": "0.5", "crc32": 0}')
-    assert restored_step(tmp_path, told, best=True) == 2
-    assert len(told) == 2  # step 9, then 1
-    with Checkpoints(tmp_path, tell=told.append) as checkpoints:
-        restored = checkpoints.restore_latest(ABSTRACT)
-        assert restored is not None and (restored.step, restored.score) == (2, 0.75)
-        checkpoints.save(3, state_of(3))
-        checkpoints._wait()
-        assert steps_in(tmp_path) == [2, 3]
-        checkpoints.save(4, state_of(4))
-        checkpoints.save(5, state_of(5))
-    assert steps_in(tmp_path) == [2, 4, 5]
+    assert restored_step(tmp_path, told) == 1 and restored_step(tmp_path, told, best=True) == 1
+    assert len(told) == 2 and all(line.endswith(reason) for line in told)
+
+
+def test_a_manifest_may_say_more_but_not_less(tmp_path: Path) -> None:
+    """A later version may have more to say of a checkpoint."""
+    save(tmp_path, {1: 0.5, 2: 0.25})
+    seal_anew(tmp_path / "2", devices=["a"], name="caf\udce9")
+    assert restored_step(tmp_path, []) == 2
+    seal = json.loads((tmp_path / "2" / SEAL).read_text())
+    (tmp_path / "2" / SEAL).unlink()
+    del seal["about"]["score"]
+    write_seal(tmp_path / "2", seal["about"])
+    told: list[str] = []
+    assert restored_step(tmp_path, told) == 1
+    assert "it lacks the field 'score'" in told[0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices lie in folders on Unix")
+@pytest.mark.parametrize("name", [SEAL, "state/manifest.ocdbt"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_pipes_and_devices_in_a_checkpoint_are_not_read(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    save(tmp_path, {1: None, 2: None})
+    path = tmp_path / "2" / name
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    told: list[str] = []
+    assert restored_step(tmp_path, told) == 1
+    assert len(told) == 1 and path.name in told[0]
 
 
 # Stops, failures, readers.
@@ -311,14 +345,14 @@ def test_a_reader_looks_again_when_the_training_moves_on(
         training.restore_latest(ABSTRACT)
         moving = iter([True])
 
-        def read_while_it_saves(folder: Path) -> dict[str, Any]:
+        def read_while_it_saves(folder: Path, kind: type[About]) -> About:
             if next(moving, False):
                 for step in (2,) if replaced else (3, 4):
                     training.save(step, state_of(step), score=0.5)
                 training._wait()
                 if replaced:
                     raise DamageError("half old, half new")
-            return read_seal(folder)
+            return read_seal(folder, kind)
 
         monkeypatch.setattr("jaxmusic.shelf.read_seal", read_while_it_saves)
         told: list[str] = []
@@ -385,7 +419,7 @@ def test_what_may_not_be_read_is_not_passed_over(
     """It may be whole: falling back would cost the training since the older one."""
     save(tmp_path, {1: None, 2: None})
 
-    def refuse(folder: Path) -> dict[str, Any]:
+    def refuse(folder: Path, kind: type[About]) -> About:
         raise PermissionError(errno.EACCES, "Permission denied", str(folder / "a"))
 
     monkeypatch.setattr("jaxmusic.shelf.read_seal", refuse)

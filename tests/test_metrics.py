@@ -8,7 +8,8 @@ import pytest
 
 from jaxmusic.config import Config, RunConfig, TrainConfig
 from jaxmusic.console import Console, duration
-from jaxmusic.metrics import LossError, Meter, MetricsFile, Reporter
+from jaxmusic.metrics import LossError, Meter, MetricsError, MetricsFile, Reporter
+from jaxmusic.stored import LINE
 
 
 class Clock:
@@ -79,6 +80,37 @@ def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     second.close()
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert rows == [{"step": 2, "loss": 1.0}, {"step": 4, "loss": 1.0}, {"step": 6, "loss": 2.0}]
+
+
+def test_damaged_rows_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "metrics.jsonl"
+    config = Config(train=TrainConfig(batch_size=4))
+    good = [b'{"step": 1, "loss": 1.0}\n', b'{"step": 3, "skipped": true}\n']
+    bad = [b"\xff\n", b"[]\n", b'{"step": "2"}\n', b'{"step": -1}\n', b'{"step": 2, "loss": NaN}\n']
+    cut_off = b'{"step": 4, "loss"'  # by a kill: no damage
+
+    def begin(*lines: bytes) -> str:
+        path.write_bytes(b"".join(lines))
+        with Reporter(path, Console(), config, 4, 100, steps_per_epoch=10) as reporter:
+            assert reporter._bad_steps == 1
+        assert path.read_bytes() == b"".join(good)
+        return capsys.readouterr().out
+
+    assert begin(*good) == begin(*good, cut_off) == ""
+    assert begin(good[0], bad[0], good[1], cut_off) == (
+        "metrics.jsonl: 1 damaged row was dropped (line 2)\n"
+    )
+    assert begin(*bad, *good) == (
+        "metrics.jsonl: 5 damaged rows were dropped (lines 1, 2, 3, 4, 5)\n"
+    )
+    assert "(lines 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, ...)" in begin(*good, *bad * 3)
+
+
+def test_a_file_without_lines_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"x" * (LINE + 2))
+    with pytest.raises(MetricsError, match="line of more than 1,048,576 bytes. Move it away"):
+        MetricsFile(path, from_step=0)
 
 
 def test_an_epochs_row_is_not_written_twice(tmp_path: Path) -> None:

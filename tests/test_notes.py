@@ -117,7 +117,7 @@ def test_files_too_large_or_not_there_are_refused(
             prepare_notes(path, tmp_path / "corpus")
     monkeypatch.setattr(notes, "LARGEST", 1 << 20)
     (tmp_path / "large").write_bytes(bytes((1 << 20) + 1))
-    with pytest.raises(NotesError, match="has more than 1 MiB"):
+    with pytest.raises(NotesError, match="more than the 1,048,576 that are read of it"):
         prepare_notes(tmp_path / "large", tmp_path / "corpus")
 
 

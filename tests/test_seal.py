@@ -2,12 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jaxmusic.seal import SEAL, DamageError, read_seal, write_seal
 
 ABOUT = {"step": 3, "score": 1.25}
+
+
+def read(folder: Path) -> Any:
+    return read_seal(folder, dict[str, Any])
 
 
 @pytest.fixture
@@ -21,8 +26,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_is_as_it_was_is_whole(folder: Path, tmp_path: Path) -> None:
-    assert read_seal(folder) == ABOUT
-    assert read_seal(folder.rename(tmp_path / "moved")) == ABOUT
+    assert read(folder) == ABOUT
+    assert read(folder.rename(tmp_path / "moved")) == ABOUT
 
 
 def test_every_byte_counts(folder: Path) -> None:
@@ -34,9 +39,9 @@ def test_every_byte_counts(folder: Path) -> None:
             for changed in (content[:place] + other + content[place + 1 :], content[:place]):
                 path.write_bytes(changed)
                 with pytest.raises(DamageError, match=f"{path.name} is not what was written"):
-                    read_seal(folder)
+                    read(folder)
         path.write_bytes(content)
-        assert read_seal(folder) == ABOUT
+        assert read(folder) == ABOUT
 
 
 @pytest.mark.parametrize(
@@ -57,4 +62,4 @@ def test_what_is_missing_or_added_is_named(
 ) -> None:
     change(folder)
     with pytest.raises(DamageError, match=words):
-        read_seal(folder)
+        read(folder)

@@ -26,11 +26,14 @@ CORPORA = [
         "made by an older version of jaxmusic (format 0; this one reads 1): prepare it again.",
         a.told(ABOUT, format=0),
     ),
-    Mistake(SHOW, 1, f"{CORPUS}corpus.json tells no tokens.", a.told(ABOUT, tokens="120")),
+    Mistake(
+        SHOW, 1, f"{CORPUS}corpus.json: the field 'tokens': expected `int`",
+        a.told(ABOUT, tokens="120"),
+    ),
     Mistake(SHOW, 1, f"{CORPUS}corpus.json: it is no JSON: ", a.written(ABOUT, "{")),
     Mistake(SHOW, 1, f"{CORPUS}corpus.json: Is a directory.", a.as_folder(ABOUT)),
     Mistake(
-        SHOW, 1, f"{CORPUS}corpus.json tells of duplicates in another way.",
+        SHOW, 1, f"{CORPUS}corpus.json: the field 'duplicates': expected `object`, got",
         a.told(ABOUT, duplicates=[]),
     ),
     Mistake(
@@ -61,6 +64,10 @@ CORPORA = [
     Mistake(
         SHOW, 1, f"{CORPUS}ledger.jsonl: it is no JSON: ",
         a.written("songs-corpus/ledger.jsonl", "{"),
+    ),
+    *(
+        Mistake(SHOW, 1, "it is a pipe, where a file is", a.as_pipe(f"songs-corpus/{name}"))
+        for name in ("corpus.json", "vocabulary.json", "tokens.npy", "songs.npy", "ledger.jsonl")
     ),
     Mistake(
         SHOW, 1, f"{CORPUS}ledger.jsonl: Is a directory.",
@@ -108,7 +115,7 @@ CORPORA = [
         a.removed("songs-corpus/tokens.npy"),
     ),
     Mistake(
-        AGAIN, 0, "is damaged: ledger.jsonl: it has a row with other fields: it is made anew.",
+        AGAIN, 0, "is damaged: ledger.jsonl: it lacks the field 'size': it is made anew.",
         a.several(
             a.replaced("songs-corpus/ledger.jsonl", '"size"', '"length"'), a.forged("songs-corpus")
         ),

@@ -13,7 +13,7 @@ WRONG_FLAGS = [
     Mistake("train.py --epochs 0", 2, "Error: --epochs is 0, but must be 1 or more."),
     Mistake("train.py --window 0", 2, "Error: --window is 0, but must be 1 or more."),
     Mistake("train.py --workers 0", 2, "Error: --workers is 0, but must be 1 or more."),
-    Mistake("train.py --layers 99999999999", 2, "99999999999, but must be below 2**31."),
+    Mistake("train.py --layers 99999999999", 2, "99999999999, but must be at most 128."),
     Mistake("train.py --held-out 1", 2, "Error: --held-out is 1.0, but must be from 0 to below 1."),
     Mistake("train.py --dropout nan", 2, "Error: --dropout is nan, but must be from 0 to below 1."),
     Mistake(

@@ -160,8 +160,8 @@ NOTES = [
     ),
     Mistake(
         "prepare.py --notes n --corpus c", 1,
-        "Error: --notes n has more than 64 MiB: it is not read. Give the file that the notebooks "
-        "keep (data/notes).",
+        "Error: --notes n can't be read: it has 67,108,865 bytes, more than the 67,108,864 "
+        "that are read of it. Give the file that the notebooks keep (data/notes).",
         a.sparse("n", (64 << 20) + 1),
     ),
     Mistake(

@@ -33,7 +33,7 @@ RUNS = [
         GENERATE, 1,
         "is damaged, passed over: ['batch_stats']['norm_lstm']['mean'] is float32(8,), not "
         "float32(9,)",
-        a.told(CONFIG, model__hidden_size=9),
+        a.several(a.told(CONFIG, model__hidden_size=9), a.run_forged("songs-run")),
     ),
     Mistake(
         GENERATE, 1, "The checkpoint of step 1 is damaged, passed over: it is another run's",
@@ -71,8 +71,8 @@ RUNS = [
     Mistake(
         GO_ON, 1, f"{RUN}vocabulary.json has other tokens than its corpus.",
         a.several(
-            a.told("songs-run/corpus.json", without="digests"),
             a.replaced("songs-run/vocabulary.json", '"C4"', '"C#4"'),
+            a.run_forged("songs-run"),
         ),
     ),
     Mistake(
@@ -89,7 +89,7 @@ RUNS = [
         a.as_folder("songs-run/vocabulary.json"),
     ),
     Mistake(
-        GENERATE, 1, f"{RUN}corpus.json tells no digest.",
+        GENERATE, 1, f"{RUN}corpus.json: it lacks the field 'digest'.",
         a.told("songs-run/corpus.json", without="digest"),
     ),
     Mistake(
@@ -99,30 +99,30 @@ RUNS = [
     Mistake(
         GENERATE, 1, f"{RUN}vocabulary.json: 'C4x' is neither a pitch nor a chord in normal order.",
         a.several(
-            a.told("songs-run/corpus.json", without="digests"),
             a.replaced("songs-run/vocabulary.json", '"C4"', '"C4x"'),
+            a.run_forged("songs-run"),
         ),
     ),
     Mistake(
         GENERATE, 1, f"{RUN}vocabulary.json is of the scheme 'timed'.",
         a.several(
             a.patched("jaxmusic.tokens.SCHEMES", ("classic", "timed")),
-            a.told("songs-run/corpus.json", without="digests"),
             a.told("songs-run/vocabulary.json", scheme="timed"),
+            a.run_forged("songs-run"),
         ),
     ),
     Mistake(
         GENERATE, 1, f"{RUN}primes.npy has the shape (112, 7), not (any, 8).",
         a.several(
-            a.told("songs-run/corpus.json", without="digests"),
             a.array("songs-run/primes.npy", lambda primes: primes[:, 1:]),
+            a.run_forged("songs-run"),
         ),
     ),
     Mistake(
         GENERATE, 1, f"{RUN}primes.npy has tokens beyond a vocabulary of 11.",
         a.several(
-            a.told("songs-run/corpus.json", without="digests"),
             a.array("songs-run/primes.npy", lambda primes: primes + 9),
+            a.run_forged("songs-run"),
         ),
     ),
     Mistake(GENERATE, 1, f"Error: {CONFIG} can't be read as a run's", a.written(CONFIG, "{")),
@@ -160,12 +160,37 @@ RUNS = [
     ),
     Mistake(
         GENERATE, 1,
-        f"Error: {CONFIG} can't be used: its layers is '1', where a value of the type int "
-        "belongs.",
+        f"Error: {CONFIG} can't be used: the field 'model.layers': expected `int`, got `str`.",
         a.told(CONFIG, model__layers="1"),
     ),
     Mistake(
         GENERATE, 1, f"Error: {CONFIG} can't be used: --layers is 0, but must be 1 or more.",
         a.told(CONFIG, model__layers=0),
+    ),
+    Mistake(
+        GENERATE, 1, "can't be used: --layers is 100000, but must be at most 128.",
+        a.told(CONFIG, model__layers=100_000),
+    ),
+    Mistake(
+        GENERATE, 1,
+        f"Error: {CONFIG} is not what was written: its digest differs. Settings that may change",
+        a.told(CONFIG, model__objective="every"),
+    ),
+    Mistake(
+        GO_ON, 1, f"Error: {CONFIG} is not what was written: its digest differs.",
+        a.told(CONFIG, train__epochs=3),
+    ),
+    *(
+        Mistake(GENERATE, 1, "it is a pipe, where a file is", a.as_pipe(f"songs-run/{name}"))
+        for name in ("corpus.json", "vocabulary.json", "primes.npy")
+    ),
+    Mistake(
+        GENERATE, 1, "can't be read as a run's settings: it is a pipe, where", a.as_pipe(CONFIG)
+    ),
+    Mistake(
+        f"{GO_ON} --max-steps 2", 1,
+        "Error: songs-run/metrics.jsonl can't be gone on with: it is a pipe, where a file is "
+        "expected. Move it away",
+        a.as_pipe("songs-run/metrics.jsonl"),
     ),
 ]  # fmt: skip
