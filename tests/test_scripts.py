@@ -113,7 +113,7 @@ def test_a_prepared_corpus_trains(tmp_path: Path) -> None:
         )
         assert process.wait() == 0
     assert Corpus.open(tmp_path / "other").digest == Corpus.open(tmp_path / "corpus").digest
-    assert (tmp_path / "here" / "checkpoints" / "2").exists()
+    assert (tmp_path / "my run" / "checkpoints" / "2").exists()
 
 
 def test_a_corpus_is_shown_and_checked(tmp_path: Path) -> None:
