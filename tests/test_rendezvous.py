@@ -42,7 +42,10 @@ class Meeting:
 
     def wait_for_callers(self, count: int) -> None:
         deadline = time.monotonic() + PATIENCE
-        while sum(each.process is not None for each in self.rendezvous._callers.values()) != count:
+        while (
+            sum(each.process is not None for each in list(self.rendezvous._callers.values()))
+            != count
+        ):
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
@@ -223,7 +226,7 @@ def test_the_end_of_process_0_is_told_to_those_who_wait(meet: Callable[..., Meet
     meeting = meet()
     caller = meeting.call(hello(1))
     meeting.wait_for_callers(1)
-    for connection in meeting.rendezvous._callers:
+    for connection in list(meeting.rendezvous._callers):
         connection.shutdown(socket.SHUT_RDWR)
     with pytest.raises(ProcessError, match="Process 0 ended before all processes of the training"):
         caller.result(PATIENCE)
