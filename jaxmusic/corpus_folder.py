@@ -5,7 +5,7 @@ import re
 import secrets
 from pathlib import Path
 
-from jaxmusic.atomic import is_temporary, writing
+from jaxmusic.atomic import writing
 from jaxmusic.corpus import (
     FILES,
     SOURCES,
@@ -19,7 +19,11 @@ from jaxmusic.owned_folder import FolderKind, remove_known, why_not_ours
 from jaxmusic.records import JournalHeader
 from jaxmusic.stored import parse_json, read_lines
 
-_JOURNALS = {"journal.jsonl", "stream.u32", "notes/journal.jsonl", "notes/stream.u32"}
+_JOURNAL = ("journal.jsonl", "stream.u32")
+_WORK = {"corpus/", "notes/", *_JOURNAL} | {
+    *(f"notes/{name}" for name in _JOURNAL),
+    *(f"corpus/{name}" for name in FILES),
+}
 
 
 def refuse_other_things(target: Path, *, made_of: Source) -> None:
@@ -93,17 +97,6 @@ def _is_run(folder: Path) -> bool:
     return header is not None and header.is_of_run
 
 
-def _is_corpus_file(path: str) -> bool:
-    return path in FILES or is_temporary(path)
-
-
-def _is_work_file(path: str) -> bool:
-    if path in ("corpus/", "notes/"):
-        return True
-    folder, _, name = path.rpartition("/")
-    return _is_corpus_file(name) if folder == "corpus" else path in _JOURNALS
-
-
 def _is_about_corpus(path: Path) -> bool:
     """Whether a corpus.json is that of a corpus, of any version."""
     header = read_header(path)
@@ -128,11 +121,11 @@ def _is_journal(path: Path) -> bool:
 
 CORPUS_FOLDER = FolderKind(
     "a corpus",
-    _is_corpus_file,
+    FILES.__contains__,
     {"corpus.json": _is_about_corpus, "ledger.jsonl": _is_ledger},
 )
 WORK_FOLDER = FolderKind(
     "a preparation that was stopped",
-    _is_work_file,
+    _WORK.__contains__,
     {"journal.jsonl": _is_journal, "notes/journal.jsonl": _is_journal},
 )

@@ -5,8 +5,9 @@ A folder is ours
 - when it does not exist yet: we make it;
 - when it is empty;
 - when its whole content proves it: every path in it is one that we write there (a regular file or
-  a folder, never a link), and the content of at least one file says what the folder is. Folders
-  without a single byte in them count as empty.
+  a folder, never a link), and the content of at least one file says what the folder is. A folder
+  counts as empty where none of these files has a single byte. (The temporary file of a write that
+  was cut off proves nothing, and is no obstacle.)
 
 Any other folder is refused, with a sentence that names what is in it. Files are removed one by one,
 by the names that we give them, and a folder only once it is empty. So nothing that somebody else
@@ -34,6 +35,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxmusic.atomic import is_temporary
 from jaxmusic.errors import reason_of
 from jaxmusic.names import shown
 
@@ -72,7 +74,7 @@ def _foreign_content(folder: Path, kind: FolderKind) -> str:
         (known if is_known else unknown).append(path)
     if unknown:  # told before anything is opened: among them may be pipes
         return f"it holds {list_paths(unknown)}"
-    files = [path for path in known if not path.endswith("/")]
+    files = [path for path in known if not path.endswith("/") and not _is_temporary(path)]
     if (
         not any(os.lstat(folder / path).st_size for path in files)
         or not kind.proofs
@@ -125,12 +127,17 @@ def _paths(
         if _PASSING.fullmatch(path):
             continue
         if not entry.is_dir(follow_symlinks=False):
-            yield path, entry.is_file(follow_symlinks=False) and bool(knows(path))
+            named = is_temporary(entry.name) or bool(knows(path))
+            yield path, named and entry.is_file(follow_symlinks=False)
         elif not knows(path + "/"):
             yield path + "/", False
         else:
             yield from _paths(folder, knows, path + "/")
             yield path + "/", True
+
+
+def _is_temporary(path: str) -> bool:
+    return is_temporary(path.rpartition("/")[2])
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -6,7 +6,6 @@ import os
 import uuid
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,14 +18,14 @@ from flax import nnx
 
 from jaxmusic.atomic import refuse_link, remove_abandoned, write_atomic
 from jaxmusic.checkpoint import Checkpoints
-from jaxmusic.claim import claimed
 from jaxmusic.config import Config, ConfigError, differences
-from jaxmusic.config_file import load_config, save_config
+from jaxmusic.config_file import save_config
 from jaxmusic.corpus import Corpus
 from jaxmusic.devices import find_devices
-from jaxmusic.errors import UserError, reason_of
 from jaxmusic.model import MusicLSTM
+from jaxmusic.names import shown
 from jaxmusic.order import shuffled
+from jaxmusic.run_folder import RunError, RunFolder
 from jaxmusic.state import PyTree, abstract_state, model_structure
 from jaxmusic.stored import Count, file_digest, map_array, read_json, read_stored
 from jaxmusic.tokenmap import TokenMap
@@ -46,71 +45,9 @@ class RunAbout(msgspec.Struct, frozen=True):
     run: str  # its name, which its checkpoints tell too
     digests: dict[str, str]  # of what belongs to its weights, and may not be another run's
 
-
-class RunError(UserError):
-    """A folder that holds no run, or one that can't be used."""
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """Where the files of a run lie."""
-
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """All settings, as JSON."""
-        return self.path / "config.json"
-
-    @property
-    def corpus(self) -> Path:
-        """What the run is trained on: path and digest of its corpus, as JSON."""
-        return self.path / "corpus.json"
-
-    @property
-    def vocabulary(self) -> Path:
-        """The tokens and their ids, as JSON."""
-        return self.path / "vocabulary.json"
-
-    @property
-    def primes(self) -> Path:
-        """Windows of the corpus that generating can start from, (windows, window) ids."""
-        return self.path / "primes.npy"
-
-    @property
-    def metrics(self) -> Path:
-        """A row of JSON for every few steps and every epoch."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Orbax's folder."""
-        return self.path / "checkpoints"
-
-    @property
-    def samples(self) -> Path:
-        """Generated music."""
-        return self.path / "samples"
-
-    def claim(self) -> AbstractContextManager[bool]:
-        """Make the folder and hold it, for one training at a time.
-
-        Raises RunError when another training holds it, or it can't be made.
-        """
-
-        def refuse() -> None:
-            raise RunError(
-                f"Another training is at work in --run-dir {self.path}: wait for it, or give "
-                "another folder."
-            )
-
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"--run-dir {self.path} can't be made: {reason_of(error)}. Give another folder."
-            ) from error
-        return claimed(self.path, refuse)
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all. Raises WriteError."""
+        write_atomic(path, json.dumps(msgspec.structs.asdict(self), indent=2) + "\n")
 
 
 @dataclass(frozen=True)
@@ -159,13 +96,15 @@ def enter_run(
 ) -> None:
     """Begin a run in its folder, or refuse to go on with one that is another training.
 
-    Raises ConfigError naming the settings that differ, RunError for another corpus, and for a run
-    that is damaged, or has files of another one, WriteError where its checkpoints lie elsewhere.
+    Raises ConfigError naming the settings that differ, RunError for another corpus, for a run that
+    is damaged, or has files of another one, and for a folder that holds something else, WriteError
+    where its checkpoints lie elsewhere.
     """
+    folder.check()
     refuse_link(folder.checkpoints)
     remove_abandoned(folder.path)
     if folder.config.exists():
-        theirs = _settings(folder)
+        theirs = folder.settings()
         if names := differences(config, theirs):
             raise ConfigError(
                 f"{folder.path} holds a run with other settings ({', '.join(names)}): start the "
@@ -173,31 +112,42 @@ def enter_run(
             )
         about = _origin(folder)
         if about.digest != corpus.digest:
-            raise RunError(
-                f"{folder.path} holds a run on another corpus ({about.tokens:,} tokens, from "
-                f"{about.path}): give that one, or another --run-dir."
-            )
+            raise RunError(_other_corpus(folder, about, corpus))
         vocabulary, _ = _vocabulary_and_primes(folder, theirs)
         if vocabulary != token_map.vocabulary:
             raise _damaged(folder, "vocabulary.json has other tokens than its corpus")
-    elif folder.checkpoints.is_dir() and any(folder.checkpoints.iterdir()):
-        raise _damaged(folder, "it has checkpoints, but no config.json (half-copied?)")
     else:
-        primes = io.BytesIO()
-        np.save(primes, chosen_primes(config, token_map, windows))
-        write_atomic(folder.primes, primes.getvalue())
-        token_map.vocabulary.save(folder.vocabulary)
         about = RunAbout(
             path=str(corpus.path.resolve()),
             digest=corpus.digest,
             tokens=len(corpus.tokens),
             songs=len(corpus.offsets) - 1,
             run=uuid.uuid4().hex,
-            digests={path.name: file_digest(path) for path in _digested(folder)},
+            digests={},
         )
-        content = json.dumps(msgspec.structs.asdict(about), indent=2)
-        write_atomic(folder.corpus, content + "\n")
+        # First of all, for it proves what the folder is, should this be stopped.
+        about.save(folder.corpus)
+        primes = io.BytesIO()
+        np.save(primes, chosen_primes(config, token_map, windows))
+        write_atomic(folder.primes, primes.getvalue())
+        token_map.vocabulary.save(folder.vocabulary)
+        digests = {path.name: file_digest(path) for path in _digested(folder)}
+        msgspec.structs.replace(about, digests=digests).save(folder.corpus)
     save_config(config, folder.config)  # last: it makes the folder a run
+
+
+def _other_corpus(folder: RunFolder, about: RunAbout, corpus: Corpus) -> str:
+    """Why a run can't go on with a corpus that isn't its own."""
+    if about.path != str(corpus.path.resolve()):
+        return (
+            f"{folder.path} holds a run on another corpus ({about.tokens:,} tokens, from "
+            f"{shown(about.path)}): give that one, or another --run-dir."
+        )
+    return (
+        f"The songs in the corpus {shown(corpus.path)} have changed since the run {folder.path} "
+        f"began ({about.tokens:,} tokens then, {len(corpus.tokens):,} now), and it can't go on "
+        "with others: bring back the songs as they were, or give another --run-dir."
+    )
 
 
 def chosen_primes(config: Config, token_map: TokenMap, windows: Windows) -> np.ndarray:
@@ -236,7 +186,7 @@ def open_run(
         raise RunError(
             f"{folder.path} holds no run (no config.json): give the folder that train.py named."
         )
-    config = _settings(folder)
+    config = folder.settings()
     vocabulary, primes = _vocabulary_and_primes(folder, config)
     if not folder.checkpoints.is_dir():
         raise RunError(f"The run {folder.path} has no checkpoint yet: train it further.")
@@ -266,14 +216,6 @@ def _damaged(folder: RunFolder, what: object) -> RunError:
         f"The run {folder.path} is damaged: {what}. Copy it again, whole, or train anew in another "
         "folder."
     )
-
-
-def _settings(folder: RunFolder) -> Config:
-    """The run's settings. Raises RunError: what is wrong there is no wrong usage."""
-    try:
-        return load_config(folder.config)
-    except ConfigError as error:
-        raise RunError(str(error)) from error
 
 
 def _origin(folder: RunFolder) -> RunAbout:

@@ -32,12 +32,12 @@ from jaxmusic.processes import Processes, join_processes
 from jaxmusic.program import evaluation_program, training_program
 from jaxmusic.run import (
     Run,
-    RunFolder,
     chosen_primes,
     enter_run,
     open_checkpoints,
     open_run,
 )
+from jaxmusic.run_folder import RunFolder
 from jaxmusic.signals import Stopped, StopSignals
 from jaxmusic.sources import package_versions, sources_digest
 from jaxmusic.state import TrainState, abstract_state, new_state
@@ -103,6 +103,11 @@ def _settle(config: Config, processes: Processes, console: Console, stack: ExitS
     processes.agree(_common(config) | local_devices())
     mesh = make_mesh(config.run.devices)
 
+    # The run's folder, before songs are prepared for hours; it is held further below.
+    folder = RunFolder(Path(str(config.run.run_dir)))
+    if processes.first:
+        folder.check()
+
     # Data.
     corpus = open_corpus(config, processes, console)
     processes.agree({"the digest of the corpus": corpus.digest})
@@ -129,8 +134,6 @@ def _settle(config: Config, processes: Processes, console: Console, stack: ExitS
     if config.run.recurrence == "auto" and (reason := why_not_cpu()) is not None:
         console.say(f"Training takes about twice as long as it could: {reason}.")
 
-    # The run's folder.
-    folder = RunFolder(Path(str(config.run.run_dir)))
     if processes.first:
         stack.enter_context(folder.claim())
         enter_run(folder, config, corpus, token_map, windows)

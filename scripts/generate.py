@@ -23,7 +23,8 @@ from jaxmusic.midi import MidiError
 from jaxmusic.names import shown
 from jaxmusic.outputs import check_output, is_special, standard_stream
 from jaxmusic.paths import LocalPath, OptionalPath, with_local_paths
-from jaxmusic.run import RunFolder, open_run
+from jaxmusic.run import open_run
+from jaxmusic.run_folder import RunFolder
 from jaxmusic.sampling import SamplingConfig, SamplingError, generate
 from jaxmusic.streams import optional_output
 from jaxmusic.tokens import read_tokens, write_midi

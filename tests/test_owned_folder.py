@@ -133,3 +133,17 @@ def test_a_folder_that_cant_be_read_is_refused(ours: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "scandir", refuse)
     assert why_not_ours(ours, KIND) == "it can't be read: Permission denied"
+
+
+def test_temporary_files_of_ours_prove_nothing_and_are_no_obstacle(ours: Path) -> None:
+    for name in (f".jaxmusic-{'0' * 16}.partial", f"inner/.jaxmusic-{'1' * 16}.partial"):
+        (ours / name).write_bytes(b"half")
+    assert why_not_ours(ours, KIND) == ""
+    for name in ("a.json", "b.npy", "inner/c.txt"):
+        (ours / name).unlink()
+    assert why_not_ours(ours, KIND) == ""
+    (ours / ".thesis.txt.partial").touch()
+    assert why_not_ours(ours, KIND) == "it holds .thesis.txt.partial"
+    (ours / ".thesis.txt.partial").unlink()
+    remove_known(ours, KIND)
+    assert not ours.exists()

@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from midi_files import write_song
+from preparations import tree_of
 
+from jaxmusic.atomic import write_atomic
 from jaxmusic.checkpoint import CheckpointError
 from jaxmusic.config import Config, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus
 from jaxmusic.data import cut_windows, map_tokens
 from jaxmusic.preparing import prepare
-from jaxmusic.run import RunError, RunFolder, enter_run, open_run
+from jaxmusic.run import enter_run, open_run
+from jaxmusic.run_folder import RunError, RunFolder
 from jaxmusic.stored import file_digest, with_digest
 from jaxmusic.train import fit
 
@@ -117,7 +120,10 @@ def test_checkpoints_alone_are_no_run_to_begin(folder: Path, run: Path) -> None:
     (run / "config.json").unlink()
     reasons = told(folder, run)
     assert any("holds no run (no config.json)" in reason for reason in reasons)
-    assert any("it has checkpoints, but no config.json" in reason for reason in reasons)
+    assert any(
+        "damaged: config.json is missing (half-copied?), and it holds checkpoints/" in reason
+        for reason in reasons
+    )
 
 
 def test_a_run_without_checkpoints_is_told(run: Path) -> None:
@@ -163,3 +169,111 @@ def test_every_kind_of_damage_is_told(folder: Path, run: Path, tmp_path: Path) -
         (run / name).write_bytes(before)
         if name in digests:
             (run / "corpus.json").write_text(json.dumps(about))
+
+
+# What a run may begin in.
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"thesis.txt": "years"}, "it holds thesis.txt. Give another folder, one that is empty"),
+        ({"vocabulary.json": "[]", "metrics.jsonl": "{}"}, "it holds metrics.jsonl."),
+        ({"vocabulary.json": "[]"}, "it holds vocabulary.json, but nothing in it proves that it"),
+        ({"corpus.json": '{"birds": 7}'}, "it holds corpus.json, but nothing in it proves that"),
+        ({"checkpoints/thesis.txt": "years"}, "it holds checkpoints/. Give another"),
+        ({"samples/a.mid": "music"}, "it holds samples/. Give another"),
+        ({"config.json": '{"birds": 7}'}, "config.json holds no run's settings: it tells no"),
+        ({"config.json/a": "a"}, "config.json can't be read as a run's settings: Is a directory"),
+    ],
+)
+def test_a_run_does_not_begin_among_other_things(
+    folder: Path, tmp_path: Path, files: dict[str, str], reason: str
+) -> None:
+    """They are refused before anything is written there, and before anything is prepared."""
+    for name, content in files.items():
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_text(content)
+    before = tree_of(tmp_path)
+    for attempt in (
+        lambda: go_on(folder, tmp_path / "run"),
+        lambda: RunFolder(tmp_path / "run").claim(),
+    ):
+        with pytest.raises(RunError) as caught:
+            attempt()
+        assert reason in str(caught.value)
+    assert tree_of(tmp_path) == before
+
+
+def test_a_run_does_not_begin_in_a_corpus(folder: Path, tmp_path: Path) -> None:
+    corpus = Path(shutil.copytree(folder / "one-corpus", tmp_path / "corpus"))
+    (tmp_path / "link").symlink_to(corpus)
+    before = tree_of(tmp_path)
+    for path in (corpus, tmp_path / "link"):
+        with pytest.raises(RunError, match="it holds a corpus. Give another folder"):
+            go_on(folder, path)
+    assert tree_of(tmp_path) == before
+
+
+def test_a_run_lets_other_files_alone(folder: Path, run: Path) -> None:
+    (run / "plots").mkdir()
+    (run / "plots" / "loss.png").write_bytes(b"mine")
+    (run / "log.txt").symlink_to("nowhere")
+    (run / "checkpoints" / "notes.txt").write_bytes(b"mine")
+    before = tree_of(run)
+    go_on(folder, run)
+    assert tree_of(run) == before
+
+
+@pytest.mark.parametrize("stopped_at", range(5))
+def test_a_run_that_was_stopped_as_it_began_begins_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: int
+) -> None:
+    """After any of its files, or in the midst of one."""
+    run = tmp_path / "run"
+    written: list[str] = []
+
+    def stop(path: Path, content: bytes | str) -> None:
+        if len(written) == stopped_at:
+            (run / f".jaxmusic-{'0' * 16}.partial").write_bytes(b"half")
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write_atomic(path, content)
+
+    with monkeypatch.context() as patched:
+        for module in ("run", "tokens", "config_file"):
+            patched.setattr(f"jaxmusic.{module}.write_atomic", stop)
+        with RunFolder(run).claim(), pytest.raises(KeyboardInterrupt):
+            go_on(folder, run)
+    with RunFolder(run).claim():
+        go_on(folder, run)
+    names = ["corpus.json", "primes.npy", "vocabulary.json", "corpus.json", "config.json"]
+    assert written == names[:stopped_at]
+    assert {path.name for path in run.iterdir() if path.suffix != ".partial"} == set(names)
+
+
+def test_songs_that_changed_since_a_run_began_are_told_as_that(
+    folder: Path, tmp_path: Path
+) -> None:
+    run, songs = tmp_path / "run", tmp_path / "songs"
+    write_song(songs / "a.mid", 40, seed=0, tokens=["C4", "D4", "E4"])
+    settings = config(folder, "one")
+    silent = Console(silent=True)
+
+    def begin() -> None:
+        corpus = prepare(songs, tmp_path / "corpus", workers=1)
+        windows, _ = cut_windows(settings, corpus, silent)
+        run.mkdir(exist_ok=True)
+        enter_run(RunFolder(run), settings, corpus, map_tokens(settings, corpus, silent), windows)
+
+    begin()
+    write_song(songs / "b.mid", 25, seed=1, tokens=["C4", "D4", "E4"])
+    with pytest.raises(RunError) as caught:
+        begin()
+    assert str(caught.value) == (
+        f"The songs in the corpus {tmp_path / 'corpus'} have changed since the run {run} began "
+        "(40 tokens then, 65 now), and it can't go on with others: bring back the songs as they "
+        "were, or give another --run-dir."
+    )
+    (songs / "b.mid").unlink()
+    begin()

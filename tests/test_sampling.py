@@ -12,7 +12,8 @@ from flax import nnx
 from midi_files import write_song
 
 from jaxmusic.config import Config, ConfigError, DataConfig, ModelConfig, RunConfig, TrainConfig
-from jaxmusic.run import Run, RunError, open_run
+from jaxmusic.run import Run, open_run
+from jaxmusic.run_folder import RunError
 from jaxmusic.sampling import SamplingConfig, SamplingError, choose_token, generate
 from jaxmusic.tokens import read_tokens
 from jaxmusic.train import fit

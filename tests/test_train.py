@@ -28,7 +28,8 @@ from jaxmusic.corpus import Corpus
 from jaxmusic.data import DataError
 from jaxmusic.metrics import LossError
 from jaxmusic.preparing import prepare
-from jaxmusic.run import Run, RunError, RunFolder, open_run
+from jaxmusic.run import Run, open_run
+from jaxmusic.run_folder import RunError, RunFolder
 from jaxmusic.signals import Stopped, StopSignals
 from jaxmusic.train import fit
 from jaxmusic.windows import held_out_songs

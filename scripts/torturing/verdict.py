@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from jaxmusic.checkpoint import Checkpoints
-from jaxmusic.run import RunFolder, open_run
+from jaxmusic.run import open_run
+from jaxmusic.run_folder import RunFolder
 from jaxmusic.state import abstract_state
 
 TIMES = frozenset({"windows_per_second", "data_wait"})  # no two runs have these alike

@@ -2,7 +2,7 @@
 
 import arrangements as a
 
-from mistakes.mistake import CONFIG, GENERATE, GO_ON, RUN, Mistake
+from mistakes.mistake import ANEW, CONFIG, GENERATE, GO_ON, RUN, Mistake
 
 RUNS = [
     Mistake(
@@ -76,8 +76,24 @@ RUNS = [
         ),
     ),
     Mistake(
-        GO_ON, 1, f"{RUN}it has checkpoints, but no config.json (half-copied?).",
+        GO_ON, 1,
+        f"{RUN}config.json is missing (half-copied?), and it holds checkpoints/, metrics.jsonl.",
         a.removed(CONFIG),
+    ),
+    Mistake(
+        ANEW.replace("--run-dir new", "--run-dir long-corpus"), 1,
+        "Error: A run can't begin in --run-dir long-corpus: it holds a corpus. Give another "
+        "folder, one that is empty or not there.",
+    ),
+    Mistake(
+        ANEW.replace("--run-dir new", "--run-dir short"), 1,
+        "Error: A run can't begin in --run-dir short: it holds a.mid. Give another folder, one",
+    ),
+    Mistake(
+        GO_ON, 1,
+        "Error: The songs in the corpus songs-corpus have changed since the run songs-run began "
+        "(120 tokens then, 150 now), and it can't go on with others: bring back the songs as they",
+        a.copied("long-corpus", "songs-corpus"),
     ),
     Mistake(
         GENERATE, 1, f"{RUN}corpus.json is missing (half-copied?).",

@@ -1,0 +1,123 @@
+"""A run's folder: where its files lie, that it is held by one training, and that it is ours."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxmusic.claim import claimed
+from jaxmusic.config import Config, ConfigError
+from jaxmusic.config_file import load_config
+from jaxmusic.corpus import read_about
+from jaxmusic.corpus_about import read_header
+from jaxmusic.errors import UserError, reason_of
+from jaxmusic.names import shown
+from jaxmusic.owned_folder import FolderKind, real_folder, why_not_ours
+
+
+class RunError(UserError):
+    """A folder that holds no run, or one that can't be used."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the files of a run lie."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """All settings, as JSON."""
+        return self.path / "config.json"
+
+    @property
+    def corpus(self) -> Path:
+        """What the run is trained on: path and digest of its corpus, as JSON."""
+        return self.path / "corpus.json"
+
+    @property
+    def vocabulary(self) -> Path:
+        """The tokens and their ids, as JSON."""
+        return self.path / "vocabulary.json"
+
+    @property
+    def primes(self) -> Path:
+        """Windows of the corpus that generating can start from, (windows, window) ids."""
+        return self.path / "primes.npy"
+
+    @property
+    def metrics(self) -> Path:
+        """A row of JSON for every few steps and every epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Orbax's folder."""
+        return self.path / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        """Generated music."""
+        return self.path / "samples"
+
+    def settings(self) -> Config:
+        """The run's settings. Raises RunError: what is wrong there is no wrong usage."""
+        try:
+            return load_config(self.config)
+        except ConfigError as error:
+            raise RunError(str(error)) from error
+
+    def check(self) -> None:
+        """Raise RunError where training would write among things that are no run's.
+
+        A run has its settings, and may hold other files too, which are let alone. Without them
+        the folder must be new or empty, or a run's that was stopped as it began.
+        """
+        if self.config.exists():
+            self.settings()
+            return
+        folder = real_folder(self.path)
+        why = why_not_ours(folder, BEGUN_RUN) if folder.is_dir() else ""
+        if not why:
+            return
+        if read_about(folder) is not None:
+            why = "it holds a corpus"
+        elif _is_about(self.corpus):
+            raise RunError(
+                f"The run {self.path} is damaged: config.json is missing (half-copied?), and {why}."
+                " Copy it again, whole, or train anew in another folder."
+            )
+        raise RunError(
+            f"A run can't begin in --run-dir {shown(self.path)}: {why}. Give another folder, one "
+            "that is empty or not there."
+        )
+
+    def claim(self) -> AbstractContextManager[bool]:
+        """Make the folder and hold it, for one training at a time.
+
+        Raises RunError when another training holds it, it can't be made, or holds other things.
+        """
+
+        def refuse() -> None:
+            raise RunError(
+                f"Another training is at work in --run-dir {self.path}: wait for it, or give "
+                "another folder."
+            )
+
+        self.check()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"--run-dir {self.path} can't be made: {reason_of(error)}. Give another folder."
+            ) from error
+        return claimed(self.path, refuse)
+
+
+def _is_about(path: Path) -> bool:
+    header = read_header(path)
+    return header is not None and header.is_of_run
+
+
+# What is written as a run begins; config.json is the last, and makes the folder a run.
+_BEGUN = {"corpus.json", "primes.npy", "vocabulary.json", "config.json"}
+BEGUN_RUN = FolderKind("a run that was begun", _BEGUN.__contains__, {"corpus.json": _is_about})
