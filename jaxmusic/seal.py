@@ -1,10 +1,11 @@
 """A folder's seal: a file with the digests of all the others, so that damage is seen."""
 
+import contextlib
 import json
 import os
 import stat
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from jaxmusic.atomic import sync, write_atomic, writing
 from jaxmusic.names import shown
@@ -63,6 +64,25 @@ def read_seal(folder: Path, kind: type[About]) -> About:
         raise DamageError(f"it can't be read: {error.strerror}") from error
     except ValueError as error:
         raise DamageError(f"{SEAL}: {error}") from error
+
+
+class Manifest(NamedTuple):
+    """What a seal tells."""
+
+    about: dict[str, Any]
+    paths: frozenset[str]  # of all that belongs to the folder; folders end with "/"
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """What a folder's seal tells, whether the folder is as it was written or not.
+
+    None where the seal itself is damaged, or can't be read.
+    """
+    with contextlib.suppress(OSError, ValueError, DamageError):
+        about, contents = _parse(read_bytes(folder / SEAL, most=LARGEST), dict[str, Any])
+        names = [name + "/" * (what is None) for name, what in contents.items()]
+        return Manifest(about, frozenset({SEAL, *names}))
+    return None
 
 
 def _parse(content: bytes, kind: type[About]) -> tuple[About, Contents]:

@@ -4,18 +4,30 @@ import contextlib
 import math
 import os
 import re
-import shutil
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from jaxmusic.atomic import sync, writing
 from jaxmusic.errors import UserError, is_shortage
-from jaxmusic.seal import DamageError, read_seal, write_seal
-from jaxmusic.stored import Count
+from jaxmusic.names import shown
+from jaxmusic.owned_folder import FolderKind, remove_known, why_not_ours
+from jaxmusic.seal import SEAL, DamageError, read_manifest, read_seal, write_seal
+from jaxmusic.stored import Count, open_stored, read_json
 
+# Names of what is being written, replaced or removed, of a step.
+_LEFT_OVER = re.compile(r"\.(partial|replaced|removed)-(\d+)-[0-9a-f]{8}")
+# What Orbax writes, also while it is at it: for folders whose seal doesn't tell.
+_ORBAX = re.compile(
+    r"state(\.orbax-checkpoint-tmp[^/]*)?/("
+    r"_CHECKPOINT_METADATA|_METADATA|_sharding|commit_success\.txt|array_metadatas/(process_\d+)?|"
+    r"(ocdbt\.process_\d+/)?(manifest\.ocdbt(\.__lock)?|d/([0-9a-f]{32}(\.__lock)?)?)?)?"
+)
+LARGEST_METADATA = 64 << 20  # bytes of JSON of Orbax's
 LATEST = 2  # whole checkpoints that are kept, beside the best one
 
 
@@ -53,6 +65,9 @@ class Shelf:
     A checkpoint gets that name when it is whole and sealed with the digests of all its files. One
     that isn't as it was sealed is passed over, with a line to `tell`, and removed when the next
     one is put in. Names that begin with a dot are of what is being written or removed.
+
+    What no checkpoint holds is never removed or renamed: under a step's name it is an obstacle,
+    and told before the training begins; under any other it is let alone.
     """
 
     def __init__(
@@ -62,6 +77,7 @@ class Shelf:
         self.run = run
         self.tell = tell
         self._told: set[int] = set()
+        self._let_alone: set[Path] = set()
         self._whole: dict[int, About] | None = None  # None: not looked at yet
         self._place: tuple[int, int] | None = None
 
@@ -132,13 +148,15 @@ class Shelf:
     def open(self) -> None:
         """Make the folder, where it isn't there, and remove what saves that were cut off left.
 
-        Raises WriteError.
+        Raises WriteError, and CheckpointError where something else has a step's name.
         """
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._place = _place(self.folder)
             self._clean_up()
-            probe = self.folder / ".partial-probe"
+            for step in self.steps():
+                self._refuse_other_things(step)
+            probe = self._new_name("partial", 0)
             probe.mkdir()
             probe.rmdir()
 
@@ -158,19 +176,19 @@ class Shelf:
                 f"{self.folder} was removed or replaced while the training went on: put it back "
                 "and start the same command again; without it, it begins anew."
             )
-        partial, target = self.folder / f".partial-{about.step}", self.folder / str(about.step)
+        partial, target = self._new_name("partial", about.step), self.folder / str(about.step)
         try:
-            _remove(partial)
             partial.mkdir()
             yield partial
             write_seal(partial, msgspec.structs.asdict(about))
             if os.path.lexists(target):
-                target.rename(self.folder / f".replaced-{about.step}")
+                self._refuse_other_things(about.step)
+                target.rename(self._new_name("replaced", about.step))
             partial.rename(target)
             sync(self.folder)
         except BaseException:
             for _ in range(100):  # Orbax's threads may still be writing there, for a moment
-                _remove(partial)
+                remove_known(partial, _any_checkpoint(partial))
                 if not partial.exists():
                     break
                 time.sleep(0.05)
@@ -185,21 +203,53 @@ class Shelf:
             kept.add(best.step)
         for step in set(self.steps()) - kept:
             # Renamed first: no checkpoint is ever seen with half of its files.
-            (self.folder / str(step)).rename(self.folder / f".removed-{step}")
+            folder = self.folder / str(step)
+            if not self._lets_alone(folder, self._why_not_ours(folder)):
+                folder.rename(self._new_name("removed", step))
         self._clean_up()
         self._whole = {step: about for step, about in whole.items() if step in kept}
 
     def _clean_up(self) -> None:
         """Remove what saves have left, those that were cut off too."""
         for path in list(self.folder.iterdir()):
-            if path.name.startswith(".replaced-"):
-                step = self.folder / path.name.removeprefix(".replaced-")
-                if not os.path.lexists(step):  # stopped before the new one took its place
-                    path.rename(step)
-                    continue
-            # The last: of a version that let Orbax write to this folder.
-            if re.match(r"\.(replaced|removed|partial)-|\d+\.orbax-checkpoint-tmp", path.name):
-                _remove(path)
+            found = _LEFT_OVER.fullmatch(path.name)
+            if found is None:
+                continue
+            kind, step = found.groups()
+            target = self.folder / step
+            if kind == "replaced" and not os.path.lexists(target):
+                # Stopped before the new one took its place.
+                if not self._lets_alone(path, self._why_not_ours(path)):
+                    path.rename(target)
+            elif not self._lets_alone(path, why_not_ours(path, _any_checkpoint(path))):
+                remove_known(path, _any_checkpoint(path))
+
+    def _new_name(self, kind: str, step: int) -> Path:
+        """A name that nothing has, for what is being written, replaced or removed."""
+        return self.folder / f".{kind}-{step}-{secrets.token_hex(4)}"
+
+    def _why_not_ours(self, folder: Path) -> str:
+        """What makes a folder no checkpoint of this run, damaged or not; empty if it is one."""
+        if why := why_not_ours(folder, _any_checkpoint(folder)._replace(proofs=_PROOFS)):
+            return why
+        manifest = read_manifest(folder)
+        run = None if manifest is None else manifest.about.get("run")
+        return "it is another run's" if None not in (run, self.run) and run != self.run else ""
+
+    def _refuse_other_things(self, step: int) -> None:
+        folder = self.folder / str(step)
+        if why := self._why_not_ours(folder):
+            raise CheckpointError(
+                f"{shown(folder)} has a checkpoint's name, but is none of this run: {why}. Move "
+                "that away and start the same command again."
+            )
+
+    def _lets_alone(self, path: Path, why: str) -> bool:
+        """Whether there is a reason why a folder isn't ours, which is told once."""
+        if why and path not in self._let_alone:
+            self._let_alone.add(path)
+            self.tell(f"{shown(path)} is let alone: {why}.")
+        return why != ""
 
 
 def _is_step(name: str) -> bool:
@@ -214,9 +264,38 @@ def _place(path: Path) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
-def _remove(path: Path) -> None:
-    """As far as it can be: what is left is removed after another save."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def _any_checkpoint(folder: Path) -> FolderKind:
+    """A checkpoint by its names alone, also one that was not written to its end.
+
+    That is enough for folders whose own name is one that we drew: there may be no proof yet.
+    """
+    manifest = read_manifest(folder)
+    knows = _is_checkpoint_file if manifest is None else manifest.paths.__contains__
+    return FolderKind("a checkpoint", knows, {})
+
+
+def _is_checkpoint_file(path: str) -> bool:
+    return path == SEAL or _ORBAX.fullmatch(path) is not None
+
+
+def _is_metadata(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        content = read_json(path, dict[str, Any], most=LARGEST_METADATA)
+        return "item_handlers" in content or "tree_metadata" in content
+    return False
+
+
+def _is_database(path: Path) -> bool:
+    """Whether a file begins as TensorStore's manifests do."""
+    with contextlib.suppress(OSError, ValueError), open_stored(path) as file:
+        return file.read(4) == b"\x0c\xdb:*"
+    return False
+
+
+# Any one of them that is whole says that the folder is a checkpoint.
+_PROOFS = {
+    SEAL: lambda path: read_manifest(path.parent) is not None,
+    "state/_CHECKPOINT_METADATA": _is_metadata,
+    "state/_METADATA": _is_metadata,
+    "state/manifest.ocdbt": _is_database,
+}

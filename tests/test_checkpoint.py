@@ -17,9 +17,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from full_disk import no_file_longer_than
+from preparations import tree_of
 
+from jaxmusic import shelf
 from jaxmusic.atomic import WriteError
 from jaxmusic.checkpoint import CheckpointError, Checkpoints
+from jaxmusic.owned_folder import why_not_ours
 from jaxmusic.seal import SEAL, DamageError, read_seal, write_seal
 from jaxmusic.shelf import About
 
@@ -36,6 +39,11 @@ def save(folder: Path, scores: dict[int, float | None]) -> None:
     with Checkpoints(folder) as checkpoints:
         for step, score in scores.items():
             checkpoints.save(step, state_of(step), score=score)
+
+
+def write(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"precious")
 
 
 def damage(folder: Path, step: int) -> None:
@@ -160,18 +168,45 @@ def test_any_damage_to_any_file_is_told_and_the_older_one_used(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "add",
+    ("add", "why"),
     [
-        lambda folder: (folder / "2" / "state" / "foreign").touch(),
-        lambda folder: (folder / "2" / "9").mkdir(),
-        lambda folder: (folder / "999").mkdir(),
-        lambda folder: (folder / "999").touch(),
-        lambda folder: shutil.copytree(folder / "2", folder / "999"),
-        lambda folder: (folder / "2").rename(folder / "999"),
-        lambda folder: (folder / "999").symlink_to("nowhere"),
+        (lambda folder: (folder / "2" / "state" / "mine").touch(), "2 .* it holds state/mine"),
+        (lambda folder: (folder / "2" / "9").mkdir(), "2 .* it holds 9/"),
+        (lambda folder: (folder / "1" / "mine").touch(), "1 .* it holds mine"),  # not the newest
+        (lambda folder: (folder / "999").touch(), "999 .* it is a file"),
+        (lambda folder: (folder / "999").symlink_to("nowhere"), "999 .* it is a link"),
+        (lambda folder: (folder / "999").symlink_to("2"), "999 .* it is a link"),
+        (lambda folder: write(folder / "999" / "a.mid"), "999 .* it holds a.mid"),
+        (lambda folder: write(folder / "999" / "seal.json"), "999 .* nothing in it proves"),
+        (lambda folder: write(folder / "999" / "state" / "a.mid"), "999 .* it holds state/a.mid"),
     ],
 )
-def test_foreign_things_are_told_and_the_newest_whole_one_used(
+def test_what_is_not_ours_and_has_a_steps_name_is_told_and_let_alone(
+    tmp_path: Path, add: Callable[[Path], object], why: str
+) -> None:
+    """Before the training begins, which would want that name."""
+    save(tmp_path, {1: None, 2: None})
+    add(tmp_path)
+    before = tree_of(tmp_path)
+    with pytest.raises(CheckpointError, match=f"{why}.*Move that away and start the same command"):
+        Checkpoints(tmp_path)
+    told: list[str] = []
+    assert restored_step(tmp_path, told) == (1 if "2 " in why else 2)  # who only reads, reads on
+    assert tree_of(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda folder: (folder / "999").mkdir(),
+        lambda folder: shutil.copytree(folder / "2", folder / "999"),
+        lambda folder: (folder / "2").rename(folder / "999"),
+        lambda folder: (folder / "2" / "seal.json").write_bytes(b"damaged"),
+        lambda folder: (folder / "2" / "seal.json").unlink(),
+        lambda folder: (folder / "2" / "state" / "_METADATA").unlink(),
+    ],
+)
+def test_what_is_ours_but_not_whole_is_told_and_goes(
     tmp_path: Path, add: Callable[[Path], object]
 ) -> None:
     save(tmp_path, {1: None, 2: None})
@@ -180,11 +215,56 @@ def test_foreign_things_are_told_and_the_newest_whole_one_used(
     with Checkpoints(tmp_path, tell=told.append) as checkpoints:
         restored = checkpoints.restore_latest(ABSTRACT)
         assert restored is not None and len(told) == 1
-        damaged = 999 if (tmp_path / "999").is_symlink() or (tmp_path / "999").exists() else 2
+        damaged = 999 if (tmp_path / "999").exists() else 2
         assert f"The checkpoint of step {damaged} is damaged, passed over: " in told[0]
         assert restored.step == (2 if damaged == 999 and (tmp_path / "2").exists() else 1)
         checkpoints.save(3, state_of(3))
     assert set(steps_in(tmp_path)) == {restored.step, 3}
+
+
+def test_what_comes_into_a_checkpoint_while_it_trains_is_let_alone(tmp_path: Path) -> None:
+    told: list[str] = []
+    with Checkpoints(tmp_path, tell=told.append) as checkpoints:
+        for step in range(1, 6):
+            checkpoints.save(step, state_of(step))
+            checkpoints._wait()
+            if step == 1:
+                write(tmp_path / "1" / "mine.txt")
+        assert steps_in(tmp_path) == [1, 4, 5]
+        assert told == [f"{tmp_path / '1'} is let alone: it holds mine.txt."]
+        write(tmp_path / "6" / "mine.txt")  # in the way
+        before = tree_of(tmp_path)
+        checkpoints.save(6, state_of(6))
+        with pytest.raises(CheckpointError, match=r"6 has a checkpoint's name, .* holds mine\.txt"):
+            checkpoints._wait()
+        assert tree_of(tmp_path) == before
+
+
+def test_checkpoints_of_another_run_are_not_removed(tmp_path: Path) -> None:
+    with Checkpoints(tmp_path, run="one") as checkpoints:
+        checkpoints.save(1, state_of(1))
+    before = tree_of(tmp_path)
+    with pytest.raises(CheckpointError, match="none of this run: it is another run's"):
+        Checkpoints(tmp_path, run="two")
+    assert tree_of(tmp_path) == before
+    with Checkpoints(tmp_path, run="one") as checkpoints:
+        assert checkpoints.restore_latest(ABSTRACT) is not None
+
+
+def test_every_name_that_orbax_gives_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what a kill leaves would stay for ever."""
+    why: list[str] = []
+
+    def look(folder: Path, about: dict[str, Any]) -> None:
+        assert len(list(folder.rglob("*"))) > 5
+        why.append(why_not_ours(folder, shelf._any_checkpoint(folder)))
+        write_seal(folder, about)
+
+    monkeypatch.setattr("jaxmusic.shelf.write_seal", look)
+    save(tmp_path, {1: None})
+    assert why == [""]
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "07", "7.old", ".7", "seven", "²"])
@@ -311,11 +391,17 @@ def test_pipes_and_devices_in_a_checkpoint_are_not_read(
 
 def test_what_a_kill_leaves_is_mended_by_the_next_training(tmp_path: Path) -> None:
     save(tmp_path, {1: None, 2: None})
-    shutil.copytree(tmp_path / "2", tmp_path / ".partial-3")
-    shutil.copytree(tmp_path / "2", tmp_path / ".removed-1")
-    shutil.copytree(tmp_path / "2", tmp_path / "4.orbax-checkpoint-tmp-5")
-    (tmp_path / "2").rename(tmp_path / ".replaced-2")  # killed before the new one had its name
-    shutil.copytree(tmp_path / "1", tmp_path / ".replaced-1")
+    shutil.copytree(tmp_path / "2", tmp_path / ".partial-3-0123abcd")
+    (tmp_path / ".partial-3-0123abcd" / "seal.json").rename(
+        tmp_path / ".partial-3-0123abcd" / f".jaxmusic-{'0' * 16}.partial"
+    )
+    partial = tmp_path / ".partial-3-4567abcd" / "state.orbax-checkpoint-tmp"
+    write(partial / "d" / ("0" * 32))
+    write(partial / "ocdbt.process_0" / "manifest.ocdbt.__lock")
+    shutil.copytree(tmp_path / "2", tmp_path / ".removed-1-0123abcd")
+    # Killed before the new one had its name.
+    (tmp_path / "2").rename(tmp_path / ".replaced-2-0123abcd")
+    shutil.copytree(tmp_path / "1", tmp_path / ".replaced-1-0123abcd")
     before = {path.name for path in tmp_path.iterdir()}
     assert restored_step(tmp_path, []) == 1
     assert {path.name for path in tmp_path.iterdir()} == before  # a reader changes nothing
@@ -323,6 +409,32 @@ def test_what_a_kill_leaves_is_mended_by_the_next_training(tmp_path: Path) -> No
         pass
     assert steps_in(tmp_path) == [1, 2]
     assert restored_step(tmp_path, []) == 2
+
+
+def test_what_looks_like_it_but_holds_other_things_is_let_alone(tmp_path: Path) -> None:
+    save(tmp_path, {1: None, 2: None})
+    for name in (
+        ".partial-3", ".partial-x", ".removed-1", ".replaced-7", ".partial-3-0123abcd",
+        ".removed-1-0123abcd", ".replaced-1-0123abcd", ".replaced-7-0123abcd",
+        "4.orbax-checkpoint-tmp-5",
+    ):  # fmt: skip
+        write(tmp_path / name / "mine.txt")
+    (tmp_path / ".removed-2-0123abcd").write_text("mine")
+    before = tree_of(tmp_path)
+    told: list[str] = []
+    with Checkpoints(tmp_path, tell=told.append) as checkpoints:
+        checkpoints.save(2, state_of(2))
+    assert sorted(told) == [
+        f"{tmp_path / '.partial-3-0123abcd'} is let alone: it holds mine.txt.",
+        f"{tmp_path / '.removed-1-0123abcd'} is let alone: it holds mine.txt.",
+        f"{tmp_path / '.removed-2-0123abcd'} is let alone: it is a file.",
+        f"{tmp_path / '.replaced-1-0123abcd'} is let alone: it holds mine.txt.",
+        f"{tmp_path / '.replaced-7-0123abcd'} is let alone: it holds mine.txt.",
+    ]
+    after = tree_of(tmp_path)
+    assert [name for name in before if after.get(name, b"") != before[name]] == [
+        name for name in before if name.startswith("2/") and after.get(name, b"") != before[name]
+    ]
 
 
 def test_a_reader_looks_again_when_what_was_listed_is_gone(

@@ -188,7 +188,7 @@ def test_a_save_that_failed_ends_the_training_at_once(
 
 
 def test_a_run_without_room_for_its_settings_begins_when_there_is(config: Config) -> None:
-    with no_file_longer_than(100), pytest.raises(WriteError, match="run/primes.npy can't be"):
+    with no_file_longer_than(100), pytest.raises(WriteError, match="run/corpus.json can't be"):
         fit(config, console=Console(silent=True))
     assert not list(Path(str(config.run.run_dir)).iterdir())
     assert fit(changed(config, "train", max_steps=1)).step == 1
