@@ -9,6 +9,7 @@ import mido
 import pytest
 from midi_files import write_song
 
+from jaxmusic.config import ConfigError
 from jaxmusic.midi import MidiError
 from jaxmusic.tokens import parse_tokens
 
@@ -16,6 +17,7 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 import make_large_set  # noqa: E402
+from benchmarking.output import check_new_folder  # noqa: E402
 from make_large_set import make_file, read_songs  # noqa: E402
 
 
@@ -73,3 +75,9 @@ def test_the_command_line(songs: Path, tmp_path: Path) -> None:
     shutil.rmtree(songs)
     assert "There is no folder" in run(tmp_path / "new", "--midi-dir", songs).stderr
     assert "--files is 0" in run(tmp_path / "new", "--files", "0").stderr
+
+
+def test_a_link_that_leads_nowhere_is_no_folder_to_fill(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to("nowhere")
+    with pytest.raises(ConfigError, match="out is a link that leads to no folder: give a folder"):
+        check_new_folder("out", tmp_path / "out")

@@ -8,12 +8,14 @@ from random import Random
 
 import pytest
 
-from jaxmusic.midi import Note
+from jaxmusic.config import ConfigError
+from jaxmusic.midi import Note, write_notes
 from jaxmusic.tokens import read_tokens
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import make_songs  # noqa: E402
 from songwriting import catalogue, harmony, notation, voicing  # noqa: E402
 from songwriting.catalogue import COMPOSED  # noqa: E402
 from songwriting.harmony import chord, progression  # noqa: E402
@@ -283,3 +285,13 @@ def test_chorales_have_no_parallels(made: dict[str, Score]) -> None:
                 faults += (outer in (0, 7) and (a[3] - a[0]) % 12 == outer
                            and a[0] != b[0] and a[3] != b[3])
         assert faults <= 1, name
+
+
+def test_a_piece_replaces_no_other_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.mid"
+    make_songs._refuse_another_song(path, "Canon")
+    path.write_bytes(b"my own music")
+    with pytest.raises(ConfigError, match=r"a\.mid is not the piece that --out would put there"):
+        make_songs._refuse_another_song(path, "Canon")
+    write_notes(path, [[Note(0, 480, 60)]], title="Canon")
+    make_songs._refuse_another_song(path, "Canon")

@@ -1,5 +1,6 @@
 """Files that a script writes at its end, looked at before it begins: it may take hours."""
 
+import os
 from pathlib import Path
 
 from jaxmusic import outputs
@@ -20,7 +21,8 @@ def check_output(flag: str, path: str | None) -> None:
 
 def check_new_folder(name: str, folder: Path) -> None:
     """Raise ConfigError where a folder to write to isn't new, or holds anything."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{name} is a file: give a folder, one that is empty or not there.")
+    if os.path.lexists(folder) and not folder.is_dir():
+        what = "a link that leads to no folder" if folder.is_symlink() else "a file"
+        raise ConfigError(f"{name} is {what}: give a folder, one that is empty or not there.")
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{name} is not empty: give another folder.")

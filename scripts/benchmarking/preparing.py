@@ -23,6 +23,7 @@ from jaxmusic.errors import UserError
 from jaxmusic.paths import LocalPath, OptionalPath
 
 MORE_FILES = 10
+MORE = "more"  # the folder that they are put into
 LOOK_SECONDS = 0.02  # from one look at a process that is to be killed to the next
 # From one look at the processes' memory to the next: looking takes time of the cores that are to
 # be measured. The system keeps the peaks.
@@ -75,6 +76,11 @@ def run_preparing(flags: PrepareFlags, report: Report, tell: Tell) -> None:
             if not midi.exists():
                 tell(f"making {files:,} files")
                 make_large_set.write_set(songs, midi, files, flags.seed)
+            if (more := midi / MORE).exists():
+                raise ConfigError(
+                    f"--sets {flags.sets}: {more} is needed, and is there already, of a benchmark "
+                    "that was stopped or of your own: move it away, or give another --sets."
+                )
             workers = flags.workers or os.cpu_count() or 1
             _time_set(_Set(midi, Path(folder), workers), flags.rounds, report, tell)
 
@@ -149,7 +155,7 @@ def _again(one: _Set) -> tuple[float, float, int]:
 
 def _more(one: _Set) -> tuple[float, float, int]:
     """Some files more; they are gone again afterwards, and so is what they changed."""
-    more, before = one.midi / "more", one.corpora / "before"
+    more, before = one.midi / MORE, one.corpora / "before"
     shutil.copytree(one.corpora / "corpus", before)
     more.mkdir()
     try:

@@ -102,6 +102,12 @@ BENCHMARKS = [
         a.several(a.as_folder("1-0"), a.copied("bad/a.mid", "1-0/a.mid")),
     ),
     Mistake(
+        "benchmark.py prepare --midi-dir songs --sets . --files 1", 2,
+        "Error: --sets .: 1-0/more is needed, and is there already, of a benchmark that was "
+        "stopped or of your own: move it away, or give another --sets.",
+        a.several(a.as_folder("1-0"), a.as_folder("1-0/more")),
+    ),
+    Mistake(
         "benchmark.py generate --against torch", 2,
         "Error: --against torch: only Keras's way of generating is compared; give keras-jax, "
         "keras-tensorflow, both or ''.",

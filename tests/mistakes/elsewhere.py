@@ -17,6 +17,10 @@ COMPILER = "it takes libtpu, and minutes"
 PEERS = "it takes a comparison with peers"
 ELSEWHERE = [
     Elsewhere(
+        "scripts/make_songs.py:_refuse_another_song", "", "composing takes a minute",
+        "test_songs.py:test_a_piece_replaces_no_other_file",
+    ),
+    Elsewhere(
         "jaxmusic/processes.py:agree", "", PROCESSES, "test_processes.py:test_what_differs_is_named"
     ),
     Elsewhere(
