@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from jaxmusic.stored import file_digest
 from jaxmusic.stream import Stream
 from jaxmusic.tokens import Vocabulary
 
-COPY_CHUNK = 1 << 20  # tokens renumbered at a time
+COPY_CHUNK = 1 << 20  # tokens renumbered at a time (or one song)
 COPIES_NAMED = 3  # in corpus.json, of files with the same bytes as another one
 
 
@@ -35,7 +35,8 @@ def assemble(
     Of files with the same bytes all are told, and with `deduplicate` only the first one is used.
 
     The bytes depend on what the rows and their tokens are, not on where they come from. Memory
-    holds a few numbers of each file, and no tokens but those being copied.
+    holds a few numbers of each file, and no tokens but those being copied. Raises WriteError, and
+    ChangedFileError when rows or tokens are not what was read or written before.
     """
     records, which, rows = stream.records, stream.which, stream.rows
     starts = stream.column(lambda each: each.starts)
@@ -45,11 +46,12 @@ def assemble(
     used = counts > 0
     if deduplicate:
         used &= ~is_copy
-    runs = _runs(which[used], starts[used], counts[used])
     offsets = np.concatenate([[0], np.cumsum(counts[used])]).astype(np.int64)
+    crcs = stream.column(lambda each: each.crcs())
+    songs = _Songs(records, which[used], starts[used], offsets, crcs[used])
 
     seen = [np.zeros(len(each.words), np.bool_) for each in records]
-    for number, ids in _pieces(records, runs):
+    for number, ids in songs.pieces():
         seen[number][ids] = True
     vocabulary = Vocabulary.of(
         (each.words[place] for each, mask in zip(records, seen, strict=True)
@@ -61,7 +63,7 @@ def assemble(
         table[mask] = vocabulary.encode(each.words[place] for place in np.flatnonzero(mask))
 
     with writing(folder):
-        tokens = (renumber[number][ids] for number, ids in _pieces(records, runs))
+        tokens = (renumber[number][ids] for number, ids in songs.pieces())
         _save_array(folder / "tokens.npy", vocabulary.dtype, int(offsets[-1]), tokens)
         _save_array(folder / "songs.npy", offsets.dtype, len(offsets), [offsets])
         vocabulary.save(folder / "vocabulary.json")
@@ -122,22 +124,37 @@ def _left_out(stream: Stream, place: int, original: int) -> LedgerRow:
     )
 
 
-def _runs(
-    which: npt.NDArray[np.int8], starts: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """Songs that follow each other in their records too, as one: (runs, 3) of what, start, count.
+class _Songs(NamedTuple):
+    """The songs of a corpus, and where their ids are read."""
 
-    A corpus to which a few files are added is copied in a few pieces.
-    """
-    if not len(starts):
-        return np.empty((0, 3), np.int64)
-    goes_on = (which[1:] == which[:-1]) & (starts[1:] == starts[:-1] + counts[:-1])
-    first = np.flatnonzero(np.concatenate([[True], ~goes_on]))
-    return np.stack([which[first], starts[first], np.add.reduceat(counts, first)], axis=1)
+    records: Sequence[Records]
+    which: npt.NDArray[np.int8]
+    starts: npt.NDArray[np.int64]  # in their records
+    offsets: npt.NDArray[np.int64]  # (songs + 1) in the corpus
+    crcs: npt.NDArray[np.int64]
 
+    def pieces(self) -> Iterator[tuple[int, Ids]]:
+        """The ids of all songs in turn, as their records number them; each song is checked.
 
-def _pieces(records: Sequence[Records], runs: npt.NDArray[np.int64]) -> Iterator[tuple[int, Ids]]:
-    """The ids of all runs in turn, as their records number them, a bounded number at a time."""
-    for number, start, count in runs.tolist():
-        for place in range(0, count, COPY_CHUNK):
-            yield number, records[number].read_ids(start + place, min(COPY_CHUNK, count - place))
+        Songs that follow each other in their records too are read together, up to COPY_CHUNK
+        tokens: a corpus to which a few files are added is copied in a few pieces.
+        """
+        which, starts = self.which, self.starts
+        counts = np.diff(self.offsets)
+        goes_on = (which[1:] == which[:-1]) & (starts[1:] == starts[:-1] + counts[:-1])
+        ends = np.append(np.flatnonzero(~goes_on) + 1, len(which))
+        first = 0
+        while first < len(which):
+            most = np.searchsorted(self.offsets, self.offsets[first] + COPY_CHUNK, "right") - 1
+            run = ends[np.searchsorted(ends, first, "right")]
+            stop = max(min(int(most), int(run)), first + 1)
+            number = int(which[first])
+            yield (
+                number,
+                self.records[number].read_songs(
+                    int(starts[first]),
+                    counts[first:stop].tolist(),
+                    self.crcs[first:stop].tolist(),
+                ),
+            )
+            first = stop

@@ -14,23 +14,16 @@ from jaxmusic.corpus import (
     read_about,
 )
 from jaxmusic.corpus_about import Source, read_header
+from jaxmusic.journal import JournalHeader
 from jaxmusic.names import shown
 from jaxmusic.owned_folder import FolderKind, remove_known, why_not_ours
-from jaxmusic.records import JournalHeader
-from jaxmusic.stored import parse_json, read_lines
+from jaxmusic.stored import file_digest, parse_json, read_lines
 
-_JOURNAL = ("journal.jsonl", "stream.u32")
-_WORK = {"corpus/", "notes/", *_JOURNAL} | {
-    *(f"notes/{name}" for name in _JOURNAL),
-    *(f"corpus/{name}" for name in FILES),
-}
+_WORK = {"journal.jsonl", "stream.u32", "corpus/", *(f"corpus/{name}" for name in FILES)}
 
 
 def refuse_other_things(target: Path, *, made_of: Source) -> None:
-    """Raise CorpusError where a corpus, of MIDI files or of notes, would replace something else.
-
-    Also where something else lies in the place where it would be prepared.
-    """
+    """Raise CorpusError where a corpus, of MIDI files or of notes, would replace something else."""
     if target.exists() and not target.is_dir():
         raise CorpusError(f"{shown(target)} is a file: give another --corpus.")
     if why := why_not_ours(target, CORPUS_FOLDER):
@@ -49,25 +42,53 @@ def refuse_other_things(target: Path, *, made_of: Source) -> None:
             f"{shown(target)} holds a corpus of {held}, which one of {kinds} would replace: give "
             "another --corpus, or remove that folder."
         )
-    work = work_folder(target)
-    if why := why_not_ours(work, WORK_FOLDER):
-        raise CorpusError(
-            f"{shown(work)} is needed to prepare a corpus, and can't be used: {why}. Move that "
-            "away, or give another --corpus."
-        )
 
 
-def work_folder(target: Path) -> Path:
-    """Where a corpus is prepared, before it takes its place."""
-    return target.with_name(f".{target.name}.partial")
+def lock_path(target: Path) -> Path:
+    """The lock that is held to prepare a corpus (file_lock.py)."""
+    return target.with_name(f".{target.name}.lock")
 
 
-def replace_folder(new: Path, target: Path, *, made_of: Source) -> None:
+def new_work_folder(target: Path) -> Path:
+    """Make a folder to prepare a corpus in, before it takes its place: of this process alone.
+
+    Raises WriteError.
+    """
+    work = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
+    with writing(work):
+        work.mkdir()
+    return work
+
+
+def left_work_folders(target: Path) -> list[Path]:
+    """Work folders of processes that were stopped while they prepared a corpus."""
+    is_work = re.compile(re.escape(f".{target.name}.partial-") + "[0-9a-f]{8}").fullmatch
+    return [
+        path
+        for path in sorted(target.parent.iterdir())
+        if is_work(path.name) and not why_not_ours(path, WORK_FOLDER)
+    ]
+
+
+def content_mark(target: Path) -> str:
+    """What tells a corpus from any other, or from none, in the same place."""
+    with contextlib.suppress(OSError, ValueError):
+        return file_digest(target / "corpus.json")
+    return ""
+
+
+def replace_folder(new: Path, target: Path, *, made_of: Source, mark: str) -> None:
     """Put the new folder where the old one is, if there is one.
 
-    Raises CorpusError when that has come to hold other things meanwhile, WriteError.
+    Raises CorpusError when that has come to hold other things meanwhile, or another corpus than
+    the one with this `content_mark`; WriteError.
     """
     refuse_other_things(target, made_of=made_of)
+    if content_mark(target) != mark:
+        raise CorpusError(
+            f"{shown(target)} was changed by another process while this one prepared it: start the "
+            "same command again, which goes on from there."
+        )
     retired = target.with_name(f".{target.name}.replaced-{secrets.token_hex(4)}")
     with writing(target):
         if target.exists():
@@ -127,5 +148,5 @@ CORPUS_FOLDER = FolderKind(
 WORK_FOLDER = FolderKind(
     "a preparation that was stopped",
     _WORK.__contains__,
-    {"journal.jsonl": _is_journal, "notes/journal.jsonl": _is_journal},
+    {"journal.jsonl": _is_journal},
 )

@@ -8,21 +8,23 @@ import numpy as np
 
 from jaxmusic.assembly import assemble
 from jaxmusic.atomic import writing
-from jaxmusic.claim import claimed
 from jaxmusic.corpus import Corpus, CorpusError, LedgerRow
 from jaxmusic.corpus_folder import (
-    CORPUS_FOLDER,
     WORK_FOLDER,
     bring_back,
+    content_mark,
+    left_work_folders,
+    lock_path,
+    new_work_folder,
     refuse_other_things,
     replace_folder,
-    work_folder,
 )
 from jaxmusic.errors import UserError
+from jaxmusic.file_lock import hold_lock
+from jaxmusic.journal import Journal
 from jaxmusic.owned_folder import real_folder, remove_known
 from jaxmusic.pickled_texts import read_pickled_texts
-from jaxmusic.preparing import TOKENISER, Tell
-from jaxmusic.records import Journal
+from jaxmusic.preparing import TOKENISER, Tell, waiting_for
 from jaxmusic.stored import read_bytes
 from jaxmusic.stream import Stream
 from jaxmusic.tokens import check_tokens
@@ -51,26 +53,29 @@ def prepare_notes(file: Path, corpus_dir: Path, *, tell: Tell = lambda line: Non
     refuse_other_things(corpus_dir, made_of="notes")
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     row = LedgerRow(file.name, len(data), digest, len(tokens), "used")
-    work = work_folder(corpus_dir)
-    waiting = f"Another process is preparing {corpus_dir}: waiting until it is done."
-    with claimed(work, lambda: tell(waiting)):
+    with hold_lock(
+        lock_path(corpus_dir), lambda owner: tell(waiting_for(corpus_dir, owner))
+    ) as lock:
         bring_back(corpus_dir)
+        for left in left_work_folders(corpus_dir):
+            remove_known(left, WORK_FOLDER)
+        mark = content_mark(corpus_dir)
         old = _old_corpus(corpus_dir, row)
-        if old is None:
-            new = work / "corpus"
-            remove_known(new, CORPUS_FOLDER)
-            remove_known(work / "notes", WORK_FOLDER)
-            with writing(work):
-                new.mkdir()
-                (work / "notes").mkdir()
-            journal = Journal(work / "notes", SCHEME, TOKENISER)
-            with contextlib.closing(journal):
-                journal.append([row], journal.numbers_of(tokens))
-                stream = Stream((journal,), np.zeros(1, np.int8), np.zeros(1, np.int64))
-                assemble(new, stream, scheme=SCHEME, tokeniser=TOKENISER, made_of="notes")
-            replace_folder(new, corpus_dir, made_of="notes")
+        if old is not None:
+            return old
+        work = new_work_folder(corpus_dir)
+        new = work / "corpus"
+        with writing(new):
+            new.mkdir()
+        journal = Journal(work, "notes", SCHEME, TOKENISER)
+        with contextlib.closing(journal):
+            journal.append([row], journal.numbers_of(tokens))
+            stream = Stream((journal,), np.zeros(1, np.int8), np.zeros(1, np.int64))
+            assemble(new, stream, scheme=SCHEME, tokeniser=TOKENISER, made_of="notes")
+        lock.check()
+        replace_folder(new, corpus_dir, made_of="notes", mark=mark)
         remove_known(work, WORK_FOLDER)
-        return old or Corpus.open(corpus_dir)
+        return Corpus.open(corpus_dir)
 
 
 def read_notes(file: Path, data: bytes) -> list[str]:

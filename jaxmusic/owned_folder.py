@@ -15,8 +15,8 @@ wrote is ever deleted, replaced or renamed, not even what is put there while we 
 
     kind of folder                        proof                        declared in
     a corpus, .NAME.replaced-*            corpus.json, ledger.jsonl    corpus_folder.py
-    its work folder .NAME.partial         journal.jsonl                corpus_folder.py
-    a run that is begun                   corpus.json of a run         run.py
+    its work folders .NAME.partial-*      journal.jsonl                corpus_folder.py
+    a run that is begun                   corpus.json, .lock           run_folder.py
     a run that goes on                    config.json and corpus.json  run.py
     checkpoints/STEP                      its seal, Orbax's own files  shelf.py
     checkpoints/.partial-*, .removed-*    their names: see shelf.py    shelf.py

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from jaxmusic.assembly import assemble
 from jaxmusic.atomic import writing
-from jaxmusic.claim import claimed
 from jaxmusic.config import MAX_SKIPPED_SHARE
 from jaxmusic.corpus import (
     Corpus,
@@ -20,18 +19,22 @@ from jaxmusic.corpus import (
     read_about,
 )
 from jaxmusic.corpus_folder import (
-    CORPUS_FOLDER,
     WORK_FOLDER,
     bring_back,
+    content_mark,
+    left_work_folders,
+    lock_path,
+    new_work_folder,
     refuse_other_things,
     replace_folder,
-    work_folder,
 )
+from jaxmusic.file_lock import FileLock, Owner, hold_lock
 from jaxmusic.folders import find_files
 from jaxmusic.inventory import kind_of
+from jaxmusic.journal import Journal
 from jaxmusic.names import shown
 from jaxmusic.owned_folder import real_folder, remove_known
-from jaxmusic.records import Journal, Records
+from jaxmusic.records import Records
 from jaxmusic.survey import Survey
 from jaxmusic.tokens import check_scheme
 from jaxmusic.workers import parse_files
@@ -65,36 +68,46 @@ def prepare(
     digests is not built upon: all is parsed anew, and `tell` gets the reason.
 
     `workers` processes parse (default: one a core; fewer when there is little to do). What they
-    make of the files is on disk at once, beside the corpus in .NAME.partial: stopped in any way,
-    also by `kill -9`, preparing goes on from there when it is started again. Of several processes
-    that prepare one corpus at a time one does it, and the others wait for it.
+    make of the files is on disk at once, beside the corpus in .NAME.partial-*: stopped in any way,
+    also by `kill -9`, preparing goes on from there when it is started again. Of several processes,
+    on one host or several, that prepare one corpus at a time one does it, and the others wait for
+    it. Where the lock between them fails, each still works in a folder of its own, and puts into
+    place only what it checked, and only in the place of the corpus that it found.
 
     Of files with the same bytes `deduplicate` leaves out all but the first one.
 
     Raises CorpusError when there is no MIDI file below the folder, or none that gives tokens, or
     more than `max_skipped_share` of them were skipped: those that can't be read, not those that
-    have no notes that count or are left out as duplicates.
+    have no notes that count or are left out as duplicates. LockError, CorpusError or
+    ChangedFileError when another process has taken over.
     """
     check_scheme(scheme)
     folder, target = Path(midi_dir), real_folder(corpus_dir)
     found = find_files(folder)
     refuse_other_things(target, made_of="midi")
-    work = work_folder(target)
-    waiting = f"Another process is preparing {shown(target)}: waiting until it is done."
-    with claimed(work, lambda: tell(waiting)) as waited, contextlib.ExitStack() as stack:
-        if waited:
+    with (
+        hold_lock(lock_path(target), lambda owner: tell(waiting_for(target, owner))) as lock,
+        contextlib.ExitStack() as stack,
+    ):
+        if lock.waited:
             found = find_files(folder)
         if found.left_out:
             tell(found.left_out)
         bring_back(target)
+        mark = content_mark(target)
         old = _old_records(target, scheme, tell)
         stack.callback(old.close)
-        journal = Journal(work, scheme, TOKENISER)
+        left = left_work_folders(target)
+        work = new_work_folder(target)
+        journal = Journal(work, "midi", scheme, TOKENISER)
         stack.callback(journal.close)
+        for other in left:
+            journal.adopt(other)
+            remove_known(other, WORK_FOLDER)
         if len(journal):
             tell(f"Going on: {len(journal):,} files were read before a stop.")
         survey = Survey(folder, found, old, journal, verify=verify)
-        _parse(survey, scheme, workers or _cores(), progress)
+        _parse(survey, scheme, workers or _cores(), progress, lock)
         if not survey.has_tokens():
             remove_known(work, WORK_FOLDER)
             raise CorpusError(_nothing_usable(folder, survey))
@@ -102,13 +115,19 @@ def prepare(
             raise CorpusError(_too_many_skipped(folder, survey, max_skipped_share))
         if not survey.is_old() or is_deduplicated(target) != deduplicate:
             new = work / "corpus"
-            remove_known(new, CORPUS_FOLDER)
             with writing(new):
                 new.mkdir()
             assemble(new, survey, scheme=scheme, tokeniser=TOKENISER, deduplicate=deduplicate)
-            replace_folder(new, target, made_of="midi")
+            lock.check()
+            replace_folder(new, target, made_of="midi", mark=mark)
         remove_known(work, WORK_FOLDER)
         return Corpus.open(target)
+
+
+def waiting_for(target: Path, owner: Owner | None) -> str:
+    """What is told to a person when another process prepares the corpus."""
+    who = f" ({owner})" if owner is not None else ""
+    return f"Another process is preparing {shown(target)}{who}: waiting until it is done."
 
 
 def default_corpus_dir(midi_dir: str | os.PathLike[str], scheme: str) -> Path:
@@ -118,7 +137,9 @@ def default_corpus_dir(midi_dir: str | os.PathLike[str], scheme: str) -> Path:
     return Path("corpora") / f"{folder.name}-{scheme}-{mark}"
 
 
-def _parse(survey: Survey, scheme: str, workers: int, progress: Progress | None) -> None:
+def _parse(
+    survey: Survey, scheme: str, workers: int, progress: Progress | None, lock: FileLock
+) -> None:
     total = len(survey.paths)
     done = total - len(survey.to_parse)
     if progress is not None:
@@ -129,6 +150,7 @@ def _parse(survey: Survey, scheme: str, workers: int, progress: Progress | None)
     with contextlib.closing(batches):  # and its workers, whatever happens here
         for batch in batches:
             survey.take(batch)
+            lock.check(quick=True)
             done += len(batch.jobs)
             if progress is not None:
                 progress(done, total)

@@ -1,7 +1,8 @@
 """What is known of files parsed before: a row of a ledger each, and the ids of their tokens.
 
-A corpus is read as such, and so is the journal of a preparation that is under way, or was stopped.
-All that is kept in memory of a file is its path and seven numbers.
+A corpus is read as such, and so is the journal of a preparation that is under way (journal.py).
+All that is kept in memory of a file is its path and nine numbers. Two of them are checksums: what
+is read again, to be put into a corpus, is what was read or written first, or an error.
 
 Where a corpus leaves out files as the same as others, the records are as if it didn't: such a file
 has the tokens of the one that it is the same as.
@@ -9,24 +10,23 @@ has the tokens of the one that it is the same as.
 
 import contextlib
 import dataclasses
+import hashlib
 import io
-import itertools
 import json
 import os
 import zlib
 from array import array
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import IO, Any, Self
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from jaxmusic.atomic import open_regular, writing
-from jaxmusic.corpus import Corpus, DamagedCorpusError, LedgerRow
-from jaxmusic.stored import Count, lines_of, open_stored, parse_json, read_stored
+from jaxmusic.corpus import Corpus, DamagedCorpusError, LedgerRow, digest_of, read_about
+from jaxmusic.errors import UserError, reason_of
+from jaxmusic.names import shown
+from jaxmusic.stored import lines_of, open_stored, read_stored
 
 Ids = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -34,7 +34,17 @@ USED, EMPTY, SKIPPED, DUPLICATE = range(4)  # what became of a file, as here, an
 _KINDS = {"used": USED, "empty": EMPTY, "skipped": SKIPPED, "duplicate": DUPLICATE}
 _DIGITS = 15  # of a digest, in hexadecimal, kept in memory: they fit into 64 bits
 
-_JOURNAL_FORMAT = 1
+_READ_CHUNK = 1 << 20  # ids
+
+
+class ChangedFileError(UserError):
+    """A file that is in use doesn't hold any more what was read from it, or written to it."""
+
+    def __init__(self, path: str | os.PathLike[str], why: str) -> None:
+        super().__init__(
+            f"{shown(path)} was changed, or removed, while a corpus was prepared from it ({why}): "
+            "start the same command again."
+        )
 
 
 def line_of(row: LedgerRow) -> bytes:
@@ -42,21 +52,9 @@ def line_of(row: LedgerRow) -> bytes:
     return json.dumps(vars(row)).encode() + b"\n"
 
 
-class JournalHeader(msgspec.Struct, frozen=True):
-    """The first line of a journal."""
-
-    journal: int  # its format
-    scheme: str
-    tokeniser: int
-
-
-class _Batch(msgspec.Struct, frozen=True):
-    """The line before the rows of a batch of files."""
-
-    words: list[str]  # that are new
-    rows: Count
-    tokens: Count
-    crc: Count  # of the ids
+def mark_of(row: LedgerRow) -> int:
+    """The beginning of a file's digest, as records keep it."""
+    return int(row.digest[:_DIGITS] or "0", 16)
 
 
 class Records:
@@ -73,6 +71,8 @@ class Records:
         self.kinds = array("b")  # USED, ...
         self.total = 0  # tokens of all rows
         self._lines = array("q")  # where the row's line is
+        self._line_crcs = array("I")
+        self._crcs = array("I")  # of the ids
         self._ledger, self._ids = ledger, ids
         self._dtype, self._offset = np.dtype(dtype), offset  # of ids in their file
 
@@ -82,64 +82,168 @@ class Records:
         return cls(io.BytesIO(), io.BytesIO(), np.uint16, 0)
 
     @classmethod
-    def of(cls, corpus: Corpus) -> Self:
+    def of(cls, corpus: Corpus) -> "Records":
         """The records of a whole corpus. Raises CorpusError when its ledger is not."""
-        tokens = corpus.tokens
-        assert isinstance(tokens, np.memmap)
-        ledger, ids = (
-            read_stored(corpus.path / name, open_stored, partial(DamagedCorpusError, corpus.path))
-            for name in ("ledger.jsonl", "tokens.npy")
-        )
-        records = cls(ledger, ids, tokens.dtype, tokens.offset)
-        records.words = list(corpus.vocabulary.tokens)
-        position = 0
-        try:
-            for line in lines_of(ledger):
-                records.add(LedgerRow.of_line(line), position)
-                position += len(line)
-        except (ValueError, OverflowError) as error:
-            raise DamagedCorpusError(corpus.path, f"ledger.jsonl: {error}") from error
-        if records.total != len(tokens):
-            raise DamagedCorpusError(
-                corpus.path,
-                f"ledger.jsonl tells {records.total:,} tokens, where it holds {len(tokens):,}",
-            )
-        try:
-            records._share_tokens()
-        except ValueError as error:
-            raise DamagedCorpusError(corpus.path, f"ledger.jsonl: {error}") from error
-        return records
+        return _CorpusRecords(corpus)
 
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def add(self, row: LedgerRow, line: int) -> None:
+    def add(self, row: LedgerRow, line: bytes, position: int) -> None:
         """Take a row, whose line begins at a byte, and whose ids follow those of the last row."""
         self.rows[row.path] = len(self)
         self.sizes.append(row.size)
         self.stamps.append(row.mtime_ns)
         self.starts.append(self.total)
         self.counts.append(row.tokens)
-        self.marks.append(int(row.digest[:_DIGITS] or "0", 16))
+        self.marks.append(mark_of(row))
         self.kinds.append(_KINDS[row.status])
-        self._lines.append(line)
+        self._lines.append(position)
+        self._line_crcs.append(zlib.crc32(line))
         self.total += row.tokens
 
     def line(self, row: int) -> bytes:
-        """A row as it stands in the ledger."""
-        if self.kinds[row] == DUPLICATE:
-            return line_of(self.row(row))
-        self._ledger.seek(self._lines[row])
-        return self._ledger.readline()
+        """A row as it stands in the ledger. Raises ChangedFileError."""
+        return self._line(row)
 
     def row(self, row: int) -> LedgerRow:
-        """A row."""
-        self._ledger.seek(self._lines[row])
-        found = LedgerRow.of_line(self._ledger.readline())
+        """A row. Raises ChangedFileError."""
+        return LedgerRow.of_line(self._line(row))
+
+    def crcs(self) -> Sequence[int]:
+        """Checksums of the ids of all rows, for `read_songs`."""
+        return self._crcs
+
+    def read_song(self, row: int) -> Ids:
+        """The ids of a row. Raises ChangedFileError."""
+        return self.read_songs(self.starts[row], [self.counts[row]], [self.crcs()[row]])
+
+    def read_songs(self, start: int, counts: Sequence[int], crcs: Sequence[int]) -> Ids:
+        """The ids of rows that follow each other, checked against their checksums.
+
+        Raises ChangedFileError.
+        """
+        ids = self._read_ids(start, sum(counts))
+        position = 0
+        for count, crc in zip(counts, crcs, strict=True):
+            if zlib.crc32(ids[position : position + count].data) != crc:
+                raise ChangedFileError(self._ids.name, "its checksums don't match")
+            position += count
+        return ids
+
+    def _line(self, row: int) -> bytes:
+        try:
+            self._ledger.seek(self._lines[row])
+            line = self._ledger.readline()
+        except OSError as error:
+            raise ChangedFileError(self._ledger.name, reason_of(error)) from error
+        if zlib.crc32(line) != self._line_crcs[row]:
+            raise ChangedFileError(self._ledger.name, "its checksums don't match")
+        return line
+
+    def _read_ids(self, start: int, count: int) -> Ids:
+        """Some of the ids, unchecked."""
+        try:
+            self._ids.seek(self._offset + start * self._dtype.itemsize)
+            ids = np.fromfile(self._ids, self._dtype, count)
+        except OSError as error:
+            raise ChangedFileError(self._ids.name, reason_of(error)) from error
+        if len(ids) != count:
+            raise ChangedFileError(self._ids.name, "it is cut off")
+        return ids
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in (self._ledger, self._ids):
+            with contextlib.suppress(OSError):  # of a full disk, which was told when it was written
+                file.close()
+
+
+class _CorpusRecords(Records):
+    """The records of a corpus that was found whole."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        tokens = corpus.tokens
+        assert isinstance(tokens, np.memmap)
+        ledger, ids = (
+            read_stored(corpus.path / name, open_stored, partial(DamagedCorpusError, corpus.path))
+            for name in ("ledger.jsonl", "tokens.npy")
+        )
+        super().__init__(ledger, ids, tokens.dtype, tokens.offset)
+        self.words = list(corpus.vocabulary.tokens)
+        about = read_about(corpus.path)
+        self._digests = about.digests if about is not None else {}
+        self._digest = corpus.digest
+        position = 0
+        try:
+            for line in lines_of(self._ledger):
+                self.add(LedgerRow.of_line(line), line, position)
+                position += len(line)
+        except (ValueError, OverflowError) as error:
+            raise DamagedCorpusError(corpus.path, f"ledger.jsonl: {error}") from error
+        if self.total != len(tokens):
+            raise DamagedCorpusError(
+                corpus.path,
+                f"ledger.jsonl tells {self.total:,} tokens, where it holds {len(tokens):,}",
+            )
+        try:
+            self._share_tokens()
+        except ValueError as error:
+            raise DamagedCorpusError(corpus.path, f"ledger.jsonl: {error}") from error
+
+    def line(self, row: int) -> bytes:
+        """A row as it stands in the ledger of a corpus that leaves out no duplicates."""
+        return line_of(self.row(row)) if self.kinds[row] == DUPLICATE else self._line(row)
+
+    def row(self, row: int) -> LedgerRow:
+        """A row, as if nothing had been left out as a duplicate."""
+        found = super().row(row)
         if self.kinds[row] == DUPLICATE:
             tokens = self.counts[row]
             return dataclasses.replace(found, tokens=tokens, status="used", reason="")
         return found
+
+    def crcs(self) -> Sequence[int]:
+        """Checksums of the ids of all rows.
+
+        They are taken when they are asked for first, in the same pass in which the file proves to
+        be the one that the corpus was found whole with. Raises ChangedFileError.
+        """
+        if not self._crcs:
+            crcs, digest = self._read_all()
+            if (
+                self._digests.get("tokens.npy") != digest
+                or digest_of(self._digests) != self._digest
+            ):
+                raise ChangedFileError(self._ids.name, "its digest doesn't match")
+            self._crcs = array("I", crcs.tolist())
+        return self._crcs
+
+    def _read_all(self) -> tuple[npt.NDArray[np.uint32], str]:
+        """The checksums of all rows, and the digest of the file, of one reading."""
+        self._ids.seek(0)
+        digest = hashlib.blake2b(self._ids.read(self._offset), digest_size=16)
+        crcs = np.zeros(len(self), np.uint32)
+        own = np.flatnonzero(np.array(self.kinds) != DUPLICATE)
+        counts = np.array(self.counts)[own]
+        ends = np.cumsum(counts)
+        first = 0
+        while first < len(own):
+            # As many rows as a chunk holds, but one at least.
+            before = ends[first] - counts[first]
+            after = max(int(np.searchsorted(ends, before + _READ_CHUNK, "right")), first + 1)
+            ids = self._read_ids(int(before), int(ends[after - 1] - before))
+            digest.update(ids.data)
+            position = 0
+            for row, count in zip(
+                own[first:after].tolist(), counts[first:after].tolist(), strict=True
+            ):
+                crcs[row] = zlib.crc32(ids[position : position + count].data)
+                position += count
+            first = after
+        copies = np.flatnonzero(np.array(self.kinds) == DUPLICATE)
+        crcs[copies] = crcs[self._originals]
+        return crcs, digest.hexdigest()
 
     def _share_tokens(self) -> None:
         """Give rows that were left out as the same as others the tokens of those.
@@ -150,110 +254,11 @@ class Records:
         copies = np.flatnonzero(kinds == DUPLICATE)
         originals = np.flatnonzero((kinds == USED) & np.isin(marks, marks[copies]))
         by_digest = {self.row(row).digest: row for row in originals.tolist()}
+        self._originals: list[int] = []  # rows of which those left out are copies
         for row in copies.tolist():
             found = self.row(row)
             if found.digest not in by_digest:
                 raise ValueError(f"no file is the same as {found.path}")
             original = by_digest[found.digest]
             self.starts[row], self.counts[row] = self.starts[original], self.counts[original]
-
-    def read_ids(self, start: int, count: int) -> Ids:
-        """Some of the ids; fewer where the file ends before."""
-        place = self._offset + start * self._dtype.itemsize
-        count = min(count, (self._ids.seek(0, os.SEEK_END) - place) // self._dtype.itemsize)
-        self._ids.seek(place)
-        return np.fromfile(self._ids, self._dtype, count)
-
-    def close(self) -> None:
-        """Close the files."""
-        for file in (self._ledger, self._ids):
-            with contextlib.suppress(OSError):  # of a full disk, which was told when it was written
-                file.close()
-
-
-class Journal(Records):
-    """Records that grow: what is parsed is on disk at once, and a stop loses none of it.
-
-    `journal.jsonl` has a line that names the scheme, then for each batch of files a line (words
-    that are new, number of rows and of tokens, checksum of the ids) and its rows; `stream.u32` has
-    the ids. A batch that was not wholly written is cut off when the journal is opened again.
-    """
-
-    def __init__(self, folder: Path, scheme: str, tokeniser: int) -> None:
-        """Open the journal of a folder, or begin one if there is none that can be gone on with."""
-        paths = folder / "journal.jsonl", folder / "stream.u32"
-        with writing(paths[0]):
-            ledger, ids = (
-                open(path, "r+b", opener=open_regular)  # noqa: SIM115 (until it is closed)
-                for path in paths
-            )
-        super().__init__(ledger, ids, np.uint32, 0)
-        self._numbers: dict[str, int] = {}
-        header = {"journal": _JOURNAL_FORMAT, "scheme": scheme, "tokeniser": tokeniser}
-        first = json.dumps(header).encode() + b"\n"
-        end = self._resume(first)
-        with writing(paths[0]):
-            if not end:
-                ledger.seek(0)
-                ledger.write(first)
-                end = len(first)
-            ledger.truncate(end)
-            ledger.flush()
-            ids.truncate(4 * self.total)
-
-    def _resume(self, header: bytes) -> int:
-        """Take all whole batches; the byte at which the last one ends, 0 if there is no header."""
-        self._ledger.seek(0)
-        if self._ledger.readline() != header:
-            return 0
-        end = len(header)
-        try:
-            while line := self._ledger.readline():
-                batch = parse_json(line, _Batch)
-                position = end + len(line)
-                rows = []
-                for _ in range(batch.rows):
-                    line = self._ledger.readline()
-                    rows.append((LedgerRow.of_line(line), position))
-                    position += len(line)
-                tokens = self.read_ids(self.total, batch.tokens)
-                whole = line.endswith(b"\n") and len(tokens) == sum(row.tokens for row, _ in rows)
-                if not whole or zlib.crc32(tokens.data) != batch.crc:
-                    break
-                self.numbers_of(batch.words)
-                self.words += batch.words
-                for row, place in rows:
-                    self.add(row, place)
-                end = position
-        except ValueError:  # a line that was not wholly written
-            pass
-        return end
-
-    def numbers_of(self, words: Sequence[str]) -> npt.NDArray[np.uint32]:
-        """The ids of words; those that are new get theirs."""
-        for word in words:
-            if word not in self._numbers:
-                self._numbers[word] = len(self._numbers)
-        return np.array([self._numbers[word] for word in words], np.uint32)
-
-    def append(self, rows: Sequence[LedgerRow], ids: npt.NDArray[np.uint32]) -> None:
-        """Write rows and, before them, the ids of their tokens, end to end."""
-        words = list(itertools.islice(self._numbers, len(self.words), None))
-        batch = {
-            "words": words,
-            "rows": len(rows),
-            "tokens": len(ids),
-            "crc": zlib.crc32(ids.data),
-        }
-        with writing(self._ledger.name):
-            self._ids.seek(0, os.SEEK_END)
-            self._ids.write(ids.data)
-            self._ids.flush()
-            position = self._ledger.seek(0, os.SEEK_END)
-            lines = [json.dumps(batch).encode() + b"\n", *map(line_of, rows)]
-            self._ledger.write(b"".join(lines))
-            self._ledger.flush()
-        for row, line in zip(rows, lines, strict=False):
-            position += len(line)
-            self.add(row, position)
-        self.words.extend(words)
+            self._originals.append(original)

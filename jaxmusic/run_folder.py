@@ -1,15 +1,16 @@
 """A run's folder: where its files lie, that it is held by one training, and that it is ours."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxmusic.claim import claimed
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.config_file import load_config
 from jaxmusic.corpus import read_about
 from jaxmusic.corpus_about import read_header
 from jaxmusic.errors import UserError, reason_of
+from jaxmusic.file_lock import LEASE, FileLock, Owner, hold_lock, is_lock_file
 from jaxmusic.names import shown
 from jaxmusic.owned_folder import FolderKind, real_folder, why_not_ours
 
@@ -59,6 +60,11 @@ class RunFolder:
         """Generated music."""
         return self.path / "samples"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the training that is at work here (file_lock.py)."""
+        return self.path / ".lock"
+
     def settings(self) -> Config:
         """The run's settings. Raises RunError: what is wrong there is no wrong usage."""
         try:
@@ -91,16 +97,28 @@ class RunFolder:
             "that is empty or not there."
         )
 
-    def claim(self) -> AbstractContextManager[bool]:
-        """Make the folder and hold it, for one training at a time.
+    def claim(
+        self, tell: Callable[[str], None] = lambda line: None
+    ) -> AbstractContextManager[FileLock]:
+        """Make the folder and hold its lock, for one training at a time.
 
-        Raises RunError when another training holds it, it can't be made, or holds other things.
+        `tell` gets a line before a wait: for a sign of life of a training on another host, which
+        may have been killed. Raises RunError when another training holds the lock, the folder
+        can't be made, or holds other things.
         """
 
-        def refuse() -> None:
-            raise RunError(
-                f"Another training is at work in --run-dir {self.path}: wait for it, or give "
+        def refusal(owner: Owner | None) -> RunError:
+            who = f" ({owner})" if owner is not None else ""
+            return RunError(
+                f"Another training is at work in --run-dir {self.path}{who}: wait for it, or give "
                 "another folder."
+            )
+
+        def waiting(owner: Owner | None) -> None:
+            who = f" ({owner})" if owner is not None else ""
+            tell(
+                f"Another training{who} holds --run-dir {self.path}: waiting up to {LEASE:g} "
+                "seconds for a sign of life of it."
             )
 
         self.check()
@@ -110,7 +128,7 @@ class RunFolder:
             raise RunError(
                 f"--run-dir {self.path} can't be made: {reason_of(error)}. Give another folder."
             ) from error
-        return claimed(self.path, refuse)
+        return hold_lock(self.lock, waiting, refusal=refusal)
 
 
 def _is_about(path: Path) -> bool:
@@ -119,5 +137,9 @@ def _is_about(path: Path) -> bool:
 
 
 # What is written as a run begins; config.json is the last, and makes the folder a run.
-_BEGUN = {"corpus.json", "primes.npy", "vocabulary.json", "config.json"}
-BEGUN_RUN = FolderKind("a run that was begun", _BEGUN.__contains__, {"corpus.json": _is_about})
+_BEGUN = {".lock", "corpus.json", "primes.npy", "vocabulary.json", "config.json"}
+BEGUN_RUN = FolderKind(
+    "a run that was begun",
+    _BEGUN.__contains__,
+    {".lock": is_lock_file, "corpus.json": _is_about},
+)

@@ -39,6 +39,8 @@ class Stream:
         column = np.zeros(len(self.rows), np.int64)
         for which, each in enumerate(self.records):
             mine = self.which == which
+            if not mine.any():
+                continue
             column[mine] = np.asarray(values(each), np.int64)[self.rows[mine]]
         return column
 

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from jaxmusic.corpus import LedgerRow
 from jaxmusic.folders import Found
+from jaxmusic.journal import Journal
 from jaxmusic.parsing import NO_FILE, Batch, FileResult, Job, stamp_of, unreadable
-from jaxmusic.records import SKIPPED, Journal, Records
+from jaxmusic.records import SKIPPED, Records
 from jaxmusic.stream import Stream
 
 _CORPUS, _JOURNAL, _UNKNOWN = 0, 1, -1  # where the row of a file is
@@ -91,7 +92,7 @@ class Survey(Stream):
                 row = known.row(number)
                 row = dataclasses.replace(row, size=file.size, mtime_ns=file.mtime_ns)
                 rows.append(row)
-                found = known.read_ids(known.starts[number], known.counts[number])
+                found = known.read_song(number)
                 if which == _CORPUS:
                     new = () if _OLD_CORPUS in self._tables else known.words
                     found = self._table(_OLD_CORPUS, new)[found]

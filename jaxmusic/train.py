@@ -135,7 +135,7 @@ def _settle(config: Config, processes: Processes, console: Console, stack: ExitS
         console.say(f"Training takes about twice as long as it could: {reason}.")
 
     if processes.first:
-        stack.enter_context(folder.claim())
+        stack.enter_context(folder.claim(console.say))
         enter_run(folder, config, corpus, token_map, windows)
     return Training(
         config,

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 from midi_files import write_song
 
-from jaxmusic.claim import claimed
 from jaxmusic.config import Config, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.console import Console
 from jaxmusic.corpus import DIGESTED, digest_of
+from jaxmusic.file_lock import hold_lock
 from jaxmusic.notes import prepare_notes
 from jaxmusic.preparing import prepare
 from jaxmusic.stored import file_digest, with_digest
@@ -272,7 +272,7 @@ def held(name: str) -> Arrange:
     """Another training is at work in the folder."""
 
     def arrange(stage: Stage) -> None:
-        stage.stack.enter_context(claimed(stage.folder / name, lambda: None))
+        stage.stack.enter_context(hold_lock(stage.folder / name / ".lock", lambda owner: None))
 
     return arrange
 

@@ -13,7 +13,7 @@ from midi_files import write_song
 from preparations import files_of, tree_of
 
 from jaxmusic.corpus import FILES, Corpus, CorpusError
-from jaxmusic.corpus_folder import CORPUS_FOLDER, replace_folder
+from jaxmusic.corpus_folder import CORPUS_FOLDER, content_mark, replace_folder
 from jaxmusic.notes import prepare_notes
 from jaxmusic.owned_folder import why_not_ours
 from jaxmusic.preparing import prepare
@@ -144,20 +144,22 @@ def test_an_empty_folder_becomes_a_corpus(songs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    "files",
     [
-        (THESIS, r"\.out\.partial is needed to prepare a corpus, and .* it holds thesis\.txt\. M"),
-        (THESIS | {"journal.jsonl": '{"journal": 1, "scheme": "classic"}\n'}, r"holds thesis\.txt"),
-        ({"journal.jsonl": "Dear diary\n"}, "journal.jsonl, but nothing in it proves that it is a"),
-        ({"corpus/thesis.txt": "years"}, "it holds corpus/thesis.txt. Move"),
-        ({"corpus/tokens.npy/thesis.txt": "years"}, "it holds corpus/tokens.npy/. Move"),
+        THESIS,
+        THESIS | {"journal.jsonl": '{"journal": 2, "scheme": "classic"}\n'},
+        {"journal.jsonl": "Dear diary\n"},
+        {"corpus/thesis.txt": "years"},
+        {"corpus/tokens.npy/thesis.txt": "years"},
     ],
 )
-def test_a_work_folder_of_somebody_elses_is_left_as_it_is(
-    songs: Path, tmp_path: Path, files: Mapping[str, str | bytes], said: str
+def test_a_folder_called_as_a_work_folder_is_left_as_it_is(
+    songs: Path, tmp_path: Path, files: Mapping[str, str | bytes]
 ) -> None:
-    fill(tmp_path / ".out.partial", files)
-    assert re.search(said, refused(songs, tmp_path / "out"))
+    fill(tmp_path / ".out.partial-0123abcd", files)
+    before = tree_of(tmp_path, but="out")
+    prepare(songs, tmp_path / "out", workers=1)
+    assert tree_of(tmp_path, but="out") == before
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -213,6 +215,22 @@ def test_a_replacement_that_fails_leaves_the_old_one(
     out = prepare(songs, tmp_path / "out", workers=1).path
     whole = files_of(Corpus.open(out))
     with pytest.raises(Exception, match="out can't be written: No such file"):
-        replace_folder(tmp_path / "nowhere", out, made_of="midi")
+        replace_folder(tmp_path / "nowhere", out, made_of="midi", mark=content_mark(out))
     assert files_of(Corpus.open(out)) == whole and why_not_ours(out, CORPUS_FOLDER) == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "out", "songs"]
+
+
+def test_a_corpus_that_another_process_put_there_meanwhile_stays(
+    songs: Path, tmp_path: Path
+) -> None:
+    """It was none when it was looked at, or another one."""
+    new = prepare(songs, tmp_path / "new", workers=1).path
+    marks = [content_mark(tmp_path / "out")]
+    out = prepare(songs, tmp_path / "out", workers=1).path
+    marks.append(content_mark(out))
+    write_song(songs / "b.mid", 30)
+    whole = files_of(prepare(songs, out, workers=1))
+    for mark in marks:
+        with pytest.raises(CorpusError, match="out was changed by another process while this one"):
+            replace_folder(new, out, made_of="midi", mark=mark)
+    assert files_of(Corpus.open(out)) == whole and Corpus.open(new).songs == ["a.mid"]

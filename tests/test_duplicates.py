@@ -8,7 +8,7 @@ import pytest
 from midi_files import write_song
 from preparations import files_of
 
-from jaxmusic import parsing, records
+from jaxmusic import journal, parsing, records
 from jaxmusic.config import Config, ConfigError, DataConfig
 from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus, summary
@@ -97,15 +97,15 @@ def test_a_corpus_stays_right_when_files_come_and_go(
 
     def check(parsed: int, songs: str) -> None:
         count = 0
-        parse = records.Journal.append
+        parse = journal.Journal.append
 
-        def count_rows(self: records.Journal, rows: list[object], ids: object) -> None:
+        def count_rows(self: journal.Journal, rows: list[object], ids: object) -> None:
             nonlocal count
             count += len(rows)
             parse(self, rows, ids)  # type: ignore[arg-type]
 
         with monkeypatch.context() as patch:
-            patch.setattr(records.Journal, "append", count_rows)
+            patch.setattr(journal.Journal, "append", count_rows)
             corpus = prepare(folder, out, workers=1, deduplicate=deduplicate)
         assert count == parsed
         again = prepare(folder, tmp_path / "new", workers=1, deduplicate=deduplicate)

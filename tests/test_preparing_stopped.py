@@ -1,10 +1,12 @@
 """Preparing that is stopped, at any moment, or that two processes do at once."""
 
+import contextlib
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ from midi_files import write_song
 from preparations import Parsed, files_of
 
 from jaxmusic import parsing
-from jaxmusic.claim import claimed
 from jaxmusic.corpus import Corpus
+from jaxmusic.corpus_folder import lock_path
+from jaxmusic.file_lock import Owner, hold_lock
 from jaxmusic.preparing import prepare
 
 
@@ -35,7 +38,7 @@ def test_a_stopped_preparation_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
         assert parsed.count == 12 - kept
         assert told == ([f"Going on: {kept} files were read before a stop."] if kept else [])
         assert files_of(corpus) == whole
-        assert not (tmp_path / f".{out.name}.partial").exists()
+        assert not list(tmp_path.glob(".*"))
 
 
 def test_bringing_up_to_date_can_be_stopped_too(
@@ -75,27 +78,40 @@ prepare(sys.argv[1], sys.argv[2], workers=2, tell=lambda line: print(line, flush
 """
 
 
+def never(owner: Owner | None) -> None:
+    raise AssertionError(f"{owner} was waited for")
+
+
 def start_preparing(tmp_path: Path, out: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", PREPARE, str(tmp_path / "in"), str(tmp_path / out)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def journal_size(tmp_path: Path) -> int:
+    """Of the longest journal of a preparation under way."""
+    sizes = [0]
+    for journal in tmp_path.glob(".out.partial-*/journal.jsonl"):
+        with contextlib.suppress(FileNotFoundError):
+            sizes.append(journal.stat().st_size)
+    return max(sizes)
 
 
 def test_killed_at_any_time_it_goes_on_and_gives_the_same(tmp_path: Path) -> None:
     for number in range(150):
         write_song(tmp_path / "in" / f"{number}.mid", 300, seed=number)
     whole = files_of(prepare(tmp_path / "in", tmp_path / "whole", workers=1))
-    journal = tmp_path / ".out.partial" / "journal.jsonl"
     size, kills = 0, 0
     for _ in range(4):
         process = start_preparing(tmp_path, "out")
         assert process.stdout is not None
         process.stdout.readline()
         while process.poll() is None:
-            if journal.exists() and journal.stat().st_size > size + 3000:
+            time.sleep(0.002)
+            if journal_size(tmp_path) > size + 3000:
                 process.kill()
         process.stdout.close()
         kills += process.wait() == -signal.SIGKILL
-        size = journal.stat().st_size if journal.exists() else size
+        size = journal_size(tmp_path)
     assert kills >= 2
     assert files_of(prepare(tmp_path / "in", tmp_path / "out", workers=2)) == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "whole"]
@@ -105,7 +121,7 @@ def test_two_processes_at_once_make_one_corpus(tmp_path: Path) -> None:
     for number in range(60):
         write_song(tmp_path / "in" / f"{number}.mid", 200, seed=number)
     whole = files_of(prepare(tmp_path / "in", tmp_path / "whole", workers=1))
-    with claimed(tmp_path / ".out.partial", lambda: print("never told")):
+    with hold_lock(lock_path(tmp_path / "out"), never):
         all_three = [start_preparing(tmp_path, "out") for _ in range(3)]
         for process in all_three:
             assert process.stdout is not None
@@ -143,9 +159,54 @@ def test_who_waited_sees_the_files_that_came_meanwhile(tmp_path: Path) -> None:
         prepare(tmp_path / "in", tmp_path / "out", workers=1, tell=lambda line: is_told.set())
 
     waiting = threading.Thread(target=wait_and_prepare)
-    with claimed(tmp_path / ".out.partial", lambda: print("never told")):
+    with hold_lock(lock_path(tmp_path / "out"), never):
         waiting.start()
         assert is_told.wait(20)
         write_song(tmp_path / "in" / "b.mid", 30)
     waiting.join(20)
     assert Corpus.open(tmp_path / "out").songs == ["a.mid", "b.mid"]
+
+
+NO_LOCK = """
+import contextlib, sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from jaxmusic import corpus_folder, parsing, preparing
+from jaxmusic.script import run_script
+
+@contextlib.contextmanager
+def no_lock(path, on_wait, **options):
+    yield SimpleNamespace(waited=False, check=lambda quick=False: None)
+
+def slow(*arguments, **options):
+    time.sleep(float(sys.argv[3]))
+    return parse(*arguments, **options)
+
+preparing.hold_lock = no_lock
+parse, parsing.parse_tokens = parsing.parse_tokens, slow
+parsing.Chunks.FILES = 2
+sys.exit(run_script(lambda: preparing.prepare(sys.argv[1], sys.argv[2], workers=1)))
+"""
+
+
+@pytest.mark.parametrize("delays", [(0.02, 0.02), (0.0, 0.03), (0.03, 0.01)])
+def test_without_a_lock_no_wrong_corpus_is_put_into_place(
+    tmp_path: Path, delays: tuple[float, float]
+) -> None:
+    """As on a file system whose locks hold nobody back: right, or a sentence."""
+    for number in range(12):
+        write_song(tmp_path / "in" / f"{number}.mid", 200, seed=number)
+    whole = files_of(prepare(tmp_path / "in", tmp_path / "whole", workers=1))
+    command = [sys.executable, "-c", NO_LOCK, str(tmp_path / "in"), str(tmp_path / "out")]
+    both = [
+        subprocess.Popen([*command, str(delay)], stderr=subprocess.PIPE, text=True)
+        for delay in delays
+    ]
+    for process in both:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == (1 if said else 0)
+        assert said.count("\n") <= 1 and "Traceback" not in said, said
+    if (tmp_path / "out").exists():
+        assert files_of(Corpus.open(tmp_path / "out")) == whole
+    assert files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1)) == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "whole"]

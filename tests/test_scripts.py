@@ -141,8 +141,10 @@ def test_preparing_can_be_stopped_and_goes_on(tmp_path: Path) -> None:
         [sys.executable, SCRIPTS / "prepare.py", "in", "--corpus", "corpus", "--workers", "1"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    stream = tmp_path / ".corpus.partial" / "stream.u32"
-    while process.poll() is None and not (stream.exists() and stream.stat().st_size):
+    streams = ".corpus.partial-*/stream.u32"
+    while process.poll() is None and not any(
+        stream.stat().st_size for stream in tmp_path.glob(streams)
+    ):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=60)

@@ -172,11 +172,11 @@ def _rest(one: _Set) -> tuple[float, float, int]:
     """Killed when half of the tokens were there, and started again."""
     tokens = len(Corpus.open(one.corpora / "corpus").tokens)
     shutil.rmtree(one.corpora / "corpus")
-    stream = one.corpora / ".corpus.partial" / "stream.u32"
     process = subprocess.Popen(_command(one, one.workers), stdout=subprocess.DEVNULL)
     while process.poll() is None:
-        if stream.exists() and stream.stat().st_size > 4 * tokens / 2:
-            process.kill()
+        for stream in one.corpora.glob(".corpus.partial-*/stream.u32"):
+            if stream.stat().st_size > 4 * tokens / 2:
+                process.kill()
         time.sleep(LOOK_SECONDS)
     return _prepare(one, one.workers)
 

@@ -16,6 +16,27 @@ PROCESSES = "it takes several processes"
 COMPILER = "it takes libtpu, and minutes"
 PEERS = "it takes a comparison with peers"
 ELSEWHERE = [
+    *(
+        Elsewhere(
+            f"jaxmusic/records.py:{function}", "", "a file that is changed while it is used",
+            f"test_records.py:{test}",
+        )
+        for function, test in (
+            ("read_songs", "test_songs_are_read_together_and_checked"),
+            ("_line", "test_a_corpus_that_is_changed_while_it_is_used_is_an_error"),
+            ("_read_ids", "test_a_corpus_that_is_changed_while_it_is_used_is_an_error"),
+            ("crcs", "test_another_corpus_in_its_place_is_not_taken_for_it"),
+        )
+    ),
+    Elsewhere(
+        "jaxmusic/corpus_folder.py:replace_folder", "was changed by another process",
+        "two processes whose lock failed",
+        "test_corpus_folder.py:test_a_corpus_that_another_process_put_there_meanwhile_stays",
+    ),
+    Elsewhere(
+        "jaxmusic/file_lock.py:check", "", "a host that was frozen while another took over",
+        "test_file_lock.py:test_an_owner_sees_that_its_lock_is_taken_over",
+    ),
     Elsewhere(
         "scripts/make_songs.py:_refuse_another_song", "", "composing takes a minute",
         "test_songs.py:test_a_piece_replaces_no_other_file",

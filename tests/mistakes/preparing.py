@@ -51,7 +51,7 @@ FOLDERS = [
     Mistake(f"{ANEW}/x", 1, "Error: --run-dir new/x can't be made: ", a.written("new", "")),
     Mistake(ANEW, 1, "Error: --run-dir new can't be made: ", a.written("new", "")),
     Mistake(
-        "train.py --midi-dir long", 1, ".partial can't be written: Not a directory. What was saved",
+        "train.py --midi-dir long", 1, ".lock can't be written: Not a directory. What was saved",
         a.written("corpora", ""),
     ),
     Mistake(
@@ -85,8 +85,8 @@ FOLDERS = [
     ),
     Mistake(
         "prepare.py short --corpus c", 1,
-        "Error: .c.partial is needed to prepare a corpus, and can't be used: it holds a.mid. Move",
-        a.several(a.as_folder(".c.partial"), a.copied("bad/a.mid", ".c.partial/a.mid")),
+        "Error: .c.lock is needed as a lock, and holds something else: move it away.",
+        a.copied("bad/a.mid", ".c.lock"),
     ),
     Mistake(
         "train.py --corpus songs-run", 1,
@@ -98,7 +98,7 @@ FOLDERS = [
     ),
     Mistake(
         "prepare.py short --corpus bad/a.mid/c", 1,
-        "Error: bad/a.mid/.c.partial can't be written: Not a directory. What was saved before is "
+        "Error: bad/a.mid/.c.lock can't be written: Not a directory. What was saved before is "
         "kept: move away what is in its place and start the same command again.",
     ),
     Mistake(

@@ -64,8 +64,7 @@ RUNS = [
     ),
     Mistake(
         GO_ON, 1,
-        "Error: Another training is at work in --run-dir songs-run: wait for it, or give another "
-        "folder.",
+        "Error: Another training is at work in --run-dir songs-run (process ",
         a.held("songs-run"),
     ),
     Mistake(
