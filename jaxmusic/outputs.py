@@ -7,18 +7,24 @@ import sys
 from typing import TextIO
 
 from jaxmusic.atomic import WriteError, write_atomic, writing
-from jaxmusic.config import ConfigError
+from jaxmusic.errors import UserError
 
 AnyPath = str | os.PathLike[str]
 
 
+class OutputError(UserError):
+    """A flag names what no file can be written to."""
+
+    exit_code = 2
+
+
 def check_output(flag: str, path: AnyPath) -> None:
-    """Raise ConfigError where no file can be written to the path that a flag gives.
+    """Raise OutputError where no file can be written to the path that a flag gives.
 
     For commands that write at their end: nothing is opened or made.
     """
     if flaw := _flaw(path):
-        raise ConfigError(f"{flag} {path} {flaw}: give a file.")
+        raise OutputError(f"{flag} {path} {flaw}: give a file.")
 
 
 def write_output(path: AnyPath, content: bytes | str) -> None:

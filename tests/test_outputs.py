@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from jaxmusic.atomic import WriteError
-from jaxmusic.config import ConfigError
-from jaxmusic.outputs import check_output, is_special, write_output
+from jaxmusic.outputs import OutputError, check_output, is_special, write_output
 
 WINDOWS = sys.platform == "win32"
 
@@ -108,7 +107,7 @@ def test_what_cannot_be_written_to_is_named_and_stays(tmp_path: Path) -> None:
         words["socket"] = "socket is a socket: give a file"
     before = {path.name: path.lstat().st_ino for path in tmp_path.iterdir()}
     for name, told in words.items():
-        with pytest.raises(ConfigError, match=f"^--json .*{told}"):
+        with pytest.raises(OutputError, match=f"^--json .*{told}"):
             check_output("--json", tmp_path / name)
         with pytest.raises(WriteError, match=told):
             write_output(tmp_path / name, "content")

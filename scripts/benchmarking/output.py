@@ -8,7 +8,7 @@ from jaxmusic.config import ConfigError
 
 
 def check_output(flag: str, path: str | None) -> None:
-    """Raise ConfigError where no file can be written to the path that a flag gives, if it does."""
+    """Raise OutputError or ConfigError where no file can be written to the path of a flag."""
     if path is None:
         return
     outputs.check_output(flag, path)
