@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from jaxmusic.atomic import sync, write_atomic, writing
 from jaxmusic.corpus import DIGESTED, FORMAT, LedgerRow, digest_of
-from jaxmusic.corpus_about import Source
+from jaxmusic.corpus_about import OWN_DIGEST, Source
 from jaxmusic.records import Ids, Records, line_of
-from jaxmusic.stored import file_digest
+from jaxmusic.stored import file_digest, with_digest
 from jaxmusic.stream import Stream
 from jaxmusic.tokens import Vocabulary
 
@@ -96,7 +96,9 @@ def assemble(
         "ledger": file_digest(folder / "ledger.jsonl"),
         "digest": digest_of(digests),
     }
-    write_atomic(folder / "corpus.json", json.dumps(about, indent=2) + "\n")
+    write_atomic(
+        folder / "corpus.json", json.dumps(with_digest(about, OWN_DIGEST), indent=2) + "\n"
+    )
     with writing(folder):  # all of it, before it takes another corpus's place
         for path in folder.iterdir():
             sync(path)

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from jaxmusic.corpus_about import LARGEST_ABOUT, AboutHeader, CorpusAbout, Source
+from jaxmusic.corpus_about import LARGEST_ABOUT, AboutHeader, CorpusAbout, Source, read_corpus_about
 from jaxmusic.errors import UserError, reason_of
 from jaxmusic.names import shown
 from jaxmusic.stored import (
@@ -141,14 +141,7 @@ class Corpus:
         corpus = cls.open(folder)
         if corpus.tokens.nbytes > BYTES_TOLD:
             tell(f"Checking {corpus.tokens.nbytes / 1e9:,.1f} GB of the corpus {folder}.")
-        about = _about_of(folder)
-        if digest_of(about.digests) != corpus.digest:
-            raise DamagedCorpusError(folder, "corpus.json is not what was written")
-        digests = {name: about.digests.get(name) for name in DIGESTED}
-        digests["ledger.jsonl"] = about.ledger
-        for name, digest in digests.items():
-            if _part(folder, name, file_digest) != digest:
-                raise DamagedCorpusError(folder, f"{name} is not what was written")
+        corpus.check_digests()
         # What is wrong beyond this was written so, digests and all.
         size = len(corpus.vocabulary)
         for start in range(0, len(corpus.tokens), CHECK_CHUNK):
@@ -163,6 +156,16 @@ class Corpus:
         except ValueError as error:
             raise DamagedCorpusError(folder, f"vocabulary.json: {error}") from None
         return corpus
+
+    def check_digests(self, but: Collection[str] = ()) -> None:
+        """Raise CorpusError when a file, but those named, doesn't match its digest."""
+        about = _about_of(self.path)
+        if digest_of(about.digests) != self.digest:
+            raise DamagedCorpusError(self.path, "corpus.json is not what was written")
+        digests = {name: about.digests.get(name) for name in DIGESTED}
+        for name, digest in {**digests, "ledger.jsonl": about.ledger}.items():
+            if name not in but and _part(self.path, name, file_digest) != digest:
+                raise DamagedCorpusError(self.path, f"{name} is not what was written")
 
     @cached_property
     def ledger(self) -> list[LedgerRow]:
@@ -188,7 +191,8 @@ class Corpus:
 
 
 def summary(corpus: Corpus) -> list[str]:
-    """What a person is told of a corpus: a line each."""
+    """What a person is told of a corpus: a line each. Raises CorpusError for another ledger."""
+    corpus.check_digests(but=DIGESTED)
     counts = Counter[str]()
     told: dict[str, list[str]] = {"empty": [], "skipped": []}
     for row in read_ledger(corpus.path):  # memory holds no more rows than are told
@@ -264,7 +268,7 @@ def _about_of(folder: Path) -> CorpusAbout:
             f"The corpus {folder} was made by {made} version of jaxmusic (format {version}; this "
             f"one reads {FORMAT}): {remedy}."
         )
-    return _part(folder, "corpus.json", partial(read_json, kind=CorpusAbout, most=LARGEST_ABOUT))
+    return _part(folder, "corpus.json", read_corpus_about)
 
 
 def _counted(counts: tuple[int, int, int]) -> str:

@@ -1,15 +1,16 @@
 """The file corpus.json of a corpus, and how it is told from that of a run."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from jaxmusic.stored import Count, read_json
+from jaxmusic.stored import Count, convert_json, read_json, with_digest
 
 Source = Literal["midi", "notes"]
 
 LARGEST_ABOUT = 16 << 20  # bytes of a corpus.json
+OWN_DIGEST = "about"  # the field with the digest of all others ("digest" is that of the corpus)
 
 
 class Duplicates(msgspec.Struct, frozen=True):
@@ -54,6 +55,15 @@ class AboutHeader(msgspec.Struct, frozen=True):
     def is_of_corpus(self) -> bool:
         """Whether it is that of a corpus, of any version."""
         return self.tokeniser is not None
+
+
+def read_corpus_about(path: Path) -> CorpusAbout:
+    """Read the corpus.json of a corpus. Raises OSError, and ValueError with the reason."""
+    document = read_json(path, dict[str, Any], most=LARGEST_ABOUT)
+    about = convert_json(document, CorpusAbout)
+    if document != with_digest(document, OWN_DIGEST):
+        raise ValueError("corpus.json is not what was written")
+    return about
 
 
 def read_header(path: Path) -> AboutHeader | None:

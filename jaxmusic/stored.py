@@ -184,11 +184,11 @@ def file_digest(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def with_digest(document: dict[str, Any]) -> dict[str, Any]:
+def with_digest(document: dict[str, Any], name: str = "digest") -> dict[str, Any]:
     """A JSON document with a digest of its own content, so that an edit or damage is seen."""
-    content = {name: value for name, value in document.items() if name != "digest"}
+    content = {field: value for field, value in document.items() if field != name}
     text = json.dumps(content).encode()
-    return content | {"digest": hashlib.blake2b(text, digest_size=16).hexdigest()}
+    return content | {name: hashlib.blake2b(text, digest_size=16).hexdigest()}
 
 
 def read_stored(

@@ -21,6 +21,7 @@ from midi_files import write_song
 from jaxmusic.config import Config, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.console import Console
 from jaxmusic.corpus import DIGESTED, digest_of
+from jaxmusic.corpus_about import OWN_DIGEST
 from jaxmusic.file_lock import hold_lock
 from jaxmusic.notes import prepare_notes
 from jaxmusic.preparing import prepare
@@ -177,6 +178,16 @@ def array(name: str, make: Callable[[np.ndarray], np.ndarray]) -> Arrange:
     return arrange
 
 
+def sealed(name: str) -> Arrange:
+    """A corpus.json that has the digest of itself, whatever it says."""
+
+    def arrange(stage: Stage) -> None:
+        path = stage.folder / name
+        path.write_text(json.dumps(with_digest(json.loads(path.read_text()), OWN_DIGEST)))
+
+    return arrange
+
+
 def forged(corpus: str) -> Arrange:
     """A corpus whose digests are right, whatever it holds."""
 
@@ -186,7 +197,7 @@ def forged(corpus: str) -> Arrange:
         about = json.loads((folder / "corpus.json").read_text())
         about |= {"digests": digests, "digest": digest_of(digests)}
         about["ledger"] = file_digest(folder / "ledger.jsonl")
-        (folder / "corpus.json").write_text(json.dumps(about))
+        (folder / "corpus.json").write_text(json.dumps(with_digest(about, OWN_DIGEST)))
 
     return arrange
 

@@ -13,9 +13,10 @@ from midi_files import write_song
 
 from jaxmusic import corpus
 from jaxmusic.corpus import DIGESTED, Corpus, CorpusError, digest_of, find_damage, summary
+from jaxmusic.corpus_about import OWN_DIGEST
 from jaxmusic.inventory import inventory
 from jaxmusic.preparing import prepare
-from jaxmusic.stored import file_digest
+from jaxmusic.stored import file_digest, with_digest
 
 
 def test_a_summary_stays_readable(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_every_kind_of_damage_is_told(tmp_path: Path) -> None:
     tokens, songs, about = (whole[name] for name in ("tokens.npy", "songs.npy", "corpus.json"))
 
     def told_otherwise(name: str, value: Any) -> bytes:
-        return json.dumps({**json.loads(about), name: value}).encode()
+        return json.dumps(with_digest({**json.loads(about), name: value}, OWN_DIGEST)).encode()
 
     for name, content, reason in [
         ("tokens.npy", None, "tokens.npy is missing (half-copied?)"),
@@ -157,7 +158,7 @@ def forge(folder: Path) -> None:
     about["digests"] = {name: file_digest(folder / name) for name in DIGESTED}
     about["digest"] = digest_of(about["digests"])
     about["ledger"] = file_digest(folder / "ledger.jsonl")
-    (folder / "corpus.json").write_text(json.dumps(about))
+    (folder / "corpus.json").write_text(json.dumps(with_digest(about, OWN_DIGEST)))
 
 
 @pytest.mark.parametrize(
@@ -194,6 +195,7 @@ def test_no_random_damage_gives_anything_but_the_clear_error(tmp_path: Path) -> 
         write_song(tmp_path / "in" / f"{number}.mid", 30, seed=number)
     out = prepare(tmp_path / "in", tmp_path / "out", workers=1).path
     whole = {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+    told = [*inventory(Corpus.open(out)), *summary(Corpus.open(out))]
     rng = random.Random(5)
     for _ in range(150):
         name = rng.choice(list(whole))
@@ -209,9 +211,12 @@ def test_no_random_damage_gives_anything_but_the_clear_error(tmp_path: Path) -> 
                 forge(out)
         for opened in (Corpus.open, Corpus.open_checked):
             try:
-                inventory(opened(out))
+                corpus = opened(out)
+                now_told = [*inventory(corpus), *summary(corpus)]
             except CorpusError as error:
                 assert str(out) in str(error) and "\n" not in str(error)
+            else:  # nobody is shown other figures than those that were written
+                assert forged or now_told == told
         if not forged and name != "corpus.json":  # where a blank more or less is no damage
             assert (find_damage(out) == "") == (content == whole[name])
         for each, old in whole.items():

@@ -1,6 +1,5 @@
 """The same song twice: told, and on request left out."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -135,16 +134,6 @@ def test_digests_that_only_begin_the_same_are_not_the_same(
     assert corpus.songs == ["a.mid", "b.mid", "c.mid"]
     corpus = prepare(folder, tmp_path / "out", workers=1)
     assert len(corpus.songs) == 6
-
-
-def test_a_corpus_that_does_not_say_is_brought_up_to_date(folder: Path, tmp_path: Path) -> None:
-    """As earlier versions wrote it."""
-    new = files_of(prepare(folder, tmp_path / "out", workers=1))
-    about = json.loads(new["corpus.json"])
-    del about["duplicates"]
-    (tmp_path / "out" / "corpus.json").write_text(json.dumps(about))
-    assert not any("same bytes" in line for line in summary(Corpus.open(tmp_path / "out")))
-    assert files_of(prepare(folder, tmp_path / "out", workers=1)) == new
 
 
 def test_training_takes_a_corpus_as_it_was_asked_for(

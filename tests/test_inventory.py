@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from midi_files import write_song
 
+from jaxmusic.corpus import CorpusError
 from jaxmusic.inventory import inventory
 from jaxmusic.preparing import prepare
 from jaxmusic.tokens import write_midi
@@ -45,3 +47,20 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
     assert lines[start : start + 7] == [
         "49 29.mid", "48 28.mid", "47 27.mid", "...", "22 2.mid", "21 1.mid", "20 0.mid",
     ]  # fmt: skip
+
+
+def test_what_is_shown_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_song(tmp_path / "in" / "a.mid", 20)
+    corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    assert inventory(corpus)[-1] == "All files are as they were written."
+    monkeypatch.setattr("jaxmusic.inventory.BYTES_VERIFIED", corpus.tokens.nbytes - 1)
+    assert inventory(corpus)[-1] == (
+        "Not verified: the content of tokens.npy. prepare.py --check reads it all."
+    )
+    path = corpus.path / "tokens.npy"
+    content = path.read_bytes()
+    path.write_bytes(content[:-4] + content[-2:] + content[-4:-2])
+    inventory(corpus)
+    monkeypatch.undo()
+    with pytest.raises(CorpusError, match="tokens.npy is not what was written"):
+        inventory(corpus)

@@ -50,20 +50,23 @@ CORPORA = [
         SHOW, 1,
         f"{CORPUS}its files hold 120 tokens, 2 songs and 11 distinct tokens, where its "
         "corpus.json tells 120 tokens, 3 songs and 11 distinct tokens.",
-        a.told(ABOUT, songs=3),
+        a.several(a.told(ABOUT, songs=3), a.forged("songs-corpus")),
     ),
     Mistake(
         SHOW, 1,
         f"{CORPUS}vocabulary.json is of the scheme classic, where its corpus.json tells 'timed'.",
-        a.told(ABOUT, scheme="timed"),
+        a.several(a.told(ABOUT, scheme="timed"), a.forged("songs-corpus")),
     ),
     Mistake(
         SHOW, 1, f"{CORPUS}ledger.jsonl tells 1 files used, where 2 songs are here.",
-        a.replaced("songs-corpus/ledger.jsonl", '"used"', '"empty"', count=1),
+        a.several(
+            a.replaced("songs-corpus/ledger.jsonl", '"used"', '"empty"', count=1),
+            a.forged("songs-corpus"),
+        ),
     ),
     Mistake(
         SHOW, 1, f"{CORPUS}ledger.jsonl: it is no JSON: ",
-        a.written("songs-corpus/ledger.jsonl", "{"),
+        a.several(a.written("songs-corpus/ledger.jsonl", "{"), a.forged("songs-corpus")),
     ),
     *(
         Mistake(SHOW, 1, "it is a pipe, where a file is", a.as_pipe(f"songs-corpus/{name}"))
@@ -75,11 +78,19 @@ CORPORA = [
     ),
     Mistake(
         SHOW, 1, f"{CORPUS}tokens.npy has the token 99, of a vocabulary of 11.",
-        a.array("songs-corpus/tokens.npy", lambda tokens: tokens * 0 + 99),
+        a.several(
+            a.array("songs-corpus/tokens.npy", lambda tokens: tokens * 0 + 99),
+            a.forged("songs-corpus"),
+        ),
     ),
     Mistake(
+        SHOW, 1, f"{CORPUS}tokens.npy is not what was written.",
+        a.array("songs-corpus/tokens.npy", lambda tokens: tokens[::-1]),
+    ),
+    Mistake(SHOW, 1, f"{CORPUS}corpus.json is not what was written.", a.told(ABOUT, files=3)),
+    Mistake(
         ANEW, 1, f"{CORPUS}corpus.json is not what was written.",
-        a.told(ABOUT, digest="0" * 32),
+        a.several(a.told(ABOUT, digest="0" * 32), a.sealed(ABOUT)),
     ),
     Mistake(
         CHECK, 1, f"{CORPUS}tokens.npy is not what was written.",

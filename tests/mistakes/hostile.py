@@ -29,7 +29,10 @@ HOSTILE = [
         GENERATE, 1, f"passed over: {TOLD} does not belong to it",
         a.written(f"songs-run/checkpoints/1/{NAME}", ""),
     ),
-    Mistake(SHOW, 0, f"1.mid {TOLD}", a.replaced(LEDGER, "1.mid", f"1.mid {ESCAPED}")),
+    Mistake(
+        SHOW, 0, f"1.mid {TOLD}",
+        a.several(a.replaced(LEDGER, "1.mid", f"1.mid {ESCAPED}"), a.forged("songs-corpus")),
+    ),
     Mistake(
         "prepare.py songs --corpus new", 0, f"skipped: {TOLD}.mid: ",
         a.written(f"songs/{NAME}.mid", "no music"),
