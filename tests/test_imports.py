@@ -1,6 +1,7 @@
 """The structure of the code: who may import what."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,59 @@ def test_ways_to_run_data_are_seen(tmp_path: Path) -> None:
         assert ways_to_run_data(path), code
     path.write_text("np.load(x, allow_pickle=False)\nre.compile(x)\nimport pickletools")
     assert ways_to_run_data(path) == []
+
+
+# Files from outside are read by `stored` alone, which verifies them. Who else opens something:
+OPENS = {
+    "stored": "the one reader",
+    "atomic": "writes",
+    "outputs": "writes",
+    "assembly": "writes a new corpus",
+    "metrics": "appends to its own file, read by `stored` before",
+    "records": "ids of a file that `stored` opened",
+    "journal": "writes; what another process left is read by `stored`",
+    "file_lock": "its own lock files: no links, no pipes, of a bounded size",
+    "streams": "standard streams",
+    "windows": "a file that is mapped, to tell the system what is needed of it next",
+    "parsing": "MIDI files: regular ones, of a bounded size and with the time of their change",
+    "midi": "a MIDI file that the user named, of a bounded size; it may be a pipe",
+    "private_cache": "its own entries, each with a digest",
+    "private_folder": "folders, step by step",
+    "lstm_cpu_build": "our own sources, and what they were compiled to",
+    "sources": "our own sources",
+}
+READS = {"read_bytes", "read_text"}  # of a Path
+NUMPY_READS = {"np.load", "np.memmap", "np.fromfile"}
+
+
+def opens_files(path: Path) -> bool:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            mode = ast.unparse(node.args[0]) if node.args else ""
+            if (
+                called in {"open", "io.open", "os.open", *NUMPY_READS}
+                or ("." in called and called.split(".")[-1] in READS)
+                or (called.endswith(".open") and re.fullmatch("'[rwxab+]+'", mode))
+            ):
+                return True
+    return False
+
+
+def test_files_from_outside_have_one_reader() -> None:
+    assert {name for name, path in MODULES.items() if opens_files(path)} <= set(OPENS)
+
+
+def test_opening_a_file_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    for code in (
+        "open(x)", "with path.open('rb') as f: pass", "Path(x).read_bytes()", "x.read_text()",
+        "np.load(x, allow_pickle=False)", "os.open(x, os.O_RDONLY)", "np.memmap(x)", "io.open(x)",
+    ):  # fmt: skip
+        path.write_text(code)
+        assert opens_files(path), code
+    path.write_text("read_bytes(x, most=5)\nCorpus.open(x)\nshelf.open()")
+    assert not opens_files(path)
 
 
 def test_only_scripts_import_train() -> None:

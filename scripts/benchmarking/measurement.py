@@ -6,14 +6,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from jaxmusic.errors import UserError, reason_of
 from jaxmusic.outputs import write_output
+from jaxmusic.stored import read_json
 
 FORMAT = 1  # of the JSON
+LARGEST = 256 << 20  # bytes of it
 
 
 class ReportError(UserError):
     """A file that holds no benchmark."""
+
+
+class _Header(msgspec.Struct):
+    format: int
 
 
 @dataclass
@@ -67,17 +75,15 @@ def load_report(path: Path) -> Report:
     Raises ReportError, naming the file and the flag that it came by, for anything else.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if (version := document.pop("format")) != FORMAT:
+        version = read_json(path, _Header, most=LARGEST).format
+        if version != FORMAT:
             raise ReportError(
                 f"--baseline {path} is a benchmark of the format {version}; this version reads "
                 f"{FORMAT}: measure anew, or give another file."
             )
-        measurements = [Measurement(**each) for each in document.pop("measurements")]
-        return Report(measurements=measurements, **document)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else reason_of(error)
+        return read_json(path, Report, most=LARGEST)
+    except (OSError, ValueError) as error:
         raise ReportError(
-            f"--baseline {path} can't be read as a benchmark's JSON: {reason}. Give a file that "
-            "--json wrote."
+            f"--baseline {path} can't be read as a benchmark's JSON: {reason_of(error)}. Give a "
+            "file that --json wrote."
         ) from error
