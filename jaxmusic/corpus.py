@@ -34,6 +34,7 @@ FORMAT = 1  # of the corpus folder
 DIGESTED = ("tokens.npy", "songs.npy", "vocabulary.json")  # what training reads
 FILES = (*DIGESTED, "ledger.jsonl", "corpus.json")
 REMEDY = "Copy it again, whole, or prepare it again."
+LARGEST_OFFSETS = 1 << 32  # bytes of songs.npy, which is held in memory: 500 million songs
 CHECK_CHUNK = 1 << 20  # tokens looked at at a time
 BYTES_TOLD = 1 << 30  # of a corpus whose check takes a while
 UNUSED_TOLD = 100  # files told one by one in a summary; the ledger has them all
@@ -95,7 +96,7 @@ class Corpus:
         folder = Path(path)
         about = _about_of(folder)
         tokens = _part(folder, "tokens.npy", map_array)
-        offsets = np.array(_part(folder, "songs.npy", map_array))
+        offsets = np.array(_part(folder, "songs.npy", partial(map_array, most=LARGEST_OFFSETS)))
         vocabulary = _part(folder, "vocabulary.json", Vocabulary.load)
         if tokens.ndim != 1 or tokens.dtype != vocabulary.dtype:
             raise DamagedCorpusError(

@@ -232,7 +232,8 @@ def _vocabulary_and_primes(folder: RunFolder, config: Config) -> tuple[Vocabular
     damaged = partial(_damaged, folder)
     digests = _origin(folder).digests
     vocabulary = read_stored(folder.vocabulary, Vocabulary.load, damaged)
-    primes = np.array(read_stored(folder.primes, map_array, damaged))
+    most = PRIMES * config.data.window * 8 + 128  # numbers of 8 bytes at most, after a header
+    primes = np.array(read_stored(folder.primes, partial(map_array, most=most), damaged))
     for path in _digested(folder):
         if read_stored(path, file_digest, damaged) != digests.get(path.name):
             raise damaged(f"{path.name} is not the one that the run began with")

@@ -119,7 +119,7 @@ class Shelf:
             self._whole.pop(step, None)
         if step not in self._told:
             self._told.add(step)
-            self.tell(f"The checkpoint of step {step} is damaged, passed over: {reason}")
+            self.tell(f"The checkpoint of step {step} is damaged, passed over: {shown(reason)}")
 
     def _look_at(self, step: int) -> About | None:
         folder, place = self.folder / str(step), self.place(step)

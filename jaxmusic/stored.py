@@ -65,13 +65,18 @@ def _open_at_once(path: str, flags: int) -> int:
 def read_bytes(path: str | os.PathLike[str], *, most: int) -> bytes:
     """All bytes of a file. Raises OSError, and ValueError when there are more than `most`."""
     with open_stored(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > most:
-            raise ValueError(f"it has {size:,} bytes, more than the {most:,} that are read of it")
+        size = _size_of(file, most)
         content = file.read(size + 1)
     if len(content) > size:
         raise ValueError("it grows while it is read")
     return content
+
+
+def _size_of(file: BufferedReader, most: int | None) -> int:
+    size = os.fstat(file.fileno()).st_size
+    if most is not None and size > most:
+        raise ValueError(f"it has {size:,} bytes, more than the {most:,} that are read of it")
+    return size
 
 
 def read_lines(path: str | os.PathLike[str], *, most: int = LINE) -> Iterator[bytes]:
@@ -151,17 +156,17 @@ def _reason(error: msgspec.ValidationError) -> str:
     return f"the field {where.strip('.`')!r}: {words}" if where else words
 
 
-def map_array(path: str | os.PathLike[str]) -> np.ndarray:
+def map_array(path: str | os.PathLike[str], *, most: int | None = None) -> np.ndarray:
     """An array of whole numbers that NumPy saved, as a read-only memory map.
 
     Raises OSError, and ValueError with the reason when the file is anything else, also when it
-    has another size than its header tells, or the array no elements.
+    has another size than its header tells, or more than `most` bytes, or the array no elements.
     """
     with open_stored(path) as file:
         start = file.read(len(_MAGIC) + 2)
         header = file.read(int.from_bytes(start[len(_MAGIC) :], "little"))
         offset = file.tell()
-        size = os.fstat(file.fileno()).st_size
+        size = _size_of(file, most)
         found = _HEADER.fullmatch(header)
         if not start.startswith(_MAGIC) or found is None:
             raise ValueError("it is no array that NumPy saved")

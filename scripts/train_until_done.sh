@@ -13,7 +13,7 @@ fi
 # The full path: it is no flag, and names the corpus, whatever was given (`.`, `..`, `songs/`). Two
 # folders of one name have two corpora, by the checksum of the path.
 if ! midi_dir=$(CDPATH='' cd -- "$1" && pwd -P); then
-    echo "Error: The folder $1 can't be entered: give a folder of MIDI files." >&2
+    printf "Error: The folder %q can't be entered: give a folder of MIDI files.\n" "$1" >&2
     exit 1
 fi
 run_dir=$2

@@ -159,6 +159,10 @@ def test_no_more_is_read_than_such_a_file_may_have(tmp_path: Path) -> None:
         read_bytes(path, most=8)
     with pytest.raises(ValueError, match="a line of more than 5 bytes"):
         list(read_lines(path, most=5))
+    np.save(tmp_path / "b.npy", np.arange(9))
+    assert len(map_array(tmp_path / "b.npy", most=200)) == 9
+    with pytest.raises(ValueError, match="it has 200 bytes, more than the 199 that are read"):
+        map_array(tmp_path / "b.npy", most=199)
     os.truncate(path, 1 << 40)  # which takes no space
     with pytest.raises(ValueError, match="more than the 1,048,576 that are read of it"):
         read_json(path, Item)
