@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import math
 import os
 import time
@@ -20,6 +19,7 @@ from jaxmusic.atomic import fsync, open_regular, write_atomic, writing
 from jaxmusic.config import Config
 from jaxmusic.console import Console, duration
 from jaxmusic.errors import UserError
+from jaxmusic.json_text import render_json
 from jaxmusic.stored import Count, parse_json, read_lines
 
 LINES_NAMED = 10  # of those that are damaged
@@ -147,7 +147,7 @@ class MetricsFile:
         """
         if self._file is None or self._path is None:
             return
-        content = json.dumps(row).encode() + b"\n"
+        content = render_json(row).encode() + b"\n"
         with writing(self._path):
             end = self._file.seek(0, os.SEEK_END)
             try:
@@ -211,7 +211,7 @@ class Reporter:
             few = ", ".join(map(str, lines[:LINES_NAMED])) + (", ..." * (len(lines) > LINES_NAMED))
             rows = "1 damaged row was" if len(lines) == 1 else f"{len(lines):,} damaged rows were"
             console.say(f"metrics.jsonl: {rows} dropped (line{'s'[: len(lines) - 1]} {few})")
-        self._bad_steps = self._file.bad_steps
+        self.bad_steps = self._file.bad_steps  # of the run; told in process 0 alone
         self._under_way: deque[tuple[int, int, jax.Array]] = deque()
         self._compiled = False  # the first dispatch waits for that, and isn't counted
 
@@ -250,10 +250,14 @@ class Reporter:
         self._file.sync()
 
     def epoch(self, step: int, loss: float, held_out_loss: float | None) -> float:
-        """An epoch ended with this step; the loss that the best is chosen by."""
+        """An epoch ended with this step; the loss that the best is chosen by.
+
+        A `loss` of NaN: there is none, as all steps of the epoch were skipped.
+        """
         epoch = step // self.steps_per_epoch
         row = {"step": step, "epoch": epoch, "epoch_loss": loss}
-        line = f"epoch {epoch}: loss {loss:.4f}"
+        words = "no loss, as all its steps were skipped" if math.isnan(loss) else f"loss {loss:.4f}"
+        line = f"epoch {epoch}: {words}"
         if held_out_loss is not None:
             row["held_out_loss"] = held_out_loss
             line += f", held out {held_out_loss:.4f}"
@@ -290,15 +294,15 @@ class Reporter:
     def _tell_bad(self, step: int, epoch: int) -> None:
         bad = f"The loss or its gradient is no number in epoch {epoch}, step {step:,}"
         place = self.place_of(step)
-        if self._bad_steps >= self.most_bad_steps:  # more than allowed now, in a run that goes on
+        if self.bad_steps >= self.most_bad_steps:  # more than allowed now, in a run that goes on
             raise LossError(
                 f"{bad}{place}. The checkpoints before it are kept; start another run with a "
                 "smaller --learning-rate, or go on over such steps with --skip-bad-steps "
-                f"{max(10, 2 * self._bad_steps)}."
+                f"{max(10, 2 * self.bad_steps)}."
             )
-        self._bad_steps += 1
+        self.bad_steps += 1
         self._file.write({"step": step, "epoch": epoch, "skipped": True})
-        self.console.say(f"{bad}{place}: skipped ({self._bad_steps} of {self.most_bad_steps}).")
+        self.console.say(f"{bad}{place}: skipped ({self.bad_steps} of {self.most_bad_steps}).")
 
     def __enter__(self) -> Self:
         return self

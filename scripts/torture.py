@@ -10,7 +10,6 @@ from jaxmusic.script import begin, run_script
 
 begin(limits.TRAINING)  # before what is heavy is imported
 
-import json
 import random
 import re
 import shutil
@@ -32,6 +31,7 @@ from torturing.victim import PHASES, Phase
 from jaxmusic.config import ConfigError
 from jaxmusic.errors import UserError
 from jaxmusic.folders import find_files
+from jaxmusic.json_text import render_json
 from jaxmusic.outputs import write_output
 from jaxmusic.paths import LocalPath, OptionalPath, with_local_paths
 
@@ -110,7 +110,7 @@ def main() -> None:
         for line in summary_lines(stops):
             print(line)
         if arguments.json is not None:
-            write_output(arguments.json, json.dumps(as_json(stops), indent=1) + "\n")
+            write_output(arguments.json, render_json(as_json(stops), indent=1) + "\n")
         print(f"The runs lie in {folder}.")
     if arguments.folder is None:
         shutil.rmtree(folder)

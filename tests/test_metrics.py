@@ -1,6 +1,7 @@
 """The meter and metrics.jsonl."""
 
 import json
+import math
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -134,6 +135,18 @@ def test_a_loss_that_is_no_number_names_its_step(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     told = [(row["step"], row["epoch"], row["loss"]) for row in rows]
     assert told == [(14, 2, 1.5), (15, 2, 1.25)]
+
+
+def test_an_epoch_without_a_loss_is_null_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with Reporter(path, Console(), Config(), 0, 20, steps_per_epoch=10) as reporter:
+        assert math.isnan(reporter.epoch(10, math.nan, None))
+        assert reporter.epoch(20, math.nan, 2.5) == 2.5
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in path.open()]
+    assert [row["epoch_loss"] for row in rows] == [None, None]
+    assert "epoch 1: no loss, as all its steps were skipped\n" in capsys.readouterr().out
 
 
 def test_durations_read_as_people_say_them() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from jaxmusic.errors import UserError, reason_of
+from jaxmusic.json_text import render_json
 from jaxmusic.outputs import write_output
 from jaxmusic.stored import read_json
 
@@ -66,7 +67,7 @@ class Report:
 def save_report(report: Report, path: Path) -> None:
     """Write it as JSON, with every sample."""
     document = {"format": FORMAT, **dataclasses.asdict(report)}
-    write_output(path, json.dumps(document, indent=1) + "\n")
+    write_output(path, render_json(document, indent=1) + "\n")
 
 
 def load_report(path: Path) -> Report:

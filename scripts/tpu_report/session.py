@@ -1,6 +1,5 @@
 """One run of compile_tpu.py: compile for each topology, read the programs, tell."""
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from benchmarking.workload import SYNTHETIC_TOKENS, Workload, training_flop
 
 from jaxmusic import corpus as corpora
 from jaxmusic.config import Config, ConfigError
+from jaxmusic.json_text import render_json
 from jaxmusic.outputs import write_output
 from jaxmusic.supply import MOST_STEPS
 from tpu_report.chips import Topology, read_topology
@@ -73,7 +73,7 @@ def run_report(
             "assumptions": ASSUMPTIONS,
             "topologies": to_json(columns),
         }
-        write_output(json_path, json.dumps(document, indent=1) + "\n")
+        write_output(json_path, render_json(document, indent=1) + "\n")
     for column in columns:
         if isinstance(column.compiled, TooLarge):
             raise CompilerError(
