@@ -156,8 +156,9 @@ class RunConfig:
     compilation_cache: bool = True
 
 
-# What may change when a run goes on: nothing here alters what a step computes. (The folder or
-# corpus may have moved; that its content is the same is checked by its digest.)
+# What may change when a run goes on: nothing here alters what a step computes, beyond rounding
+# (which environment.json is for). (The folder or corpus may have moved; that its content is the
+# same is checked by its digest.)
 CHANGEABLE = frozenset(
     {"midi_dir", "corpus", "epochs", "max_steps"} | {f.name for f in dataclasses.fields(RunConfig)}
 )

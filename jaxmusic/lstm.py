@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -168,6 +168,30 @@ def why_not_cpu() -> str | None:
     return why_unavailable() if jax.default_backend() == "cpu" else None
 
 
+def recurrence_used(recurrence: Recurrence, *, layers: int, steps: int, rows: int) -> str:
+    """How layers of float32 weights are computed here: what `auto` comes to.
+
+    One of the values of `recurrence` but `auto`, or for layers that `auto` has computed by a
+    wavefront one after the other "wavefront, a layer at a time". Rows are divided by the devices of
+    the mesh that `jax.set_mesh` has set.
+
+    Raises UserError as `run_lstm`.
+    """
+    array: Any = jax.ShapeDtypeStruct((steps, rows, 1), jnp.float32)
+    weights = Weights(array, array, array)
+    if _as_wavefront(recurrence, rows, [weights] * layers):
+        return "wavefront"
+    chosen = _chosen(recurrence, Layer(array, weights, Carry(array, array), None, None))
+    return f"{chosen}, a layer at a time" if chosen == "wavefront" and layers > 1 else chosen
+
+
+def can_keep(recurrence: object) -> TypeGuard[Recurrence]:
+    """Whether a run whose layers were computed so can go on so on this kind of device."""
+    if recurrence == "cpu":
+        return jax.default_backend() == "cpu" and why_unavailable() is None
+    return recurrence in ("scan", "wavefront", "pallas")
+
+
 def _chosen(recurrence: Recurrence, layer: Layer) -> Recurrence:
     if recurrence in ("scan", "wavefront", "pallas"):
         return recurrence
@@ -190,7 +214,7 @@ def _chosen(recurrence: Recurrence, layer: Layer) -> Recurrence:
 def _as_wavefront(recurrence: Recurrence, batch: int, layers: Sequence[Weights]) -> bool:
     if recurrence not in ("auto", "wavefront") or len(layers) == 1:
         return False
-    same_size = len({len(weights.recurrent_kernel) for weights in layers}) == 1
+    same_size = len({weights.recurrent_kernel.shape[0] for weights in layers}) == 1
     if recurrence == "wavefront":
         if not same_size:
             raise ValueError("The layers of a wavefront must have as many hidden units each.")

@@ -21,6 +21,7 @@ from jaxlib import version as jaxlib_version
 from jaxmusic.private_cache import open_cache
 from jaxmusic.private_folder import temporary_folder
 
+FOLDER = Path(__file__).parent
 SOURCES = ("lstm_cpu.cc", "lstm_cpu_cell.h", "lstm_cpu_memory.h", "lstm_cpu_products.h")
 # No strict aliasing: pairs of bfloat16 are written into the memory that vectors of floats are read
 # from.
@@ -39,12 +40,11 @@ def why_unavailable() -> str | None:
 
     None when it can: it is compiled by then, and XLA knows the functions in TARGETS.
     """
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
+    compiler = _compiler()
     if compiler is None:
         return "no C++ compiler (c++, g++ or clang++) is installed"
-    folder = Path(__file__).parent
     try:
-        library = _loaded(_built(compiler.split(), [folder / name for name in SOURCES]))
+        library = _loaded(_built(compiler))
     except subprocess.CalledProcessError as error:
         lines = [line for line in error.stderr.splitlines() if "error" in line] or ["no message"]
         return f"{compiler} can't compile it: {lines[0].strip()}"
@@ -55,29 +55,54 @@ def why_unavailable() -> str | None:
     return None
 
 
-def _built(compiler: list[str], sources: list[Path]) -> bytes:
-    """The compiled library: of these sources, for this processor, by this compiler."""
-    machine = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
-    command = [*compiler, *OPTIONS, machine, "-isystem", jax.ffi.include_dir()]
+@functools.cache
+def build_key() -> str:
+    """The name of the library as it would be built here: another for whatever may change its bits.
+
+    Those are its sources, the processor, the compiler, and the headers of jaxlib.
+    """
+    compiler = _compiler() or ""
     what = hashlib.sha256()
-    for source in sources:
-        what.update(source.read_bytes())
+    for name in SOURCES:
+        what.update((FOLDER / name).read_bytes())
     version = subprocess.run(
-        [*compiler, "--version"], capture_output=True, check=True, text=True
+        [*compiler.split(), "--version"], capture_output=True, check=True, text=True
     ).stdout
     for part in (
-        " ".join(command).encode(),
+        " ".join(_command(compiler)).encode(),
         version.encode(),
         jaxlib_version.__version__.encode(),
         _processor(),
     ):
         what.update(part)
-    key = f"lstm_cpu-{what.hexdigest()[:16]}"
+    return f"lstm_cpu-{what.hexdigest()[:16]}"
+
+
+def processor() -> str:
+    """The model of this machine's processor, and a digest of what tells it from others."""
+    about = _processor()
+    models = [line for line in about.decode(errors="replace").splitlines() if "model name" in line]
+    model = models[0].partition(":")[2].strip() if models else platform.machine()
+    return f"{model} ({hashlib.sha256(about).hexdigest()[:8]})"
+
+
+def _compiler() -> str | None:
+    return os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
+
+
+def _command(compiler: str) -> list[str]:
+    machine = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
+    return [*compiler.split(), *OPTIONS, machine, "-isystem", jax.ffi.include_dir()]
+
+
+def _built(compiler: str) -> bytes:
+    """The compiled library: of these sources, for this processor, by this compiler."""
+    key = build_key()
     cache = open_cache("lstm")
     library = cache.get(key) if cache is not None else None
     if library is None:
         # Several processes may do this at once: each compiles for itself, and keeps the same.
-        library = _compiled(command, sources[0])
+        library = _compiled(_command(compiler), FOLDER / SOURCES[0])
         if cache is not None:
             cache.put(key, library)
     return library

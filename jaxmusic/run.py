@@ -22,6 +22,7 @@ from jaxmusic.config import Config, ConfigError, differences
 from jaxmusic.config_file import save_config
 from jaxmusic.corpus import Corpus
 from jaxmusic.devices import find_devices
+from jaxmusic.jax_settings import pinned_settings
 from jaxmusic.model import MusicLSTM
 from jaxmusic.names import shown
 from jaxmusic.order import shuffled
@@ -67,6 +68,7 @@ class Run:
         """The network without its arrays."""
         return model_structure(self.config, len(self.vocabulary))
 
+    @pinned_settings()
     def logits(self, ids: np.ndarray) -> np.ndarray:
         """Logits of the token after each window, in evaluation mode.
 
@@ -166,6 +168,7 @@ def open_checkpoints(
     return Checkpoints(folder.checkpoints, run=run, read_only=read_only, tell=tell)
 
 
+@pinned_settings()
 def open_run(
     run_dir: str | os.PathLike[str],
     which: Literal["best", "latest"] = "best",

@@ -51,6 +51,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def environment(self) -> Path:
+        """What the run was computed with, as JSON."""
+        return self.path / "environment.json"
+
+    @property
     def checkpoints(self) -> Path:
         """Orbax's folder."""
         return self.path / "checkpoints"

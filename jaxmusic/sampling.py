@@ -13,6 +13,7 @@ from jax import lax
 
 from jaxmusic.config import ConfigError
 from jaxmusic.errors import UserError
+from jaxmusic.jax_settings import pinned_settings
 from jaxmusic.model import MusicLSTM
 from jaxmusic.run import Run
 from jaxmusic.state import PyTree
@@ -52,6 +53,7 @@ class SamplingConfig:
             raise ConfigError(f"--top-p is {self.top_p}, but must be above 0 and at most 1.")
 
 
+@pinned_settings()
 def generate(
     run: Run,
     *,

@@ -2,10 +2,11 @@
 
 import functools
 import hashlib
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("jaxmusic", "jax", "jaxlib", "flax", "optax")
+PACKAGES = ("jaxmusic", "jax", "jaxlib", "flax", "optax", "numpy")
 SUFFIXES = (".py", ".cc", ".h")
 
 
@@ -20,9 +21,15 @@ def sources_digest(folder: Path = Path(__file__).parent) -> str:
 
     The version alone doesn't tell one checkout from another.
     """
-    digest = hashlib.sha256()
     files = [path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file()]
-    for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in files):
+    return files_digest([path.relative_to(folder).as_posix() for path in files], folder)
+
+
+def files_digest(names: Iterable[str], folder: Path = Path(__file__).parent) -> str:
+    """Digest (16 hexadecimal digits) of some of the package's files: their names and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(names):
+        path = folder / name
         digest.update(f"{name}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

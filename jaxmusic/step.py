@@ -66,6 +66,7 @@ def train_step(
     updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
     going_on = (state.step % steps_per_epoch != 0).astype(jnp.float32)  # 0: an epoch starts
+    total = loss * windows
     loss_sum, window_sum = jax.tree.map(
         lambda part: going_on * part, (state.loss_sum, state.window_sum)
     )
@@ -75,10 +76,10 @@ def train_step(
         params=params,
         batch_stats=batch_stats,
         optimizer=optimizer_state,
-        loss_sum=loss_sum.plus(loss * windows),
+        loss_sum=loss_sum.plus(total),
         window_sum=window_sum.plus(windows),
     )
-    good = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(params))
+    good = jnp.isfinite(total) & jnp.isfinite(optax.tree.norm(params))
     kept: TrainState = jax.tree.map(partial(jnp.where, good), after, before)
     return kept._replace(step=state.step + 1), jnp.where(good, loss, jnp.nan)
 

@@ -20,11 +20,20 @@ from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus
 from jaxmusic.data import cut_windows, map_tokens, open_corpus
 from jaxmusic.devices import local_devices
+from jaxmusic.environment import (
+    DEVICE_KIND,
+    RECURRENCE,
+    Environment,
+    EnvironmentFile,
+    environment_here,
+    of_all_processes,
+)
 from jaxmusic.feed import Feed, batches_in_order
-from jaxmusic.lstm import why_not_cpu
+from jaxmusic.jax_settings import compile_settings, pinned_settings
+from jaxmusic.lstm import can_keep, recurrence_used, why_not_cpu
 from jaxmusic.lstm_cell import precision_here
 from jaxmusic.memory import keep_freed_memory
-from jaxmusic.metrics import Reporter
+from jaxmusic.metrics import LossError, Reporter
 from jaxmusic.pace import Pace
 from jaxmusic.parallel import batch_share, make_mesh, put_everywhere, put_rows
 from jaxmusic.paths import with_local_paths
@@ -41,10 +50,11 @@ from jaxmusic.run_folder import RunFolder
 from jaxmusic.signals import Stopped, StopSignals
 from jaxmusic.sources import package_versions, sources_digest
 from jaxmusic.state import TrainState, abstract_state, new_state
-from jaxmusic.supply import make_supply
+from jaxmusic.supply import Supply, make_supply
 from jaxmusic.tokenmap import TokenMap
 from jaxmusic.windows import Windows
 
+MOST_STEPS_IN_ALL = 2**31 - 1  # they are counted in int32 on the devices
 PLACES_TOLD = 5  # windows of a step that went wrong
 
 
@@ -78,12 +88,18 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
     check_folder(Path(config.run.run_dir))
     keep_freed_memory()  # before JAX starts its threads
     with StopSignals() as stop, ExitStack() as stack:
+        set_aside = stack.enter_context(pinned_settings())
         processes = join_processes(config.run, _common(config))
         stop.join(processes.gather, processes.leave)
         stack.enter_context(processes.together())
         if config.run.compilation_cache:
             use_compilation_cache()
         console = console or Console(silent=not processes.first)
+        if set_aside:
+            console.say(
+                f"Settings of JAX that are set aside while this trains: {', '.join(set_aside)}. "
+                "They would change its numbers, or end it."
+            )
         training = _settle(config, processes, console, stack)
         step, stopped_by = _loop(training, stop)
         if stopped_by is not None:
@@ -124,6 +140,11 @@ def _settle(config: Config, processes: Processes, console: Console, stack: ExitS
     last_step = config.train.epochs * feed.steps_per_epoch
     if config.train.max_steps is not None:
         last_step = min(last_step, config.train.max_steps)
+    if last_step > MOST_STEPS_IN_ALL:
+        raise ConfigError(
+            f"--epochs {config.train.epochs} of {feed.steps_per_epoch:,} steps are {last_step:,} "
+            f"steps, but a run has {MOST_STEPS_IN_ALL:,} at most: give fewer, or --max-steps."
+        )
     console.say(
         f"{len(windows):,} windows of {config.data.window}, {feed.steps_per_epoch:,} steps an "
         f"epoch, {last_step:,} steps in all; {mesh.size} x {mesh.devices.flat[0].device_kind}"
@@ -159,17 +180,14 @@ def _loop(training: Training, stop: StopSignals) -> tuple[int, int | None]:
 
     # State: new, or as it was left. Process 0 reads and writes it.
     checkpoints = open_checkpoints(folder, tell=console.say) if processes.first else None
-    step, state, score = _starting_state(training, checkpoints)
-    # Stopped while it was evaluating: that comes first.
-    epoch_to_come = step > 0 and step % feed.steps_per_epoch == 0 and score is None
-    if step:
-        console.say(f"Going on with {folder.path} after step {step:,}.")
+    step, state, epoch_to_come = _starting_state(training, checkpoints)
+    to_do = step < last_step or epoch_to_come
+    config, supply = _settle_environment(training, step, to_do=to_do)
 
     # Programs (compiled when first called).
     vocabulary_size = len(training.token_map.vocabulary)
     do_steps = training_program(config, vocabulary_size, mesh, steps_per_epoch=feed.steps_per_epoch)
     do_eval = evaluation_program(config, vocabulary_size, mesh)
-    supply = make_supply(feed, mesh, config.run, step=step, last_step=last_step)
     pace = Pace(step, supply.most_steps, config.run.steps_per_dispatch)
     metrics = folder.metrics if processes.first else None
     reporter = Reporter(
@@ -195,7 +213,7 @@ def _loop(training: Training, stop: StopSignals) -> tuple[int, int | None]:
         stack.enter_context(jax.set_mesh(mesh))
         console.show(step, last_step, "compiling")
         stop.compile()
-        if training.held_out is not None and (step < last_step or epoch_to_come):
+        if training.held_out is not None and to_do:
             # Later a signal would have to wait for it, with an epoch's work to be saved.
             _compile_evaluation(training, training.held_out, state, do_eval)
         while stopped_by is None and (step < last_step or epoch_to_come):
@@ -224,20 +242,36 @@ def _loop(training: Training, stop: StopSignals) -> tuple[int, int | None]:
                 if epoch_to_come:
                     stop.hold()
                     score = _epoch_ends(training, step, state, do_eval, reporter, stop)
-                    epoch_to_come = False
+                    epoch_to_come = score is None  # stopped before the epoch was evaluated
                     stopped_by = stop.look()
                 reporter.sync()  # a row that a checkpoint counts on is on disk before it
                 if checkpoints is not None:
                     checkpoints.save(step, state._asdict(), score=score)
                 save_at = time.monotonic() + save_seconds
-    done = step >= last_step and not (step % feed.steps_per_epoch == 0 and score is None)
+    done = step >= last_step and not epoch_to_come
+    if done:
+        _tell_skipped(console, step, processes.tell(lambda: reporter.bad_steps))
     return step, None if done else stopped_by
+
+
+def _tell_skipped(console: Console, steps: int, skipped: int) -> None:
+    """At the end of a run. Raises LossError when it has learned nothing."""
+    if skipped >= steps:
+        raise LossError(
+            f"All {steps:,} steps were skipped, as their loss or gradient is no number: the run "
+            "has learned nothing. Start another one with a smaller --learning-rate."
+        )
+    if skipped:
+        console.say(f"{skipped:,} of {steps:,} steps were skipped.")
 
 
 def _starting_state(
     training: Training, checkpoints: Checkpoints | None
-) -> tuple[int, TrainState, float | None]:
-    """Steps done, the state after them on all devices, and its score, as process 0 has them."""
+) -> tuple[int, TrainState, bool]:
+    """Steps done, the state after them on all devices, and whether their epoch is to be evaluated.
+
+    As process 0 has them.
+    """
     config, vocabulary_size = training.config, len(training.token_map.vocabulary)
     restored = None
     if checkpoints is not None:
@@ -248,7 +282,61 @@ def _starting_state(
         step, state, score = 0, new_state(config, vocabulary_size), None
     step, score = training.processes.tell(lambda: [step, score])
     placed: TrainState = put_everywhere(training.processes.share(state), training.mesh)
-    return step, placed, score
+    if step:
+        training.console.say(f"Going on with {training.folder.path} after step {step:,}.")
+    # Stopped while it was evaluating: that comes first.
+    return step, placed, step > 0 and step % training.feed.steps_per_epoch == 0 and score is None
+
+
+def _settle_environment(training: Training, step: int, *, to_do: bool) -> tuple[Config, Supply]:
+    """How the steps from `step` on are computed, as those before where that can be.
+
+    Returns the settings for it, and the batches. What has changed is told, and recorded where there
+    are steps `to_do`.
+    """
+    processes, feed, last_step = training.processes, training.feed, training.last_step
+    file = EnvironmentFile(training.folder.environment, step) if processes.first else None
+    config = _keep_recurrence(training, processes.tell(lambda: file and file.last))
+    supply = make_supply(feed, training.mesh, config.run, step=step, last_step=last_step)
+    if to_do:
+        recurrence = _recurrence(training, config)
+        processes.agree({"how the LSTM layers are computed": recurrence})
+        here = of_all_processes(
+            processes.gather(environment_here(recurrence, training.mesh, supply.most_steps))
+        )
+        if file is not None and (line := file.go_on(here)) is not None:
+            training.console.say(line)
+    return config, supply
+
+
+def _keep_recurrence(training: Training, before: Environment | None) -> Config:
+    """The settings, with `auto` as the way in which the layers were computed before.
+
+    Where the devices are of the same kind, and still have that way.
+    """
+    config, mesh = training.config, training.mesh
+    if before is None or config.run.recurrence != "auto":
+        return config
+    kept, chosen = before.get(RECURRENCE), _recurrence(training, config)
+    same_kind = before.get(DEVICE_KIND) == mesh.devices.flat[0].device_kind
+    if kept == chosen or not same_kind or not can_keep(kept):
+        return config
+    training.console.say(
+        f"The LSTM layers are computed as in this run before, as with --recurrence {kept}. "
+        f"(--recurrence {chosen}, which suits this machine, would change bits.)"
+    )
+    run = dataclasses.replace(config.run, recurrence=kept)
+    return dataclasses.replace(config, run=run)
+
+
+def _recurrence(training: Training, config: Config) -> str:
+    with jax.set_mesh(training.mesh):
+        return recurrence_used(
+            config.run.recurrence,
+            layers=config.model.layers,
+            steps=config.data.window,
+            rows=training.feed.share.rows,
+        )
 
 
 def _compile_evaluation(
@@ -310,7 +398,8 @@ def _common(config: Config) -> dict[str, Any]:
         if name not in PRIVATE
     }
     versions = {f"the version of {name}": version for name, version in package_versions().items()}
-    return settings | versions | {"the digest of jaxmusic's sources": sources_digest()}
+    sources = {"the digest of jaxmusic's sources": sources_digest()}
+    return settings | versions | sources | compile_settings()
 
 
 def _best(training: Training) -> Run:

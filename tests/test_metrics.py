@@ -93,7 +93,7 @@ def test_damaged_rows_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     def begin(*lines: bytes) -> str:
         path.write_bytes(b"".join(lines))
         with Reporter(path, Console(), config, 4, 100, steps_per_epoch=10) as reporter:
-            assert reporter._bad_steps == 1
+            assert reporter.bad_steps == 1
         assert path.read_bytes() == b"".join(good)
         return capsys.readouterr().out
 

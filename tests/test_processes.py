@@ -161,8 +161,12 @@ def alone(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 
 def test_two_processes_equal_one(corpus: Path, tmp_path: Path, alone: Job) -> None:
-    """The two read from the host, the one from its device."""
-    flags = {"max-steps": STEPS, "device-corpus-mib": 0}
+    """The two read from the host, the one from its device. One has settings that are set aside."""
+    flags = {
+        "max-steps": STEPS,
+        "device-corpus-mib": 0,
+        "environments": {1: {"JAX_ENABLE_X64": "1"}},
+    }
     together = Job(corpus, tmp_path / "together", 2, 2, **flags).succeed()
     assert_equal_within_rounding(together, alone)
 

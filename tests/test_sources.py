@@ -16,7 +16,7 @@ PACKAGE = Path(jaxmusic.__path__[0])
 def test_versions_are_those_that_the_packages_tell() -> None:
     found = package_versions()
     assert found["jax"] == jax.__version__
-    assert set(found) == {"jaxmusic", "jax", "jaxlib", "flax", "optax"}
+    assert set(found) == {"jaxmusic", "jax", "jaxlib", "flax", "optax", "numpy"}
     assert all(version[0].isdigit() for version in found.values())
 
 

@@ -168,13 +168,16 @@ def test_bad_steps_are_gone_over_as_often_as_allowed(config: Config) -> None:
     config = changed(config, "train", learning_rate=1e38)
     with pytest.raises(LossError, match=r"step 4, .*--skip-bad-steps 10\."):
         fit(changed(config, "run", skip_bad_steps=3))
-    fit(changed(changed(config, "run", skip_bad_steps=20), "train", max_steps=12))
+    with pytest.raises(LossError, match="All 12 steps were skipped, .* has learned nothing"):
+        fit(changed(changed(config, "run", skip_bad_steps=20), "train", max_steps=12))
     rows = rows_of(config.run.run_dir)
     assert [row["step"] for row in rows if "skipped" in row] == list(range(1, 13))
     with pytest.raises(LossError, match="step 15, "):
         fit(changed(config, "run", skip_bad_steps=14))
     with pytest.raises(LossError, match="step 13, "):
         fit(changed(config, "run", skip_bad_steps=1))  # fewer than there were already
+    (epoch,) = [row for row in rows if "epoch_loss" in row]
+    assert epoch["epoch_loss"] is None
     run = open_run(str(config.run.run_dir), "latest")
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.params))
 

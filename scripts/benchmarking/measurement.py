@@ -1,7 +1,6 @@
 """What a benchmark found: samples, what one of them did, and the document that holds them all."""
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -10,6 +10,7 @@ import numpy as np
 from benchmarking.weights import load_weights, save_weights
 from benchmarking.workload import Workload
 from jaxmusic.devices import find_devices
+from jaxmusic.jax_settings import pinned_settings
 from jaxmusic.run import Run
 from jaxmusic.sampling import SamplingConfig, generate
 from jaxmusic.state import new_state
@@ -19,6 +20,7 @@ from jaxmusic.tokens import Vocabulary
 class Peer:
     """A run with untrained weights, and the pieces that it makes."""
 
+    @pinned_settings()
     def __init__(self, workload: Workload, weights: Path, pieces: int, length: int) -> None:
         self.workload = workload
         self.pieces = pieces

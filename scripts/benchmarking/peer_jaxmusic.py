@@ -12,6 +12,7 @@ from benchmarking.products import xla_product_rate
 from benchmarking.weights import load_weights, save_weights
 from benchmarking.workload import Workload
 from jaxmusic.config import RunConfig
+from jaxmusic.jax_settings import pinned_settings
 from jaxmusic.memory import keep_freed_memory
 from jaxmusic.parallel import batch_share, make_mesh, put_everywhere
 from jaxmusic.program import training_program
@@ -24,6 +25,7 @@ ENDLESS = 2**40  # steps: what is read ahead never comes to an end
 class Peer:
     """The program of `fit`, and its batches."""
 
+    @pinned_settings()
     def __init__(self, workload: Workload, weights: Path) -> None:
         keep_freed_memory()  # as `fit` does
         self.workload = workload
@@ -43,6 +45,7 @@ class Peer:
         self.do_steps = self._program(workload)
         self.ready: Any = None  # batches to be used again and again, when so asked
 
+    @pinned_settings()
     def check_losses(self) -> list[float]:
         """Losses of two steps on the first batch, with all dropout off."""
         plain = self.workload.without_dropout()
@@ -55,6 +58,7 @@ class Peer:
                 losses.append(float(loss[0]))
         return losses
 
+    @pinned_settings()
     def run(self, steps: int) -> None:
         """Train on, waiting for each dispatch only once the next one is under way.
 

@@ -20,6 +20,7 @@ from benchmarking.worker import peak_bytes
 from benchmarking.workload import Workload
 from jaxmusic.config import RunConfig
 from jaxmusic.feed import Feed
+from jaxmusic.jax_settings import pinned_settings
 from jaxmusic.memory import keep_freed_memory
 from jaxmusic.pace import Pace
 from jaxmusic.parallel import batch_share, make_mesh, put_everywhere
@@ -34,6 +35,7 @@ ENDLESS = 2**40  # steps: what is read ahead never comes to an end
 class Training:
     """The program of `fit` and its batches, as one of the processes has them."""
 
+    @pinned_settings()
     def __init__(self, workload: Workload, processes: Processes, devices: int) -> None:
         """`devices` are those of each process."""
         config, vocabulary_size = workload.config, workload.vocabulary_size
@@ -54,6 +56,7 @@ class Training:
         self.first_loss: float | None = None
         self.compile_seconds: float | None = None
 
+    @pinned_settings()
     def run(self, steps: int) -> None:
         """Train on, as many steps a dispatch as `fit` would take."""
         if self.compile_seconds is None:
@@ -66,6 +69,7 @@ class Training:
         if self.first_loss is None:
             self.first_loss = float(self.loss[0])
 
+    @pinned_settings()
     def profile(self, steps: int) -> dict[str, float | None]:
         """Train on under a profiler: which shares of the time went to collectives."""
         start = end = 0.0

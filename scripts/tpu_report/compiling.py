@@ -13,6 +13,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from jaxmusic.config import Config, ConfigError
+from jaxmusic.jax_settings import pinned_settings
 from jaxmusic.lstm_cell import BATCH_AXIS
 from jaxmusic.parallel import batch_share
 from jaxmusic.program import training_arguments, training_program
@@ -100,6 +101,7 @@ def make_topology_mesh(topology: Topology) -> Mesh:
     return Mesh(np.array(devices), (BATCH_AXIS,))
 
 
+@pinned_settings()
 def compile_training(config: Config, corpus: Corpus, mesh: Mesh) -> Compiled | TooLarge:
     """The very program that `fit` dispatches, for the devices of a mesh.
 

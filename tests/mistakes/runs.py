@@ -76,7 +76,8 @@ RUNS = [
     ),
     Mistake(
         GO_ON, 1,
-        f"{RUN}config.json is missing (half-copied?), and it holds checkpoints/, metrics.jsonl.",
+        f"{RUN}config.json is missing (half-copied?), and it holds checkpoints/, environment.json, "
+        "metrics.jsonl.",
         a.removed(CONFIG),
     ),
     Mistake(

@@ -39,6 +39,13 @@ TRAINING = [
         "The checkpoints before it are kept; start another run with a smaller --learning-rate, or",
     ),
     Mistake(
+        f"{ANEW} --max-steps 4 --learning-rate 1e38 --skip-bad-steps 99", 1, "Error: All 4 steps "
+        "were skipped, as their loss or gradient is no number: the run has learned nothing. Start",
+    ),
+    Mistake(
+        f"{ANEW} --max-steps None --epochs 2147483647", 2, "Error: --epochs 2147483647 of ",
+    ),
+    Mistake(
         f"{ANEW} --recurrence cpu", 1,
         "Error: --recurrence cpu: no C++ compiler is installed; use auto or scan.",
         a.patched("jaxmusic.lstm.why_unavailable", lambda: "no C++ compiler is installed"),
