@@ -109,6 +109,18 @@ ELSEWHERE = [
         "test_benchmark.py:test_wrong_and_missing_peers_are_told_and_the_others_measured",
     ),
     Elsewhere(
+        "jaxmusic/limits.py:_allow", "", "a machine that lacks memory or files",
+        "test_limits.py:test_too_little_is_told_in_a_sentence",
+    ),
+    Elsewhere(
+        "jaxmusic/shelf.py:pass_over", "", "a machine that lacks memory or files",
+        "test_checkpoint.py:test_what_the_system_lacks_is_no_damage",
+    ),
+    Elsewhere(
+        "jaxmusic/shelf.py:_refuse_other_things", "", "what comes while a training is at work",
+        "test_checkpoint.py:test_what_is_not_ours_and_has_a_steps_name_is_told_and_let_alone",
+    ),
+    Elsewhere(
         "scripts/torture.py:_demand", "", "no mistake of the user's: what it looks for",
         "test_torture.py:test_a_broken_promise_is_told",
     ),
