@@ -143,6 +143,13 @@ def test_every_kind_of_damage_is_told(tmp_path: Path) -> None:
             Corpus.open(out)
     (out / "corpus.json").write_bytes(about)
 
+    for old, new in ((b'"files": 1', b'"files": 2'), (b'"left_out": false', b'"left_out": true')):
+        assert about.count(old + b",") == 1
+        (out / "corpus.json").write_bytes(about.replace(old + b",", new + b","))
+        with pytest.raises(CorpusError, match="damaged: corpus.json is not what was written"):
+            Corpus.open(out)
+    (out / "corpus.json").write_bytes(about)
+
     # Of the same size and sound: the digests tell.
     for name in ("tokens.npy", "vocabulary.json"):
         (out / name).write_bytes((other / name).read_bytes())

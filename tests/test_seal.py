@@ -1,5 +1,6 @@
 """A folder's seal: whatever is changed is seen."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from jaxmusic.seal import SEAL, DamageError, read_seal, write_seal
+from jaxmusic.stored import file_digest
 
 ABOUT = {"step": 3, "score": 1.25}
 
@@ -62,4 +64,17 @@ def test_what_is_missing_or_added_is_named(
 ) -> None:
     change(folder)
     with pytest.raises(DamageError, match=words):
+        read(folder)
+
+
+def test_a_file_of_another_size_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be larger than anybody has time for."""
+    os.truncate(folder / "none", 1 << 40)  # which takes no space
+
+    def digest(path: Path) -> str:
+        assert path.name != "none"
+        return file_digest(path)
+
+    monkeypatch.setattr("jaxmusic.seal.file_digest", digest)
+    with pytest.raises(DamageError, match="none is not what was written"):
         read(folder)
