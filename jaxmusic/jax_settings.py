@@ -1,8 +1,7 @@
 """JAX's settings: those that change numbers or types are held at JAX's own defaults.
 
-They come from the environment (JAX_ENABLE_X64=1) or from the program that calls ours. All of
-`jax.config.values` was gone through, setting by setting, on a small training and on generating
-(tests/test_jax_settings.py does it again). A setting is of one of four kinds:
+They come from the environment (JAX_ENABLE_X64=1) or from the program that calls ours. A setting in
+`jax.config.values` is of one of four kinds:
 
 - PINNED: it changes numbers or types, or fails on what our programs do on purpose. It is set aside
   while they run, in this thread alone, and holds again afterwards.
