@@ -16,6 +16,7 @@ from orbax.checkpoint.options import MultiprocessingOptions
 
 from jaxmusic.atomic import why_not_written
 from jaxmusic.errors import UserError, reason_of
+from jaxmusic.file_lock import FileLock
 from jaxmusic.names import shown
 from jaxmusic.shelf import About, CheckpointError, MovedError, Shelf
 
@@ -59,6 +60,7 @@ class Checkpoints:
         *,
         run: str | None = None,
         read_only: bool = False,
+        lock: FileLock | None = None,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Open a folder, and make it unless `read_only`. Checkpoints named otherwise than `run`
@@ -69,7 +71,9 @@ class Checkpoints:
         check_folder(folder)
         self.folder = folder.resolve()  # Orbax refuses relative paths
         self.tell = tell
-        self._shelf = Shelf(self.folder, tell, run=run)
+        self._lock = lock
+        check_lock = lock.check if lock is not None else lambda: None
+        self._shelf = Shelf(self.folder, tell, run=run, check_lock=check_lock)
         if not read_only:
             self._shelf.open()
         # Of several processes one alone reads and writes: the others aren't waited for.
@@ -87,7 +91,7 @@ class Checkpoints:
         `score` is the loss that `best` goes by, for a state at the end of an epoch. The state
         may be donated as soon as this returns. A checkpoint of the same step is replaced.
 
-        Raises WriteError or CheckpointError when the save before it failed.
+        Raises WriteError, CheckpointError or LockError when the save before it failed.
         """
         self._wait()
         host_state = jax.device_get(state)
@@ -96,8 +100,11 @@ class Checkpoints:
     def check(self) -> None:
         """See whether the save in the background failed, without waiting for its end.
 
-        Raises WriteError or CheckpointError when it did.
+        Raises WriteError or CheckpointError when it did, LockError when the last heartbeat found
+        that another training has taken the run over.
         """
+        if self._lock is not None:
+            self._lock.check(quick=True)
         if self._under_way is not None and self._under_way.done():
             self._wait()
 

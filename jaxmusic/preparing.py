@@ -114,6 +114,7 @@ def prepare(
         if survey.skipped > max_skipped_share * len(survey.paths):
             raise CorpusError(_too_many_skipped(folder, survey, max_skipped_share))
         if not survey.is_old() or is_deduplicated(target) != deduplicate:
+            lock.check()
             new = work / "corpus"
             with writing(new):
                 new.mkdir()

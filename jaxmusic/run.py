@@ -22,6 +22,7 @@ from jaxmusic.config import Config, ConfigError, differences
 from jaxmusic.config_file import save_config
 from jaxmusic.corpus import Corpus
 from jaxmusic.devices import find_devices
+from jaxmusic.file_lock import FileLock
 from jaxmusic.jax_settings import pinned_settings
 from jaxmusic.model import MusicLSTM
 from jaxmusic.names import shown
@@ -161,11 +162,18 @@ def chosen_primes(config: Config, token_map: TokenMap, windows: Windows) -> np.n
 
 
 def open_checkpoints(
-    folder: RunFolder, *, read_only: bool = False, tell: Callable[[str], None]
+    folder: RunFolder,
+    *,
+    read_only: bool = False,
+    lock: FileLock | None = None,
+    tell: Callable[[str], None],
 ) -> Checkpoints:
-    """The checkpoints of a run that was entered; `tell` gets a line for each that is damaged."""
+    """The checkpoints of a run that was entered; `tell` gets a line for each that is damaged.
+
+    They are saved as long as the run's lock is held.
+    """
     run = _origin(folder).run
-    return Checkpoints(folder.checkpoints, run=run, read_only=read_only, tell=tell)
+    return Checkpoints(folder.checkpoints, run=run, read_only=read_only, lock=lock, tell=tell)
 
 
 @pinned_settings()

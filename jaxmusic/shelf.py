@@ -71,14 +71,23 @@ class Shelf:
     """
 
     def __init__(
-        self, folder: Path, tell: Callable[[str], None], *, run: str | None = None
+        self,
+        folder: Path,
+        tell: Callable[[str], None],
+        *,
+        run: str | None = None,
+        check_lock: Callable[[], None] = lambda: None,
     ) -> None:
+        """`check_lock` raises a UserError when another training has taken the run over."""
         self.folder = folder
         self.run = run
         self.tell = tell
         self._told: set[int] = set()
         self._let_alone: set[Path] = set()
+        self._check_lock = check_lock
         self._whole: dict[int, About] | None = None  # None: not looked at yet
+        self._known: set[int] = set()  # steps that were there then, or were put here since
+        self._begun: set[Path] = set()  # folders of saves that are under way, or failed
         self._place: tuple[int, int] | None = None
 
     # Reading.
@@ -93,7 +102,8 @@ class Shelf:
 
         Reads all of them. Raises MovedError, and CheckpointError when one can't be looked at.
         """
-        abouts = [self._look_at(step) for step in self.steps()]
+        self._known = set(self.steps())
+        abouts = [self._look_at(step) for step in sorted(self._known, reverse=True)]
         self._whole = {about.step: about for about in abouts if about is not None}
         return list(self._whole.values())
 
@@ -153,7 +163,7 @@ class Shelf:
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._place = _place(self.folder)
-            self._clean_up()
+            self._clean_up(stopped=True)
             for step in self.steps():
                 self._refuse_other_things(step)
             probe = self._new_name("partial", 0)
@@ -167,7 +177,8 @@ class Shelf:
         Then it is sealed and takes its place, also that of another of the same step; all but the
         latest and the best are removed. When it can't be written nothing has changed.
 
-        Raises WriteError, OSError, and CheckpointError when the folder has vanished.
+        Raises WriteError, OSError, and CheckpointError when the folder has vanished, or another
+        training is at work in it.
         """
         if self._whole is None:
             self.look()
@@ -179,12 +190,17 @@ class Shelf:
         partial, target = self._new_name("partial", about.step), self.folder / str(about.step)
         try:
             partial.mkdir()
+            self._begun.add(partial)
             yield partial
             write_seal(partial, msgspec.structs.asdict(about))
+            self._check_lock()
+            self._refuse_others_steps()
             if os.path.lexists(target):
                 self._refuse_other_things(about.step)
                 target.rename(self._new_name("replaced", about.step))
             partial.rename(target)
+            self._begun.remove(partial)
+            self._known.add(about.step)
             sync(self.folder)
         except BaseException:
             for _ in range(100):  # Orbax's threads may still be writing there, for a moment
@@ -201,7 +217,7 @@ class Shelf:
         best = min(whole.values(), key=lambda about: (about.rank, about.step))
         if best.rank < math.inf:
             kept.add(best.step)
-        for step in set(self.steps()) - kept:
+        for step in (self._known & set(self.steps())) - kept:
             # Renamed first: no checkpoint is ever seen with half of its files.
             folder = self.folder / str(step)
             if not self._lets_alone(folder, self._why_not_ours(folder)):
@@ -209,13 +225,15 @@ class Shelf:
         self._clean_up()
         self._whole = {step: about for step, about in whole.items() if step in kept}
 
-    def _clean_up(self) -> None:
-        """Remove what saves have left, those that were cut off too."""
+    def _clean_up(self, *, stopped: bool = False) -> None:
+        """Remove what saves have left; with `stopped` those too that are no training's any more."""
         for path in list(self.folder.iterdir()):
             found = _LEFT_OVER.fullmatch(path.name)
             if found is None:
                 continue
             kind, step = found.groups()
+            if kind == "partial" and path not in self._begun and not stopped:
+                continue  # another training may be writing it
             target = self.folder / step
             if kind == "replaced" and not os.path.lexists(target):
                 # Stopped before the new one took its place.
@@ -242,6 +260,20 @@ class Shelf:
             raise CheckpointError(
                 f"{shown(folder)} has a checkpoint's name, but is none of this run: {why}. Move "
                 "that away and start the same command again."
+            )
+
+    def _refuse_others_steps(self) -> None:
+        """Raise CheckpointError when another training has put checkpoints here meanwhile."""
+        others = [
+            step
+            for step in self.steps()
+            if step not in self._known and not self._why_not_ours(self.folder / str(step))
+        ]
+        if others:
+            raise CheckpointError(
+                f"Another training has saved step {others[0]:,} in {self.folder} while this one "
+                "was at work: this one stops. What was saved is kept, and the same command goes on "
+                "from there, once no other training is at work."
             )
 
     def _lets_alone(self, path: Path, why: str) -> bool:

@@ -29,6 +29,7 @@ from jaxmusic.environment import (
     of_all_processes,
 )
 from jaxmusic.feed import Feed, batches_in_order
+from jaxmusic.file_lock import FileLock
 from jaxmusic.jax_settings import compile_settings, pinned_settings
 from jaxmusic.lstm import can_keep, recurrence_used, why_not_cpu
 from jaxmusic.lstm_cell import precision_here
@@ -72,6 +73,7 @@ class Training(NamedTuple):
     held_out: Windows | None
     feed: Feed
     last_step: int
+    lock: FileLock | None  # of the folder, in the process that writes to it
 
 
 def fit(config: Config, *, console: Console | None = None) -> Run:
@@ -155,8 +157,9 @@ def _settle(config: Config, processes: Processes, console: Console, stack: ExitS
     if config.run.recurrence == "auto" and (reason := why_not_cpu()) is not None:
         console.say(f"Training takes about twice as long as it could: {reason}.")
 
+    lock = None
     if processes.first:
-        stack.enter_context(folder.claim(console.say))
+        lock = stack.enter_context(folder.claim(console.say))
         enter_run(folder, config, corpus, token_map, windows)
     return Training(
         config,
@@ -170,6 +173,7 @@ def _settle(config: Config, processes: Processes, console: Console, stack: ExitS
         held_out,
         feed,
         last_step,
+        lock,
     )
 
 
@@ -179,7 +183,9 @@ def _loop(training: Training, stop: StopSignals) -> tuple[int, int | None]:
     feed, last_step = training.feed, training.last_step
 
     # State: new, or as it was left. Process 0 reads and writes it.
-    checkpoints = open_checkpoints(folder, tell=console.say) if processes.first else None
+    checkpoints = (
+        open_checkpoints(folder, lock=training.lock, tell=console.say) if processes.first else None
+    )
     step, state, epoch_to_come = _starting_state(training, checkpoints)
     to_do = step < last_step or epoch_to_come
     config, supply = _settle_environment(training, step, to_do=to_do)

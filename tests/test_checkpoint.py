@@ -22,6 +22,7 @@ from preparations import tree_of
 from jaxmusic import shelf
 from jaxmusic.atomic import WriteError
 from jaxmusic.checkpoint import CheckpointError, Checkpoints
+from jaxmusic.file_lock import LockError, hold_lock
 from jaxmusic.owned_folder import why_not_ours
 from jaxmusic.seal import SEAL, DamageError, read_seal, write_seal
 from jaxmusic.shelf import About
@@ -562,3 +563,39 @@ def test_what_the_system_lacks_is_no_damage(
     if isinstance(error, OSError):
         with pytest.raises(CheckpointError, match=f"2 can't be read: {reason}. Mend that"):
             restored_step(tmp_path, [])
+
+
+def test_a_training_stops_where_another_one_saved(tmp_path: Path) -> None:
+    """Two at work on one run, whose lock failed: each checkpoint is whole, and none is lost."""
+    save(tmp_path, {1: None, 2: None})
+    with (
+        pytest.raises(CheckpointError, match=r"Another training has saved step 5 in .* this one s"),
+        Checkpoints(tmp_path) as late,
+    ):
+        assert late.restore_latest(ABSTRACT) is not None
+        save(tmp_path, {4: 1.0, 5: 2.0})
+        late.save(3, state_of(3))
+    with Checkpoints(tmp_path, read_only=True, tell=pytest.fail) as checkpoints:
+        latest, best = (
+            checkpoints.restore_latest(ABSTRACT),
+            checkpoints.restore_best(ABSTRACT),
+        )
+    assert latest is not None and latest.step == 5
+    assert best is not None and best.step == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["4", "5"]
+
+
+def test_nothing_is_saved_without_the_runs_lock(tmp_path: Path) -> None:
+    save(tmp_path / "checkpoints", {1: None})
+    with (
+        hold_lock(tmp_path / ".lock", lambda owner: None) as lock,
+        pytest.raises(LockError, match="no longer held by this process: it was removed. It stops"),
+        Checkpoints(tmp_path / "checkpoints", lock=lock) as checkpoints,
+    ):
+        checkpoints.save(2, state_of(2))
+        checkpoints.save(3, state_of(3))  # waits for the one before
+        (tmp_path / ".lock").unlink()
+        checkpoints.save(4, state_of(4))
+        checkpoints.save(5, state_of(5))
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert kept in (["1", "2"], ["2", "3"])

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,9 +27,10 @@ from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
 from jaxmusic.corpus import Corpus
 from jaxmusic.data import DataError
+from jaxmusic.file_lock import LockError
 from jaxmusic.metrics import LossError
 from jaxmusic.preparing import prepare
-from jaxmusic.run import Run, open_run
+from jaxmusic.run import Run, enter_run, open_run
 from jaxmusic.run_folder import RunError, RunFolder
 from jaxmusic.signals import Stopped, StopSignals
 from jaxmusic.train import fit
@@ -190,6 +192,21 @@ def test_a_second_training_in_the_same_folder_is_refused(config: Config, tmp_pat
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="file/run can't be made: Not a directory"):
         fit(changed(config, "run", run_dir=str(tmp_path / "file" / "run")))
+
+
+def test_a_training_that_lost_its_lock_saves_nothing(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a host that was frozen, while another host took the run over."""
+
+    def enter_and_lose(folder: RunFolder, *arguments: Any) -> None:
+        enter_run(folder, *arguments)
+        folder.lock.unlink()
+
+    monkeypatch.setattr("jaxmusic.train.enter_run", enter_and_lose)
+    with pytest.raises(LockError, match=r"\.lock is no longer held by this process: it was"):
+        fit(changed(config, "train", max_steps=1))
+    assert not list((Path(str(config.run.run_dir)) / "checkpoints").iterdir())
 
 
 def test_more_devices_than_there_are_is_refused(config: Config) -> None:

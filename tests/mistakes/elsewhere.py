@@ -34,6 +34,10 @@ ELSEWHERE = [
         "test_corpus_folder.py:test_a_corpus_that_another_process_put_there_meanwhile_stays",
     ),
     Elsewhere(
+        "jaxmusic/shelf.py:_refuse_others_steps", "", "two trainings whose lock failed",
+        "test_checkpoint.py:test_a_training_stops_where_another_one_saved",
+    ),
+    Elsewhere(
         "jaxmusic/file_lock.py:check", "", "a host that was frozen while another took over",
         "test_file_lock.py:test_an_owner_sees_that_its_lock_is_taken_over",
     ),
