@@ -40,6 +40,9 @@ PINNED: dict[str, Any] = {
     "jax_debug_nans": False,  # a step that is no number is found and told by us
     "jax_debug_infs": False,  # logits of what may not be drawn are -inf
     "jax_debug_key_reuse": False,  # all keys are folded out of one
+    "jax_error_checking_behavior_nan": "ignore",  # "raise" fails under vmap
+    "jax_error_checking_behavior_divide": "ignore",
+    "jax_error_checking_behavior_oob": "ignore",
     "jax_disable_jit": False,
     "jax_no_tracing": False,
     "jax_no_execution": False,
