@@ -13,7 +13,7 @@ from jaxmusic.tokenmap import token_counts
 
 MOST_FREQUENT = 20  # tokens told
 SONGS_TOLD = 3  # of the longest and of the shortest
-BYTES_VERIFIED = 1 << 28  # of tokens: as long as that takes less than a second
+BYTES_VERIFIED = 1 << 28  # of tokens: more take longer to read than a person likes to wait
 BAR_WIDTH = 40  # characters of the longest bar
 
 # Song lengths are counted between these: 10, 20, 50, 100, ...
