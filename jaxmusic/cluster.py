@@ -164,7 +164,7 @@ def _detect(
     except KeyError as error:
         raise ProcessError(_unreadable(f"{error.args[0]} is missing")) from error
     except Exception as error:  # of libraries that ask a cluster's servers, too
-        told = str(error).split("\n", maxsplit=1)[0]
+        told = str(error).split("\n", maxsplit=1)[0].rstrip(". ")
         raise ProcessError(_unreadable(shown(f"{type(error).__name__}: {told}"))) from error
     # (If that is set, JAX reads it where it is given none.)
     chosen = None if os.environ.get("JAX_LOCAL_DEVICE_IDS") else local_devices

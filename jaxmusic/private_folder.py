@@ -20,6 +20,7 @@ if sys.platform != "win32":
 
 MOST_LINKS = 40  # followed on the way to a folder, as by Linux
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+MARKER = ".made-by-jaxmusic"  # in temporary folders
 ABANDONED_AFTER = 24 * 3600  # seconds, where the file system has no locks to ask
 
 
@@ -92,15 +93,19 @@ def _only_ours(group: int) -> bool:
 def temporary_folder() -> Iterator[Path]:
     """A new folder of this user's alone, removed at the end.
 
-    One that a killed process has left is removed when the next one is made on the same host.
+    One that a killed process has left is removed when the next one is made on the same host; the
+    file MARKER in it says that it is such a folder, whatever else has a name like it.
     """
     prefix = f"jaxmusic-{socket.gethostname()}-"
     for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        if path.is_dir() and not path.is_symlink() and is_abandoned(path):
+        if path.is_dir() and not path.is_symlink() and is_abandoned(path / MARKER):
             shutil.rmtree(path, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:
-        with held(folder):
+        marker = folder / f"{MARKER}.new"
+        marker.touch()
+        with held(marker):
+            marker.rename(folder / MARKER)  # so that nobody sees it before it is held
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -124,11 +124,16 @@ def test_what_a_killed_process_left_is_removed(
     )
     assert ran.returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
-    (tmp_path / f"{left.name}x").symlink_to("/")  # this is nobody's temporary folder
+    # These are nobody's temporary folders.
+    link, other = (tmp_path / f"{left.name}{end}" for end in "xy")
+    link.symlink_to("/")
+    (other / "thesis").mkdir(parents=True)
+    os.utime(other, (0, 0))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with temporary_folder():
         assert not left.exists()
-    assert [path.name for path in tmp_path.iterdir()] == [f"{left.name}x"]
+    assert sorted(tmp_path.iterdir()) == [link, other]
+    assert (other / "thesis").is_dir()
 
 
 def test_without_locks_age_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
