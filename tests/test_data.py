@@ -15,7 +15,7 @@ from jaxmusic.console import Console
 from jaxmusic.corpus import CorpusError
 from jaxmusic.data import cut_windows, open_corpus
 from jaxmusic.feed import Feed
-from jaxmusic.preparing import TOKENISER, prepare
+from jaxmusic.preparing import prepare
 from jaxmusic.processes import Processes
 from jaxmusic.train import fit
 
@@ -110,12 +110,12 @@ def test_a_training_reads_no_damaged_corpus(
 
 
 def test_another_version_of_the_tokeniser_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_song(tmp_path / "songs" / "a.mid", 30)
-    path = prepare(tmp_path / "songs", tmp_path / "corpus", workers=1).path
-    about = path / "corpus.json"
-    about.write_text(about.read_text().replace(f'"tokeniser": {TOKENISER}', '"tokeniser": 7'))
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxmusic.preparing.TOKENISER", 7)
+        path = prepare(tmp_path / "songs", tmp_path / "corpus", workers=1).path
     open_corpus(Config(data=DataConfig(corpus=str(path))), Processes(), Console())
     assert "made by version 7 of the tokeniser and is used as it is" in capsys.readouterr().out
 
