@@ -28,7 +28,7 @@ from jaxmusic.corpus_folder import (
     refuse_other_things,
     replace_folder,
 )
-from jaxmusic.file_lock import FileLock, Owner, hold_lock
+from jaxmusic.file_lock import FileLock, Owner, hold_lock, in_brackets
 from jaxmusic.folders import find_files
 from jaxmusic.inventory import kind_of
 from jaxmusic.journal import Journal
@@ -127,8 +127,8 @@ def prepare(
 
 def waiting_for(target: Path, owner: Owner | None) -> str:
     """What is told to a person when another process prepares the corpus."""
-    who = f" ({owner})" if owner is not None else ""
-    return f"Another process is preparing {shown(target)}{who}: waiting until it is done."
+    by = in_brackets(owner)
+    return f"Another process is preparing {shown(target)}{by}: waiting until it is done."
 
 
 def default_corpus_dir(midi_dir: str | os.PathLike[str], scheme: str) -> Path:

@@ -10,7 +10,7 @@ from jaxmusic.config_file import load_config
 from jaxmusic.corpus import read_about
 from jaxmusic.corpus_about import read_header
 from jaxmusic.errors import UserError, reason_of
-from jaxmusic.file_lock import LEASE, FileLock, Owner, hold_lock, is_lock_file
+from jaxmusic.file_lock import LEASE, FileLock, Owner, hold_lock, in_brackets, is_lock_file
 from jaxmusic.names import shown
 from jaxmusic.owned_folder import FolderKind, real_folder, why_not_ours
 
@@ -113,17 +113,15 @@ class RunFolder:
         """
 
         def refusal(owner: Owner | None) -> RunError:
-            who = f" ({owner})" if owner is not None else ""
             return RunError(
-                f"Another training is at work in --run-dir {self.path}{who}: wait for it, or give "
-                "another folder."
+                f"Another training is at work in --run-dir {self.path}{in_brackets(owner)}: wait "
+                "for it, or give another folder."
             )
 
         def waiting(owner: Owner | None) -> None:
-            who = f" ({owner})" if owner is not None else ""
             tell(
-                f"Another training{who} holds --run-dir {self.path}: waiting up to {LEASE:g} "
-                "seconds for a sign of life of it."
+                f"Another training{in_brackets(owner)} holds --run-dir {self.path}: waiting up to "
+                f"{LEASE:g} seconds for a sign of life of it."
             )
 
         self.check()
