@@ -103,7 +103,7 @@ def temporary_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:
         marker = folder / f"{MARKER}.new"
-        marker.touch()
+        open(marker, "x").close()
         with held(marker):
             marker.rename(folder / MARKER)  # so that nobody sees it before it is held
             yield folder
