@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxmusic.config import PRESETS, Config
-    from jaxmusic.corpus import Corpus
-    from jaxmusic.model import MusicLSTM
-    from jaxmusic.preparing import prepare
+    from jaxmusic.corpus.corpus import Corpus
+    from jaxmusic.nn.model import MusicLSTM
+    from jaxmusic.preparation.prepare import prepare
     from jaxmusic.run import Run, open_run
     from jaxmusic.sampling import generate
-    from jaxmusic.tokens import Vocabulary, read_tokens, write_midi
-    from jaxmusic.train import fit
+    from jaxmusic.tokenizers.tokens import Vocabulary, read_tokens, write_midi
+    from jaxmusic.trainer import fit
 
 _HOMES = {
     "PRESETS": "config",
     "Config": "config",
-    "Corpus": "corpus",
-    "prepare": "preparing",
-    "MusicLSTM": "model",
+    "Corpus": "corpus.corpus",
+    "prepare": "preparation.prepare",
+    "MusicLSTM": "nn.model",
     "Run": "run",
     "open_run": "run",
     "generate": "sampling",
-    "Vocabulary": "tokens",
-    "read_tokens": "tokens",
-    "write_midi": "tokens",
-    "fit": "train",
+    "Vocabulary": "tokenizers.tokens",
+    "read_tokens": "tokenizers.tokens",
+    "write_midi": "tokenizers.tokens",
+    "fit": "trainer",
 }
 
 __all__ = [  # noqa: RUF022 (by home, as the map above)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jaxmusic.errors import UserError
-from jaxmusic.paths import LocalPath, OptionalPath
+from jaxmusic.runtime.paths import LocalPath, OptionalPath
 
 Precision = Literal["f32", "tf32", "bf16"]
 Recurrence = Literal["auto", "scan", "wavefront", "cpu", "pallas"]
+Objective = Literal["last", "every"]
+BATCH_AXIS = "batch"  # the one axis of the mesh: each device has its own rows of a batch
 
 MOST_SEMITONES = 24
 # Far beyond what any device computes: refused before anything is built, which would take long.
@@ -96,7 +98,7 @@ class ModelConfig:
     # What batch norm's moving averages keep of themselves at each step (0.99 is Keras's).
     batch_norm_momentum: float = 0.99
     # Targets: the one token after the window, or the next token at every position.
-    objective: Literal["last", "every"] = "last"
+    objective: Objective = "last"
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self
 
-from jaxmusic.names import shown
-from jaxmusic.streams import is_terminal, printable_stream, terminal
+from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.streams import is_terminal, printable_stream, terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

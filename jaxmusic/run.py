@@ -16,23 +16,23 @@ import msgspec
 import numpy as np
 from flax import nnx
 
-from jaxmusic.atomic import refuse_link, remove_abandoned, write_atomic
-from jaxmusic.checkpoint import Checkpoints
 from jaxmusic.config import Config, ConfigError, differences
-from jaxmusic.config_file import save_config
-from jaxmusic.corpus import Corpus
-from jaxmusic.devices import find_devices
-from jaxmusic.file_lock import FileLock
-from jaxmusic.jax_settings import pinned_settings
-from jaxmusic.model import MusicLSTM
-from jaxmusic.names import shown
-from jaxmusic.order import shuffled
-from jaxmusic.run_folder import RunError, RunFolder
-from jaxmusic.state import PyTree, abstract_state, model_structure
-from jaxmusic.stored import Count, file_digest, map_array, read_json, read_stored
-from jaxmusic.tokenmap import TokenMap
-from jaxmusic.tokens import RARE, Vocabulary, check_tokens
-from jaxmusic.windows import Windows
+from jaxmusic.corpus.corpus import Corpus
+from jaxmusic.data.shuffle import shuffled
+from jaxmusic.data.token_map import TokenMap
+from jaxmusic.data.windows import Windows
+from jaxmusic.distributed.devices import find_devices
+from jaxmusic.nn.model import MusicLSTM
+from jaxmusic.run_dir.checkpoint import Checkpoints
+from jaxmusic.run_dir.config_file import save_config
+from jaxmusic.run_dir.folder import RunError, RunFolder
+from jaxmusic.runtime.printable import shown
+from jaxmusic.storage.atomic import refuse_link, remove_abandoned, write_atomic
+from jaxmusic.storage.file_lock import FileLock
+from jaxmusic.storage.reading import Count, file_digest, map_array, read_json, read_stored
+from jaxmusic.tokenizers.tokens import RARE, Vocabulary, check_tokens
+from jaxmusic.training.jax_settings import pinned_settings
+from jaxmusic.training.state import PyTree, abstract_state, model_structure
 
 PRIMES = 1024  # windows kept in the run, for generating to start from
 

@@ -13,11 +13,11 @@ from jax import lax
 
 from jaxmusic.config import ConfigError
 from jaxmusic.errors import UserError
-from jaxmusic.jax_settings import pinned_settings
-from jaxmusic.model import MusicLSTM
+from jaxmusic.nn.model import MusicLSTM
 from jaxmusic.run import Run
-from jaxmusic.state import PyTree
-from jaxmusic.tokens import RARE
+from jaxmusic.tokenizers.tokens import RARE
+from jaxmusic.training.jax_settings import pinned_settings
+from jaxmusic.training.state import PyTree
 
 # Temperatures are held between these: beyond them float32 overflows, or is 0, and at them all is as
 # in the limit already. Below is the likeliest token alone, above all tokens are equally likely.

@@ -8,8 +8,8 @@ python scripts/benchmark.py generate [classic|...]
     each: [--json FILE] [--plot FILE] [--baseline FILE]
 """
 
-from jaxmusic.limits import TRAINING
-from jaxmusic.script import begin, run_script
+from jaxmusic.cli import begin, run_script
+from jaxmusic.runtime.limits import TRAINING
 
 begin(TRAINING)  # before what is heavy is imported
 
@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import tyro
-from benchmarking.generating import GenerateFlags, run_generating
-from benchmarking.preparing import PrepareFlags, run_preparing
-from benchmarking.reading import DataFlags, run_data
-from benchmarking.scaling import ScalingFlags, run_scaling
-from benchmarking.session import OutputFlags, run_session
-from benchmarking.training import TrainFlags, run_training
 
-from jaxmusic.paths import with_local_paths
+from jaxmusic.benchmarks.generating import GenerateFlags, run_generating
+from jaxmusic.benchmarks.preparing import PrepareFlags, run_preparing
+from jaxmusic.benchmarks.reading import DataFlags, run_data
+from jaxmusic.benchmarks.scaling import ScalingFlags, run_scaling
+from jaxmusic.benchmarks.session import OutputFlags, run_session
+from jaxmusic.benchmarks.training import TrainFlags, run_training
+from jaxmusic.runtime.paths import with_local_paths
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ python scripts/compile_tpu.py [quick|classic|...] [--topology v5e:2x4 v5e:16x16]
     [train.py's flags]
 """
 
-from jaxmusic.limits import TRAINING
-from jaxmusic.script import begin, run_script
+from jaxmusic.cli import begin, run_script
+from jaxmusic.runtime.limits import TRAINING
 
 begin(TRAINING)  # before what is heavy is imported
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxmusic.config import PRESETS, Config, take_preset
-from jaxmusic.paths import OptionalPath, with_local_paths
+from jaxmusic.runtime.paths import OptionalPath, with_local_paths
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ def main() -> None:
     )
     flags = with_local_paths(flags)
 
-    from tpu_report.libtpu import prepare_environment  # noqa: PLC0415
+    from jaxmusic.aot.libtpu import prepare_environment  # noqa: PLC0415
 
     prepare_environment()
-    from tpu_report.session import run_report  # noqa: PLC0415 (imports JAX)
+    from jaxmusic.aot.session import run_report  # noqa: PLC0415 (imports JAX)
 
     report = flags.report
     run_report(

@@ -4,8 +4,8 @@ python scripts/generate.py RUN_DIR [--out FILE.mid] [--length 500] [--count 1] [
     [--greedy | --temperature T --top-k K --top-p P] [--prime FILE.mid]
 """
 
-from jaxmusic.limits import GENERATING
-from jaxmusic.script import begin, run_script
+from jaxmusic.cli import begin, run_script
+from jaxmusic.runtime.limits import GENERATING
 
 begin(GENERATING)  # before what is heavy is imported
 
@@ -16,18 +16,18 @@ from typing import Literal
 
 import tyro
 
-from jaxmusic.atomic import refuse_link, remove_abandoned, writing
 from jaxmusic.config import ConfigError
 from jaxmusic.errors import reason_of
-from jaxmusic.midi import MidiError
-from jaxmusic.names import shown
-from jaxmusic.outputs import check_output, is_special, standard_stream
-from jaxmusic.paths import LocalPath, OptionalPath, with_local_paths
+from jaxmusic.midi.files import MidiError
 from jaxmusic.run import open_run
-from jaxmusic.run_folder import RunFolder
+from jaxmusic.run_dir.folder import RunFolder
+from jaxmusic.runtime.paths import LocalPath, OptionalPath, with_local_paths
+from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.streams import optional_output
 from jaxmusic.sampling import SamplingConfig, SamplingError, generate
-from jaxmusic.streams import optional_output
-from jaxmusic.tokens import read_tokens, write_midi
+from jaxmusic.storage.atomic import refuse_link, remove_abandoned, writing
+from jaxmusic.storage.outputs import check_output, is_special, standard_stream
+from jaxmusic.tokenizers.tokens import read_tokens, write_midi
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ python scripts/prepare.py --show DIR
 python scripts/prepare.py --check DIR
 """
 
-from jaxmusic.limits import PREPARING
-from jaxmusic.script import begin, run_script
+from jaxmusic.cli import begin, run_script
+from jaxmusic.runtime.limits import PREPARING
 
 begin(PREPARING)  # before what is heavy is imported
 
@@ -20,13 +20,13 @@ import tyro
 
 from jaxmusic.config import MAX_SKIPPED_SHARE, ConfigError
 from jaxmusic.console import Console
-from jaxmusic.corpus import Corpus, CorpusError, find_damage, summary
-from jaxmusic.inventory import inventory
-from jaxmusic.names import shown
-from jaxmusic.notes import prepare_notes
-from jaxmusic.paths import OptionalPath, with_local_paths
-from jaxmusic.preparing import prepare
-from jaxmusic.streams import optional_output
+from jaxmusic.corpus.corpus import Corpus, CorpusError, find_damage, summary
+from jaxmusic.corpus.summary import inventory
+from jaxmusic.preparation.notebook_notes import prepare_notes
+from jaxmusic.preparation.prepare import prepare
+from jaxmusic.runtime.paths import OptionalPath, with_local_paths
+from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.streams import optional_output
 
 
 @dataclass(frozen=True)

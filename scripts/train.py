@@ -3,8 +3,8 @@
 python scripts/train.py [quick|classic|classic-64] [--midi-dir DIR] [--run-dir DIR] [...]
 """
 
-from jaxmusic.limits import TRAINING
-from jaxmusic.script import begin, run_script
+from jaxmusic.cli import begin, run_script
+from jaxmusic.runtime.limits import TRAINING
 
 begin(TRAINING)  # before what is heavy is imported
 
@@ -12,8 +12,8 @@ import dataclasses
 import sys
 
 from jaxmusic.config import PRESETS, Config, take_preset
-from jaxmusic.names import as_argument, shown
-from jaxmusic.streams import optional_output
+from jaxmusic.runtime.printable import as_argument, shown
+from jaxmusic.runtime.streams import optional_output
 
 
 @optional_output()
@@ -38,7 +38,7 @@ def main() -> None:
 
     import jax  # noqa: PLC0415
 
-    from jaxmusic.train import fit  # noqa: PLC0415
+    from jaxmusic.trainer import fit  # noqa: PLC0415
 
     try:
         best = fit(config)

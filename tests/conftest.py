@@ -6,9 +6,9 @@ from pathlib import Path
 
 import jax
 import pytest
-from midi_notes import Reader
+from helpers.midi_notes import Reader
 
-from jaxmusic.midi import MidiScore, read_midi
+from jaxmusic.midi.files import MidiScore, read_midi
 
 # The oracle of the network; read when keras is first imported, so before any test file.
 os.environ["KERAS_BACKEND"] = "jax"

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from jaxmusic.streams import PrintableStream
+from jaxmusic.runtime.streams import PrintableStream
 
 HOSTILE = "a\x1b[31m\x1b]0;title\x07\x9b2J\rb\nError: no\u202ec\udcff"
 TOLD = r"a\x1b[31m\x1b]0;title\x07\x9b2J\rb\nError: no\u202ec\udcff"
@@ -17,7 +17,7 @@ PRINTS = """
 import os, sys, warnings
 from jaxmusic.console import Console
 from jaxmusic.errors import UserError
-from jaxmusic.script import run_script
+from jaxmusic.cli import run_script
 
 def main():
     name = sys.argv[1]

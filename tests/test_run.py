@@ -6,20 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from midi_files import write_song
-from preparations import tree_of
+from helpers.midi_files import write_song
+from helpers.preparations import tree_of
 
-from jaxmusic.atomic import write_atomic
-from jaxmusic.checkpoint import CheckpointError
 from jaxmusic.config import Config, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.console import Console
-from jaxmusic.corpus import Corpus
-from jaxmusic.data import cut_windows, map_tokens
-from jaxmusic.preparing import prepare
+from jaxmusic.corpus.corpus import Corpus
+from jaxmusic.data.dataset import cut_windows, map_tokens
+from jaxmusic.preparation.prepare import prepare
 from jaxmusic.run import enter_run, open_run
-from jaxmusic.run_folder import RunError, RunFolder
-from jaxmusic.stored import file_digest, with_digest
-from jaxmusic.train import fit
+from jaxmusic.run_dir.checkpoint import CheckpointError
+from jaxmusic.run_dir.folder import RunError, RunFolder
+from jaxmusic.storage.atomic import write_atomic
+from jaxmusic.storage.reading import file_digest, with_digest
+from jaxmusic.trainer import fit
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from midi_files import write_song
+from helpers.midi_files import write_song
 
 from jaxmusic.config import Config, ConfigError, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.run import Run, open_run
-from jaxmusic.run_folder import RunError
+from jaxmusic.run_dir.folder import RunError
 from jaxmusic.sampling import SamplingConfig, SamplingError, choose_token, generate
-from jaxmusic.tokens import read_tokens
-from jaxmusic.train import fit
+from jaxmusic.tokenizers.tokens import read_tokens
+from jaxmusic.trainer import fit
 
 WINDOW = 8
 

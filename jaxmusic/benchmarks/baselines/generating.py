@@ -1,0 +1,73 @@
+"""Making new music: jaxmusic's compiled scan, note after note for several pieces at once."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxmusic.benchmarks.weights import load_weights, save_weights
+from jaxmusic.benchmarks.workload import Workload
+from jaxmusic.distributed.devices import find_devices
+from jaxmusic.run import Run
+from jaxmusic.sampling import SamplingConfig, generate
+from jaxmusic.tokenizers.tokens import Vocabulary
+from jaxmusic.training.jax_settings import pinned_settings
+from jaxmusic.training.state import new_state
+
+
+class Peer:
+    """A run with untrained weights, and the pieces that it makes."""
+
+    @pinned_settings()
+    def __init__(self, workload: Workload, weights: Path, pieces: int, length: int) -> None:
+        self.workload = workload
+        self.pieces = pieces
+        self.length = length
+        find_devices()
+        state = new_state(workload.config, workload.vocabulary_size)
+        if not weights.exists():
+            save_weights(state.params, weights)
+        self.run_ = Run(
+            path=Path(),
+            config=workload.config,
+            vocabulary=Vocabulary(tuple(f"{number:05}" for number in range(self._size))),
+            step=0,
+            params=jax.tree.map(np.asarray, load_weights(weights)),
+            batch_stats=jax.tree.map(np.asarray, state.batch_stats),
+            primes=self.prime[None],
+        )
+
+    def first_tokens(self) -> list[int]:
+        """The ids that follow the prime, by always the likeliest."""
+        (piece,) = generate(self.run_, length=self.length, sampling=SamplingConfig(greedy=True))
+        return [int(token) for token in piece]
+
+    def run(self, steps: int) -> None:
+        """Make pieces of `length` tokens until each has had so many."""
+        for seed in range(0, steps, self.length):
+            generate(self.run_, length=self.length, count=self.pieces, seed=seed)
+
+    def report(self) -> dict[str, Any]:
+        """What else was measured."""
+        stats = jax.local_devices()[0].memory_stats() or {}
+        return {"device_peak_bytes": stats.get("peak_bytes_in_use")}
+
+    @property
+    def _size(self) -> int:
+        return self.workload.vocabulary_size
+
+    @cached_property
+    def prime(self) -> np.ndarray:
+        """The window that all pieces go on from."""
+        inputs: np.ndarray = self.workload.feed().windows[0][0]
+        return inputs
+
+
+def build(arguments: dict[str, Any]) -> Peer:
+    """The peer of a request."""
+    return Peer(
+        Workload.from_json(arguments["workload"]), Path(arguments["weights"]),
+        arguments["pieces"], arguments["length"],
+    )  # fmt: skip

@@ -1,0 +1,212 @@
+"""One configuration of `benchmark.py scaling`: so many devices, in one process or in several.
+
+What is asked of process 0 all of them do; it starts the others.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxmusic.benchmarks import collectives
+from jaxmusic.benchmarks.worker import peak_bytes
+from jaxmusic.benchmarks.workload import Workload
+from jaxmusic.config import RunConfig
+from jaxmusic.data.batch_sampler import Feed
+from jaxmusic.data.dispatch_tuner import Pace
+from jaxmusic.data.loader import make_supply
+from jaxmusic.distributed.mesh import batch_share, make_mesh, put_everywhere
+from jaxmusic.distributed.processes import Processes, join_processes
+from jaxmusic.runtime.allocator import keep_freed_memory
+from jaxmusic.training.jax_settings import pinned_settings
+from jaxmusic.training.programs import training_program
+from jaxmusic.training.state import new_state
+
+ENDLESS = 2**40  # steps: what is read ahead never comes to an end
+
+
+class Training:
+    """The program of `fit` and its batches, as one of the processes has them."""
+
+    @pinned_settings()
+    def __init__(self, workload: Workload, processes: Processes, devices: int) -> None:
+        """`devices` are those of each process."""
+        config, vocabulary_size = workload.config, workload.vocabulary_size
+        self.processes = processes
+        self.batch_size = config.train.batch_size
+        self.mesh = make_mesh(devices)
+        share = batch_share(self.batch_size, self.mesh)
+        windows = workload.feed().windows
+        feed = Feed(windows, self.batch_size, seed=config.train.seed, share=share)
+        self.supply = make_supply(feed, self.mesh, RunConfig(), step=0, last_step=ENDLESS)
+        self.pace = Pace(0, self.supply.most_steps)
+        self.state: Any = put_everywhere(new_state(config, vocabulary_size), self.mesh)
+        self.do_steps = training_program(
+            config, vocabulary_size, self.mesh, steps_per_epoch=feed.steps_per_epoch
+        )
+        self.step = 0
+        self.loss: Any = None  # of the last dispatch
+        self.first_loss: float | None = None
+        self.compile_seconds: float | None = None
+
+    @pinned_settings()
+    def run(self, steps: int) -> None:
+        """Train on, as many steps a dispatch as `fit` would take."""
+        if self.compile_seconds is None:
+            self._compile()
+        start = time.perf_counter()
+        self._train(steps)
+        seconds = time.perf_counter() - start
+        speed = self.processes.tell(lambda: steps * self.batch_size / seconds)
+        self.pace.learn(speed, self.batch_size)
+        if self.first_loss is None:
+            self.first_loss = float(self.loss[0])
+
+    @pinned_settings()
+    def profile(self, steps: int) -> dict[str, float | None]:
+        """Train on under a profiler: which shares of the time went to collectives."""
+        start = end = 0.0
+
+        def train() -> None:
+            nonlocal start, end
+            start = time.perf_counter()
+            self._train(steps)
+            end = time.perf_counter()
+
+        if self.mesh.size == 1:
+            return {"collectives": 0.0, "waiting": 0.0}
+        mine = collectives.profile(train)
+        told = self.processes.gather([mine, end - start])
+        devices = [times for theirs, _ in told for times in theirs]
+        seconds = max(seconds for _, seconds in told)
+        found = collectives.shares(devices, seconds) if len(devices) == self.mesh.size else None
+        return {
+            "collectives": None if found is None else found.collectives,
+            "waiting": None if found is None else found.waiting,
+        }
+
+    def report(self) -> dict[str, Any]:
+        """What else was measured; bytes of all processes together."""
+        return {
+            "platform": jax.default_backend(),
+            "available": len(jax.local_devices()),
+            "compile_seconds": self.compile_seconds,
+            "host_peak_bytes": sum(self.processes.gather(peak_bytes())),
+            "first_loss": self.first_loss,
+            "steps_per_dispatch": self.pace.steps,
+        }
+
+    def _train(self, steps: int) -> None:
+        """Wait for each dispatch only once the next one is under way."""
+        last = self.step + steps
+        with jax.set_mesh(self.mesh):
+            while self.step < last:
+                count = min(self.pace.steps, last - self.step)
+                batches = self.supply.take(self.step, count)
+                before = self.loss
+                self.state, self.loss = self.do_steps(self.state, batches, np.int32(count))
+                self.step += count
+                if before is not None:
+                    jax.block_until_ready(before)
+            jax.block_until_ready((self.state, self.loss))
+
+    def _compile(self) -> None:
+        batches = self.supply.take(0, 1)
+        start = time.perf_counter()
+        with jax.set_mesh(self.mesh):
+            self.do_steps = self.do_steps.lower(self.state, batches, np.int32(1)).compile()
+        self.compile_seconds = time.perf_counter() - start
+
+
+class Peer:
+    """Process 0: does what it is asked, and has the others do it."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self.others: list[subprocess.Popen[str]] = []
+        if arguments["processes"] > 1:
+            with socket.create_server(("localhost", 0)) as free:
+                arguments["coordinator"] = f"localhost:{free.getsockname()[1]}"
+            self.others = [
+                _start_other(arguments, index) for index in range(1, arguments["processes"])
+            ]
+        self.training = _join(arguments, 0)
+
+    def run(self, steps: int) -> None:
+        """Train so many steps."""
+        self._everywhere("run", steps=steps)
+
+    def profile(self, steps: int) -> Any:
+        """Train so many steps under a profiler: shares of the time."""
+        return self._everywhere("profile", steps=steps)
+
+    def report(self) -> Any:
+        """What else was measured."""
+        return self._everywhere("report")
+
+    def _everywhere(self, name: str, **arguments: Any) -> Any:
+        self.training.processes.tell(lambda: [name, arguments])
+        return getattr(self.training, name)(**arguments)
+
+
+def build(arguments: dict[str, Any]) -> Peer:
+    """The peer of a request."""
+    return Peer(arguments)
+
+
+def visible_gpus(index: int, devices: int) -> str:
+    """JAX's list of the GPUs of a process that has so many."""
+    return ",".join(str(index * devices + number) for number in range(devices))
+
+
+def _start_other(arguments: dict[str, Any], index: int) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ, "JAX_CUDA_VISIBLE_DEVICES": visible_gpus(index, arguments["devices"]),
+    }  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jaxmusic.benchmarks.baselines.scaling"],
+        stdin=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(json.dumps({**arguments, "index": index}) + "\n")
+    process.stdin.flush()
+    return process
+
+
+def _join(arguments: dict[str, Any], index: int) -> Training:
+    keep_freed_memory()  # as `fit` does, before JAX starts its threads
+    count = arguments["processes"]
+    run = RunConfig(num_processes=1)
+    if count > 1:
+        run = RunConfig(num_processes=count, process_id=index, coordinator=arguments["coordinator"])
+    processes = join_processes(run)
+    with processes.together():
+        workload = Workload.from_json(arguments["workload"])
+        return Training(workload, processes, arguments["devices"])
+
+
+def main() -> None:
+    """Another process than the first: do what process 0 does, until it is gone."""
+    arguments = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_process_0, daemon=True).start()
+    training = _join(arguments, arguments["index"])
+    with training.processes.together():
+        while True:
+            name, given = training.processes.tell(lambda: None)
+            getattr(training, name)(**given)
+
+
+def _end_with_process_0() -> None:
+    """Its end closes our input, even while we wait for it to join."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""The limit that a step is measured against: one large matrix product, as XLA computes it."""
+
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxmusic.config import Precision
+from jaxmusic.distributed.mesh import make_mesh, replicated, rows_sharding
+from jaxmusic.nn.cell import dot
+
+
+def xla_product_rate(precision: Precision, size: int, repeats: int) -> float:
+    """FLOP/s, over all devices together, of the best of some products of square matrices.
+
+    They are multiplied as the network's are: in float32, or with float32 sums of narrower operands.
+    """
+    mesh = make_mesh()
+    dtype = jnp.bfloat16 if precision == "bf16" else jnp.float32
+    lhs = jax.device_put(jnp.ones((mesh.size * size, size), dtype), rows_sharding(mesh))
+    rhs = jax.device_put(jnp.ones((size, size), dtype), replicated(mesh))
+    multiply = jax.jit(lambda lhs, rhs: dot(lhs, rhs, precision))
+    seconds = best_seconds(lambda: jax.block_until_ready(multiply(lhs, rhs)), repeats)
+    return 2 * mesh.size * size**3 / seconds
+
+
+def best_seconds(run: Callable[[], object], repeats: int) -> float:
+    """Of some runs after a first one that isn't counted."""
+    run()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)

@@ -1,0 +1,161 @@
+"""`benchmark.py data`: from MIDI files to a corpus, and from a corpus to batches."""
+
+import dataclasses
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from jaxmusic.benchmarks.measurement import Measurement, Report
+from jaxmusic.benchmarks.peers import Kind, PeerError, PeerProcess
+from jaxmusic.benchmarks.rounds import Contestant, Tell, run_rounds
+from jaxmusic.benchmarks.workload import Workload
+from jaxmusic.config import PRESETS, ConfigError
+from jaxmusic.preparation.scan import find_files
+from jaxmusic.runtime.paths import LocalPath, OptionalPath
+
+READERS = ("mido", "pretty_midi", "symusic", "music21")
+MUSIC21 = os.environ.get("JAXMUSIC_MUSIC21") or None
+LOOP_WINDOWS = 2_000  # that the notebooks' loops are timed on
+
+
+@dataclass(frozen=True)
+class DataFlags:
+    """Time reading MIDI files, and making batches."""
+
+    # Folder of MIDI files (.mid, .midi, .kar; folders inside it too).
+    midi_dir: tyro.conf.Positional[LocalPath] = "midi_songs"
+    # Read each file so many times over, as a larger set.
+    copies: int = 1
+    # Windows of a batch.
+    batch_size: int = 128
+    # Processes of jaxmusic beside the single one (default: one a core).
+    workers: int | None = None
+    # Folder that holds music21, where pip's site-packages doesn't (it is old and best kept apart).
+    music21: OptionalPath = MUSIC21
+    # Files that music21 reads, spread over the set: it takes a second for some.
+    music21_files: int = 5
+    # How often each has its turn; below 7 the figures are no more than an impression.
+    rounds: int = 7
+    # A round is one pass over the files or more, as many as fill this time.
+    round_seconds: float = 1.0
+
+
+def run_data(flags: DataFlags, report: Report, tell: Tell) -> None:
+    """Time preparing, then feeding, into the report."""
+    for name in ("copies", "batch_size", "music21_files", "rounds", "workers"):
+        count = getattr(flags, name)
+        if count is not None and count < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is {count}, but must be 1 or more.")
+    source = Path(flags.midi_dir)
+    paths = find_files(source).files
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
+        for copy in range(flags.copies):
+            _copy(source, paths, folder / "all" / str(copy))
+        every = max(1, len(paths) // flags.music21_files)
+        _copy(source, paths[::every][: flags.music21_files], folder / "few")
+        tell(f"{len(paths)} files, {flags.copies} times over")
+        _time_preparing(flags, folder, report, tell, stack)
+    with ExitStack() as stack:
+        _time_feeding(flags, report, tell, stack)
+
+
+def _time_preparing(
+    flags: DataFlags, folder: Path, report: Report, tell: Tell, stack: ExitStack
+) -> None:
+    group = "Reading MIDI files"
+    every, few = folder / "all", folder / "few"
+    workers = flags.workers or os.cpu_count() or 1
+
+    def start(name: str, way: str, where: Path, count: int, kind: Kind) -> Contestant:
+        arguments = {"way": way, "folder": str(where), "workers": count}
+        files = [path for path in where.rglob("*") if path.is_file()]
+        work = {"MB": sum(path.stat().st_size for path in files) / 1e6, "files": len(files)}
+        process = stack.enter_context(PeerProcess(name, kind, arguments))
+        return Contestant(process, Measurement(group, name, "pass over its files", work))
+
+    ours = Kind("jaxmusic.benchmarks.baselines.parsing")
+    contestants = [start("jaxmusic, 1 process", "jaxmusic", every, 1, ours)]
+    if workers > 1:
+        contestants.append(
+            start(f"jaxmusic, {workers} processes", "jaxmusic", every, workers, ours)
+        )
+    for name in READERS:
+        elsewhere = name == "music21" and flags.music21 is not None
+        environment = {"PYTHONPATH": str(flags.music21)} if elsewhere else {}
+        kind = Kind(
+            "jaxmusic.benchmarks.baselines.parsing", () if elsewhere else (name,), environment
+        )
+        if missing := kind.missing():
+            report.left_out.append(f"{name}: {missing[0]} is not installed")
+            continue
+        try:
+            each = start(name, name, few if name == "music21" else every, 1, kind)
+            if name == "music21":
+                _compare_tokens(each, start("", "jaxmusic", few, 1, ours), report)
+        except PeerError as error:
+            report.left_out.append(str(error))
+        else:
+            contestants.append(each)
+    _warm_up_and_run(contestants, flags, report, tell)
+
+
+def _compare_tokens(theirs: Contestant, ours: Contestant, report: Report) -> None:
+    """See that jaxmusic gives music21's tokens for the very files that are timed."""
+    expected = theirs.process.call("tokens").result
+    found = ours.process.call("tokens").result
+    ours.process.close()
+    if expected is None:
+        return
+    wrong = sum(a != b for a, b in zip(expected, found, strict=True))
+    if wrong:
+        report.refused.append(
+            f"jaxmusic's tokens of {wrong} of {len(found)} files differ from music21's: a "
+            "benchmark of wrong results is refused"
+        )
+
+
+def _time_feeding(flags: DataFlags, report: Report, tell: Tell, stack: ExitStack) -> None:
+    preset = PRESETS["classic"]
+    train = dataclasses.replace(preset.train, batch_size=flags.batch_size)
+    workload = Workload(preset.model, train, window=preset.data.window)
+    group = f"Making batches of {flags.batch_size} windows of {workload.window} tokens"
+    contestants = []
+    for name, unit, windows in (
+        ("jaxmusic", "batch", flags.batch_size),
+        ("notebook loops", f"{LOOP_WINDOWS:,} windows", LOOP_WINDOWS),
+    ):
+        arguments: dict[str, Any] = {
+            "workload": workload.to_json(), "way": name, "windows": LOOP_WINDOWS
+        }  # fmt: skip
+        process = stack.enter_context(
+            PeerProcess(name, Kind("jaxmusic.benchmarks.baselines.feeding"), arguments)
+        )
+        contestants.append(
+            Contestant(process, Measurement(group, name, unit, {"windows": windows}))
+        )
+    _warm_up_and_run(contestants, flags, report, tell)
+
+
+def _warm_up_and_run(
+    contestants: list[Contestant], flags: DataFlags, report: Report, tell: Tell
+) -> None:
+    for each in contestants:
+        each.warm_up()
+        del each.measurement.extras["compile_seconds"]  # nothing is compiled here
+        each.fill(flags.round_seconds, least=1)
+    report.measurements += [each.measurement for each in contestants]
+    run_rounds(contestants, flags.rounds, report, tell)
+
+
+def _copy(source: Path, paths: list[str], target: Path) -> None:
+    for path in paths:
+        place = target / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / path, place)

@@ -1,0 +1,267 @@
+"""`benchmark.py scaling`: training on more and more devices, in one process and in several."""
+
+import dataclasses
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import tyro
+
+from jaxmusic.benchmarks.baselines.scaling import visible_gpus
+from jaxmusic.benchmarks.measurement import Measurement, Report
+from jaxmusic.benchmarks.peers import Kind, PeerError, PeerProcess, jax_environment
+from jaxmusic.benchmarks.rounds import Contestant, Tell, run_rounds
+from jaxmusic.benchmarks.statistics import pair_ratios, summarise
+from jaxmusic.benchmarks.training import WrongResultError, check_losses
+from jaxmusic.benchmarks.workload import Workload
+from jaxmusic.config import PRESETS, ConfigError, Precision
+
+PROFILED_STEPS = 20  # at most: a profile has thousands of events a step
+
+
+@dataclass(frozen=True)
+class ScalingFlags:
+    """Time a preset's training on more and more devices, and in several processes."""
+
+    # Whose network, batch size and precision.
+    preset: tyro.conf.Positional[Literal["classic", "classic-64", "quick"]] = "classic"
+    # Devices, of all processes together. One is always measured: the others are compared with it.
+    # On CPUs they are virtual; of GPUs and TPUs as many are used as there are.
+    devices: tuple[int, ...] = (1, 2, 4, 8)
+    # Processes that share the devices equally; those that can't are no configuration.
+    processes: tuple[int, ...] = (1, 2)
+    # Windows a step, of all devices together (default: the preset's).
+    batch_size: int | None = None
+    # Weak scaling: so many windows for each device, instead of for all together (strong).
+    weak: bool = False
+    # Units of each LSTM layer (default: the preset's).
+    hidden_size: int | None = None
+    # LSTM layers (default: the preset's).
+    layers: int | None = None
+    # Tokens of a window (default: the preset's).
+    window: int | None = None
+    # Matrix products in float32, TensorFloat-32 or bfloat16 (default: the preset's).
+    precision: Precision | None = None
+    # Distinct synthetic tokens.
+    vocabulary_size: int = 359
+    # How often each configuration has its turn; below 7 the figures are no more than an impression.
+    rounds: int = 7
+    # A round has 2 steps or more, and as many as fill this time.
+    round_seconds: float = 2.0
+    # All rounds of a configuration, then those of the next: for TPUs, which serve one at a time,
+    # and where the memory can't hold all. What disturbs the machine then disturbs some more.
+    one_at_a_time: bool = False
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Devices, and the processes that share them."""
+
+    devices: int
+    processes: int
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        words = "1 device" if self.devices == 1 else f"{self.devices} devices"
+        return words if self.processes == 1 else f"{words}, {self.processes} processes"
+
+
+ALONE = Configuration(1, 1)
+
+
+def configurations(flags: ScalingFlags) -> list[Configuration]:
+    """One device in one process, then all others that the flags ask for.
+
+    Raises ConfigError for numbers that give none.
+    """
+    for name, numbers in (("--devices", flags.devices), ("--processes", flags.processes)):
+        if not numbers or min(numbers) < 1:
+            raise ConfigError(f"{name} must be one number or more, each of them 1 or more.")
+    found = [ALONE]
+    for processes in sorted(set(flags.processes)):
+        shared = [devices for devices in sorted(set(flags.devices)) if devices % processes == 0]
+        if not shared:
+            raise ConfigError(
+                f"--processes {processes}: none of --devices {' '.join(map(str, flags.devices))} "
+                f"can be shared equally by so many; add a multiple of {processes}."
+            )
+        found += [Configuration(devices, processes) for devices in shared]
+    return list(dict.fromkeys(found))
+
+
+def workload_for(flags: ScalingFlags, configuration: Configuration) -> Workload:
+    """The network, and the batch that the configuration shares.
+
+    Raises ConfigError for settings out of their range.
+    """
+    preset = PRESETS[flags.preset]
+    if flags.vocabulary_size < 1:
+        raise ConfigError(f"--vocabulary-size is {flags.vocabulary_size}, but must be 1 or more.")
+    sizes = {"hidden_size": flags.hidden_size, "layers": flags.layers}
+    train = {"batch_size": flags.batch_size, "precision": flags.precision}
+    workload = Workload(
+        dataclasses.replace(preset.model, **_given(sizes)),
+        dataclasses.replace(preset.train, **_given(train)),
+        window=preset.data.window if flags.window is None else flags.window,
+        vocabulary_size=flags.vocabulary_size,
+    )
+    workload.config.check()
+    if flags.weak:
+        batch_size = workload.train.batch_size * configuration.devices
+        train_config = dataclasses.replace(workload.train, batch_size=batch_size)
+        workload = dataclasses.replace(workload, train=train_config)
+    workload.feed()
+    return workload
+
+
+def run_scaling(flags: ScalingFlags, report: Report, tell: Tell) -> None:
+    """Time each configuration, into the report."""
+    if flags.rounds < 1:
+        raise ConfigError(f"--rounds is {flags.rounds}, but must be 1 or more.")
+    todo = configurations(flags)
+    workloads = {each: workload_for(flags, each) for each in todo}
+    whose = "for each device" if flags.weak else "for all devices together"
+    group = f"{workloads[ALONE].label}, {whose}"
+    tell(group)
+    report.notes += _about(flags)
+    ready: dict[Configuration, Contestant] = {}
+    with ExitStack() as stack:
+        stack.callback(_conclude, ready, report)  # after Ctrl-C too
+        for each in todo:
+            with ExitStack() as own:
+                contestant = _ready(each, workloads[each], group, ready, flags, report, own)
+                if contestant is None:
+                    continue
+                ready[each] = contestant
+                report.measurements.append(contestant.measurement)
+                tell(f"  {each.name}: ready, {contestant.units} steps a round")
+                if flags.one_at_a_time:
+                    run_rounds([contestant], flags.rounds, report, tell)
+                else:
+                    stack.push(own.pop_all())
+        if not flags.one_at_a_time:
+            run_rounds(list(ready.values()), flags.rounds, report, tell)
+
+
+def _ready(
+    configuration: Configuration,
+    workload: Workload,
+    group: str,
+    ready: dict[Configuration, Contestant],
+    flags: ScalingFlags,
+    report: Report,
+    stack: ExitStack,
+) -> Contestant | None:
+    """One that computes the right loss; None, and why in the report, where it can't be had."""
+    reason = _why_not(configuration, ready, flags)
+    if reason is not None:
+        report.left_out.append(f"{configuration.name}: {reason}")
+        return None
+    try:
+        contestant = _start(configuration, workload, group, flags, stack)
+        if ALONE in ready and not flags.weak:  # else the batches differ, and so do the losses
+            theirs, ours = (
+                each.measurement.extras["first_loss"] for each in (contestant, ready[ALONE])
+            )
+            check_losses(configuration.name, [theirs], [ours], workload.train.precision)
+    except WrongResultError as error:
+        report.refused.append(str(error))
+    except PeerError as error:
+        report.left_out.append(str(error))
+    else:
+        return contestant
+    return None
+
+
+def _start(
+    configuration: Configuration,
+    workload: Workload,
+    group: str,
+    flags: ScalingFlags,
+    stack: ExitStack,
+) -> Contestant:
+    """Compiled, warmed up and profiled."""
+    devices = configuration.devices // configuration.processes
+    environment = {"JAX_NUM_CPU_DEVICES": str(devices)}
+    if configuration.processes > 1:
+        environment["JAX_CUDA_VISIBLE_DEVICES"] = visible_gpus(0, devices)
+    environment |= jax_environment(workload.train.precision)
+    arguments = {
+        "workload": workload.to_json(), "devices": devices, "processes": configuration.processes,
+    }  # fmt: skip
+    kind = Kind("jaxmusic.benchmarks.baselines.scaling", environment=environment)
+    process = stack.enter_context(PeerProcess(configuration.name, kind, arguments))
+    measurement = Measurement(
+        group, configuration.name, "step", {"windows": workload.train.batch_size}
+    )
+    contestant = Contestant(process, measurement)
+    contestant.warm_up()
+    # The second step still takes its memory anew, and longer than those that follow.
+    contestant.unit_seconds = process.call("run", steps=2).seconds / 2
+    contestant.fill(flags.round_seconds, least=2)
+    shares = process.call("profile", steps=min(contestant.units, PROFILED_STEPS)).result
+    measurement.extras |= {f"{name}_share": share for name, share in shares.items()}
+    return contestant
+
+
+def _why_not(
+    configuration: Configuration, ready: dict[Configuration, Contestant], flags: ScalingFlags
+) -> str | None:
+    """Why a configuration can't be had here, as far as is known from the first."""
+    if ALONE not in ready:
+        return None
+    extras = ready[ALONE].measurement.extras
+    if extras["platform"] == "cpu":
+        return None
+    if configuration.devices > extras["available"]:
+        return f"there are {extras['available']} here"
+    if extras["platform"] == "tpu" and configuration.processes > 1:
+        return "several processes on one TPU host are not measured"
+    if extras["platform"] == "tpu" and not flags.one_at_a_time:
+        return "a TPU serves one process at a time: add --one-at-a-time"
+    return None
+
+
+def _conclude(ready: dict[Configuration, Contestant], report: Report) -> None:
+    """Throughput as a share of one device's, and of as many times that; medians of pairs."""
+    if any(each.measurement.extras["platform"] == "cpu" for each in ready.values()):
+        report.notes += _about_virtual_devices(report.machine["cores"])
+    if ALONE not in ready or not (alone := ready[ALONE].measurement).samples:
+        return
+    for configuration, contestant in ready.items():
+        each = contestant.measurement
+        if each.samples:
+            more_work = each.work["windows"] / alone.work["windows"]
+            ratio = summarise(pair_ratios(each.samples, alone.samples)).median * more_work
+            each.extras["of_one_device"] = ratio
+            each.extras["efficiency"] = ratio / configuration.devices
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _about(flags: ScalingFlags) -> list[str]:
+    kind = (
+        "Weak scaling: each device has the same number of windows a step."
+        if flags.weak
+        else "Strong scaling: all devices together have the same number of windows a step, as "
+        "--batch-size has it in training (--weak: each device has so many)."
+    )
+    return [
+        f"{kind} Efficiency: windows/s by those of as many times one device.",
+        "Collectives: share of the devices' time from coming to an all-reduce to leaving it, by a "
+        "profile (jax.profiler) of the same program, taken before the rounds; the mean over all "
+        "devices. Waiting: the part of it in which a device was there before the last one.",
+    ]
+
+
+def _about_virtual_devices(cores: int) -> list[str]:
+    return [
+        f"The devices are virtual: they share {cores} cores, all of which one device uses already. "
+        "So n of them do about as much as one at best, an efficiency of 1/n. What this can show is "
+        "the column 'of 1 device': the throughput left after dividing the batch, collectives and "
+        "several processes have cost what they cost. It can't show how n real devices scale: each "
+        "would bring its own arithmetic, and wait for a wire, not for a core.",
+    ]

@@ -1,0 +1,83 @@
+"""One run of the benchmark, whatever of: measure, then tell, write, draw, compare."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxmusic.benchmarks.chart import check_chart, draw_chart
+from jaxmusic.benchmarks.machine import describe_machine
+from jaxmusic.benchmarks.measurement import Report, load_report, save_report
+from jaxmusic.benchmarks.output import check_output
+from jaxmusic.benchmarks.report import report_lines
+from jaxmusic.benchmarks.rounds import Tell
+from jaxmusic.benchmarks.statistics import slower_than
+from jaxmusic.config import ConfigError
+from jaxmusic.errors import UserError
+from jaxmusic.runtime.paths import OptionalPath
+
+
+class RefusedError(UserError):
+    """Something in the comparison computes wrong results."""
+
+
+@dataclass(frozen=True)
+class OutputFlags:
+    """Where the figures go, beside the table."""
+
+    # Write machine, versions, settings and every sample to this file.
+    json: OptionalPath = None
+    # Draw a chart to this file (.png, .svg or .pdf).
+    plot: OptionalPath = None
+    # Tell what is slower than in this earlier JSON by more than the noise of this run.
+    baseline: OptionalPath = None
+
+
+def run_session(
+    kind: str, measure: Callable[[Any, Report, Tell], None], flags: Any, output: OutputFlags
+) -> None:
+    """Measure into a report and make of it what the flags ask; after Ctrl-C with what there is.
+
+    Raises KeyboardInterrupt again when all is written, RefusedError when a peer was refused.
+    """
+    baseline = None if output.baseline is None else load_report(Path(output.baseline))
+    if baseline is not None and baseline.kind != kind:
+        raise ConfigError(
+            f"--baseline {output.baseline} is a benchmark of {baseline.kind}, not of {kind}: give "
+            "another file."
+        )
+    check_output("--json", output.json)
+    check_output("--plot", output.plot)
+    if output.plot is not None:
+        check_chart(Path(output.plot))
+    report = Report(kind, dataclasses.asdict(flags), describe_machine())
+    try:
+        measure(flags, report, _tell)
+        report.complete = True
+    finally:
+        if report.complete or report.measurements:  # else it is about the flags
+            _conclude(report, output, baseline)
+    if report.refused:
+        raise RefusedError(f"{len(report.refused)} refused. {report.refused[0]}.")
+
+
+def _conclude(report: Report, output: OutputFlags, baseline: Report | None) -> None:
+    for line in report_lines(report):
+        print(line)
+    if output.json is not None:
+        save_report(report, Path(output.json))
+    if output.plot is not None:
+        draw_chart(report, Path(output.plot))
+    if baseline is not None:
+        slower, compared = slower_than(baseline, report)
+        print(f"\nCompared with {output.baseline}: {compared} measurements")
+        if baseline.machine["processor"] != report.machine["processor"]:
+            print(f"That was another machine: {baseline.machine['processor']}")
+        for line in slower or ["Nothing is slower by more than the noise."] * bool(compared):
+            print(line)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

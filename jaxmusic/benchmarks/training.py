@@ -1,0 +1,302 @@
+"""`benchmark.py train`: the training step, alone or against peers."""
+
+import dataclasses
+import itertools
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from jaxmusic.benchmarks.machine import datasheet_peak
+from jaxmusic.benchmarks.measurement import Measurement, Report
+from jaxmusic.benchmarks.peers import Kind, PeerError, PeerProcess, jax_environment
+from jaxmusic.benchmarks.rounds import Contestant, Tell, run_rounds
+from jaxmusic.benchmarks.workload import Workload, training_flop
+from jaxmusic.config import PRESETS, ConfigError, Precision
+from jaxmusic.corpus.corpus import Corpus
+from jaxmusic.runtime.paths import OptionalPath
+
+OURS = "jaxmusic"
+KINDS = {
+    OURS: Kind("jaxmusic.benchmarks.baselines.jaxmusic"),
+    "keras-jax": Kind("jaxmusic.benchmarks.baselines.keras", ("keras",), {"KERAS_BACKEND": "jax"}),
+    "keras-tensorflow": Kind(
+        "jaxmusic.benchmarks.baselines.keras",
+        ("keras", "tensorflow|tensorflow-cpu"),
+        {"KERAS_BACKEND": "tensorflow"},
+    ),
+    "torch": Kind("jaxmusic.benchmarks.baselines.torch", ("torch",)),
+    "flax": Kind("jaxmusic.benchmarks.baselines.flax"),
+    # jaxmusic again, with its batches from the host, or the same ones again and again: what the
+    # others cost beyond that is the feed's.
+    "jaxmusic-host": Kind("jaxmusic.benchmarks.baselines.jaxmusic"),
+    "jaxmusic-ready": Kind("jaxmusic.benchmarks.baselines.jaxmusic"),
+}
+FED_FROM: dict[str, Literal["host", "ready"]] = {"jaxmusic-host": "host", "jaxmusic-ready": "ready"}
+PARTS = (  # of peer_parts
+    "forward and backward", "the same, no dropout", "forward", "forward, no dropout",
+    "its recurrent products", "its input products", "optimiser", "drawing masks",
+)  # fmt: skip
+# Which ways to try for the fastest; the first for those that have one.
+VARIANTS = {
+    ("keras-tensorflow", "f32"): ("xla", "graph"),
+    ("keras-tensorflow", "bf16"): ("xla", "graph"),
+    ("keras-tensorflow", "tf32"): ("xla", "graph"),
+    ("torch", "f32"): ("f32",),
+    ("torch", "tf32"): ("tf32",),
+    ("torch", "bf16"): ("autocast", "bf16 weights"),
+}
+# How far a peer's losses may be from ours: at the weights, and after one step of the optimiser
+# (which turns rounding of tiny gradients into steps of full size).
+TOLERANCE = {"f32": (1e-4, 1e-2), "tf32": (5e-3, 5e-2), "bf16": (2e-2, 1e-1)}
+
+
+class WrongResultError(PeerError):
+    """A peer that doesn't compute our loss."""
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """Time the training step of a preset; lists of sizes are swept, all with all."""
+
+    # Whose network, batch size and precision.
+    preset: tyro.conf.Positional[Literal["classic", "classic-64", "quick"]] = "classic"
+    # Who else runs, in turn with jaxmusic: any of keras-jax,keras-tensorflow,torch,flax, and of
+    # jaxmusic-host,jaxmusic-ready: itself with batches sent by the host, or costing nothing.
+    against: str = ""
+    # Windows a step (default: the preset's).
+    batch_size: tuple[int, ...] = ()
+    # Units of each LSTM layer (default: the preset's).
+    hidden_size: tuple[int, ...] = ()
+    # Matrix products in float32, TensorFloat-32 or bfloat16 (default: the preset's).
+    precision: tuple[Precision, ...] = ()
+    # Training steps in one compiled program, of jaxmusic alone.
+    steps_per_dispatch: tuple[int, ...] = (1,)
+    # LSTM layers (default: the preset's).
+    layers: int | None = None
+    # Tokens of a window (default: the preset's).
+    window: int | None = None
+    # Recurrent dropout rate (default: the preset's). torch and flax have none: 0 is even with them.
+    recurrent_dropout: float | None = None
+    # A prepared corpus to take tokens from (default: synthetic ones).
+    corpus: OptionalPath = None
+    # Distinct synthetic tokens.
+    vocabulary_size: int = 359
+    # How often each has its turn; below 7 the figures are no more than an impression.
+    rounds: int = 7
+    # A round has 2 steps or more, and as many as fill this time.
+    round_seconds: float = 2.0
+    # Time the parts of jaxmusic's step, too, each alone.
+    parts: bool = False
+    # Side of the square matrices whose product is the measured peak.
+    product_size: int = 4096
+
+
+def workloads(flags: TrainFlags) -> list[Workload]:
+    """All that the flags ask to be timed, checked before anything starts."""
+    preset = PRESETS[flags.preset]
+    vocabulary = flags.vocabulary_size
+    if flags.corpus is not None:
+        vocabulary = len(Corpus.open(flags.corpus).vocabulary)
+    given: dict[str, Any] = {"layers": flags.layers, "recurrent_dropout": flags.recurrent_dropout}
+    model = dataclasses.replace(
+        preset.model, **{name: value for name, value in given.items() if value is not None}
+    )
+    found = [
+        Workload(
+            dataclasses.replace(model, hidden_size=hidden),
+            dataclasses.replace(preset.train, batch_size=batch, precision=precision),
+            window=preset.data.window if flags.window is None else flags.window,
+            vocabulary_size=vocabulary,
+            corpus=flags.corpus,
+            steps_per_dispatch=dispatch,
+        )
+        for hidden, batch, precision, dispatch in itertools.product(
+            flags.hidden_size or (model.hidden_size,),
+            flags.batch_size or (preset.train.batch_size,),
+            flags.precision or (preset.train.precision,),
+            flags.steps_per_dispatch,
+        )
+    ]
+    for name in ("vocabulary_size", "rounds", "product_size"):
+        if (number := getattr(flags, name)) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is {number}, but must be 1 or more.")
+    if min(flags.steps_per_dispatch, default=0) < 1:
+        raise ConfigError(
+            "--steps-per-dispatch must be one number or more, each of them 1 or more."
+        )
+    for workload in found:
+        workload.config.check()
+        workload.feed()
+    return found
+
+
+def rivals(against: str) -> list[str]:
+    """The names in `--against`.
+
+    Raises ConfigError for one that there isn't.
+    """
+    names = list(dict.fromkeys(filter(None, against.replace(" ", "").split(","))))
+    for name in names:
+        if name not in KINDS or name == OURS:
+            known = ", ".join(name for name in KINDS if name != OURS)
+            raise ConfigError(f"--against {name}: there is no such peer; there are {known}.")
+    return names
+
+
+def run_training(flags: TrainFlags, report: Report, tell: Tell) -> None:
+    """Time each workload of the sweep, into the report."""
+    names = rivals(flags.against)
+    todo = workloads(flags)
+    for name in list(names):
+        if missing := KINDS[name].missing():
+            report.left_out.append(
+                f"{name}: {' and '.join(missing)} is not installed (pip install -e '.[bench]')"
+            )
+            names.remove(name)
+    for workload in todo:
+        tell(workload.label)
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-"))
+            weights = Path(folder) / "weights.npz"
+            _time_one(workload, names, weights, flags, report, tell, stack)
+
+
+def _time_one(
+    workload: Workload,
+    names: list[str],
+    weights: Path,
+    flags: TrainFlags,
+    report: Report,
+    tell: Tell,
+    stack: ExitStack,
+) -> None:
+    ours = _start(workload, OURS, "jit", weights, stack)
+    expected = ours.process.call("check_losses").result
+    ours.measurement.extras["check_losses"] = expected
+    ours.warm_up()
+    contestants = [ours]
+    for name in names:
+        best = _fastest_variant(workload, name, weights, expected, report, stack)
+        if best is not None:
+            contestants.append(best)
+    if flags.parts:
+        for part in PARTS:
+            each = _start(workload, part, part, weights, stack)
+            each.warm_up()
+            contestants.append(each)
+    report.measurements += [each.measurement for each in contestants]
+    for each in contestants:
+        each.fill(flags.round_seconds, least=2)
+        tell(f"  {each.measurement.name} is ready: {each.units} steps a round")
+    before = _products(contestants, flags.product_size)
+    _note_peaks(workload, contestants, before)  # now, for the case that Ctrl-C ends it
+    going = run_rounds(contestants, flags.rounds, report, tell)
+    after = _products(going, flags.product_size)
+    peaks = {name: max(rate, after.get(name, 0.0)) for name, rate in before.items()}
+    _note_peaks(workload, contestants, peaks)
+
+
+def _start(
+    workload: Workload, name: str, variant: str, weights: Path, stack: ExitStack
+) -> Contestant:
+    kind = KINDS.get(name, Kind("jaxmusic.benchmarks.baselines.parts"))
+    if name in FED_FROM:
+        once = 1 if name == "jaxmusic-host" else workload.steps_per_dispatch
+        workload = dataclasses.replace(workload, fed_from=FED_FROM[name], steps_per_dispatch=once)
+    environment = {**kind.environment, **jax_environment(workload.train.precision)}
+    kind = dataclasses.replace(kind, environment=environment)
+    arguments = {"workload": workload.to_json(), "weights": str(weights), "variant": variant}
+    process = stack.enter_context(PeerProcess(name, kind, arguments))
+    batch = workload.train.batch_size
+    work: dict[str, float] = {"windows": batch}
+    extras: dict[str, Any] = {}
+    if name in KINDS:
+        work["tokens"] = batch * workload.window
+        work["flop"] = batch * training_flop(workload)
+        extras["variant"] = variant
+    else:
+        extras["part"] = True
+    measurement = Measurement(workload.label, name, "step", work, extras=extras)
+    multiple = workload.steps_per_dispatch if name in {OURS, *FED_FROM} else 1
+    return Contestant(process, measurement, multiple)
+
+
+def _fastest_variant(
+    workload: Workload,
+    name: str,
+    weights: Path,
+    expected: list[float],
+    report: Report,
+    stack: ExitStack,
+) -> Contestant | None:
+    """The peer in the fastest of its ways that computes the right loss; None: there is none."""
+    best: Contestant | None = None
+    wrong, failed = [], []
+    for variant in VARIANTS.get((name, workload.train.precision), ("xla",)):
+        try:
+            each = _start(workload, name, variant, weights, stack)
+            losses = each.process.call("check_losses").result
+            check_losses(name, losses, expected, workload.train.precision)
+            each.measurement.extras["check_losses"] = losses
+            each.warm_up()
+        except WrongResultError as error:
+            wrong.append(f"{error} ({variant}; {workload.label})")
+        except PeerError as error:
+            failed.append(f"{error} ({variant}; {workload.label})")
+        else:
+            if best is not None and best.unit_seconds <= each.unit_seconds:
+                each.process.close()
+            else:
+                if best is not None:
+                    best.process.close()
+                best = each
+    if best is None:
+        report.refused += wrong
+        report.left_out += failed
+    else:
+        report.left_out += wrong + failed
+    return best
+
+
+def check_losses(name: str, theirs: list[float], ours: list[float], precision: Precision) -> None:
+    """See that a peer computes what we do.
+
+    Raises WrongResultError with the first loss that differs by more than rounding does.
+    """
+    # A peer with another optimiser gives one loss only.
+    for number, (their, our) in enumerate(zip(theirs, ours, strict=False)):
+        tolerance = TOLERANCE[precision][number]
+        if not abs(their - our) <= tolerance * abs(our):
+            when = "at the same weights" if number == 0 else "after one step"
+            raise WrongResultError(
+                f"{name}: its loss {when} is {their:.6f}, ours is {our:.6f} (they may differ by "
+                f"{tolerance:g} of it): a benchmark of wrong results is refused"
+            )
+
+
+def _products(contestants: list[Contestant], size: int) -> dict[str, float]:
+    """FLOP/s of a large matrix product by those libraries that we ask."""
+    return {
+        each.measurement.name: each.process.call("product_rate", size=size, repeats=4).result
+        for each in contestants
+        if each.measurement.name in {OURS, "torch"}
+    }
+
+
+def _note_peaks(
+    workload: Workload, contestants: list[Contestant], products: dict[str, float]
+) -> None:
+    """The same peak for all: the fastest product that any library got out of this machine."""
+    _, kind, count = contestants[0].measurement.extras["device"]
+    datasheet = datasheet_peak(kind, workload.train.precision)
+    for each in contestants:
+        if "flop" not in each.measurement.work:
+            continue  # a part
+        each.measurement.extras["peak_flops"] = max(products.values())
+        if datasheet is not None:
+            each.measurement.extras["datasheet_flops"] = datasheet * count
+    contestants[0].measurement.extras["product_flops"] = products

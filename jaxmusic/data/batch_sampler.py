@@ -1,0 +1,138 @@
+"""The batches of a training, and those of evaluation: which windows each step sees.
+
+What a step sees is a function of (seed, step) alone, and a process of several makes only its
+own rows of it.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+
+from jaxmusic.data.batch import Batch, Places, map_rows
+from jaxmusic.data.shuffle import drawn, shuffled
+from jaxmusic.data.token_map import TokenMap
+from jaxmusic.data.windows import Windows, cut_rows
+from jaxmusic.distributed.row_range import Share
+
+# Positions of the order that are computed at once: enough to make one call cheap an index
+# (about 40 ns), small beside everything else in memory.
+ORDER_CHUNK = 1 << 14
+READERS = 4  # threads that copy windows out of a corpus, each waiting for its own part of the disk
+
+
+class Feed:
+    """The batches of a training, by the number of their step."""
+
+    def __init__(
+        self,
+        windows: Windows,
+        batch_size: int,
+        *,
+        seed: int,
+        share: Share | None = None,
+        token_map: TokenMap | None = None,
+    ) -> None:
+        """The share's `rows` are `batch_size` (the default) or more: devices have equally many."""
+        self.windows = windows
+        self.table = None if token_map is None else token_map.table
+        self._first_drawn = 0 if token_map is None else token_map.first_drawn
+        self.batch_size = batch_size
+        self.share = share or Share.all(batch_size)
+        self.seed = seed
+        self.steps_per_epoch = -(-len(windows) // batch_size)
+        self._chunk = lru_cache(maxsize=2)(self._computed_chunk)
+
+    def places(self, step: int) -> Places:
+        """Where the windows of a step start, for steps counted over all epochs from 0."""
+        epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
+        first = step_of_epoch * self.batch_size
+        size = min(self.batch_size, len(self.windows) - first)
+        rows, weights = _rows(self.share, size)
+        shifts = None
+        if self.table is not None:
+            choices = len(self.table) - self._first_drawn
+            shifts = drawn(first + rows, choices, seed=self.seed, epoch=epoch) + self._first_drawn
+        return Places(self.windows.places(self._order(epoch, first + rows)), weights, shifts)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted over all epochs from 0."""
+        return read_batch(self.windows, self.places(step), self.table)
+
+    def _order(self, epoch: int, positions: np.ndarray) -> np.ndarray:
+        indices = np.empty(len(positions), np.int64)
+        numbers = positions // ORDER_CHUNK
+        for number in np.unique(numbers):
+            here = numbers == number
+            chunk = self._chunk(epoch, int(number))
+            indices[here] = chunk[positions[here] - number * ORDER_CHUNK]
+        return indices
+
+    def _computed_chunk(self, epoch: int, number: int) -> np.ndarray:
+        start = number * ORDER_CHUNK
+        positions = np.arange(start, min(start + ORDER_CHUNK, len(self.windows)))
+        return shuffled(positions, len(self.windows), seed=self.seed, epoch=epoch)
+
+
+class ReadAhead:
+    """The batches of steps that follow each other, read before they are asked for.
+
+    A window of a large corpus is a page somewhere on the disk. The system is asked for all pages
+    of some batches at once, and threads copy the windows when they have come, so that the disk
+    works while the devices do.
+    """
+
+    def __init__(self, feed: Feed, step: int, last_step: int) -> None:
+        self._feed = feed
+        self._next = step  # to be handed to a reader
+        self._last = last_step
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="read-ahead")
+        self._coming: deque[Future[Batch]] = deque()
+
+    def batch(self) -> Batch:
+        """The batch of the next step."""
+        while len(self._coming) <= READERS and (self._next < self._last or not self._coming):
+            places = self._feed.places(self._next)
+            self._coming.append(self._pool.submit(self._read, places))
+            self._next += 1
+        return self._coming.popleft().result()
+
+    def _read(self, places: Places) -> Batch:
+        self._feed.windows.read_ahead(places.starts)
+        return read_batch(self._feed.windows, places, self._feed.table)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def read_batch(windows: Windows, places: Places, table: np.ndarray | None) -> Batch:
+    """The batch whose windows lie there, its ids by the table of a token map."""
+    rows = windows.gather(places.starts)
+    if table is not None:
+        rows = map_rows(rows, table, places.shifts)
+    return Batch(*cut_rows(rows, windows.objective), places.weights)
+
+
+def batches_in_order(
+    windows: Windows, share: Share, token_map: TokenMap | None = None
+) -> Iterator[Batch]:
+    """All windows once, from the first to the last, none transposed: for evaluation."""
+    table = None if token_map is None else token_map.table
+    for first in range(0, len(windows), share.rows):
+        size = min(share.rows, len(windows) - first)
+        rows, weights = _rows(share, size)
+        unshifted = np.zeros(len(rows), np.int64)
+        yield read_batch(windows, Places(windows.places(first + rows), weights, unshifted), table)
+
+
+def _rows(share: Share, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A process's rows of a batch of `size` windows, and their weights.
+
+    The batch has its full number of rows, so that one compiled step serves all.
+    """
+    rows = np.arange(share.start, share.stop)
+    present = rows < size
+    return np.where(present, rows, 0), present.astype(np.float32)

@@ -1,0 +1,141 @@
+"""What a training reads: the corpus of its settings, cut into windows."""
+
+import numpy as np
+
+from jaxmusic.config import Config, ConfigError
+from jaxmusic.console import Console
+from jaxmusic.corpus.corpus import Corpus, CorpusError, is_deduplicated, read_about, summary
+from jaxmusic.data.token_map import LEAVES, TokenMap, make_token_map
+from jaxmusic.data.windows import Windows, held_out_songs, stretches
+from jaxmusic.distributed.processes import Processes
+from jaxmusic.errors import UserError
+from jaxmusic.preparation.prepare import TOKENISER, default_corpus_dir, prepare
+from jaxmusic.runtime.printable import shown
+
+
+class DataError(UserError):
+    """No windows can be cut as the settings ask."""
+
+
+def open_corpus(config: Config, processes: Processes, console: Console) -> Corpus:
+    """The corpus that the settings name, prepared first where they name a folder of MIDI.
+
+    Process 0 prepares it while the others wait; one that doesn't see the result on its own disk
+    prepares it there. Each looks at all bytes of what it didn't make itself.
+
+    Raises ConfigError for a corpus of another scheme, CorpusError for one that can't be used.
+    """
+    corpus = _prepared(config, console) if processes.first else None
+    digest = processes.tell(lambda: corpus.digest if corpus is not None else None)
+    if corpus is None:
+        corpus = _found(config, digest) or _prepared(config, console)
+    if processes.first:
+        for line in summary(corpus):
+            console.say(line)
+    return corpus
+
+
+def _prepared(config: Config, console: Console) -> Corpus:
+    if config.data.corpus is not None:
+        corpus = Corpus.open_checked(config.data.corpus, console.say)
+        if corpus.vocabulary.scheme != config.data.scheme:
+            raise ConfigError(
+                f"--corpus {corpus.path} is of the scheme {corpus.vocabulary.scheme}, not of "
+                f"--scheme {config.data.scheme}: prepare one, or give that scheme."
+            )
+        if config.data.deduplicate and not is_deduplicated(corpus.path):
+            raise ConfigError(
+                f"--deduplicate is for preparing, and the corpus {shown(corpus.path)} was prepared "
+                "without it: prepare it again with prepare.py --deduplicate."
+            )
+        if corpus.tokeniser != TOKENISER:
+            console.say(
+                f"The corpus {shown(corpus.path)} was made by version {corpus.tokeniser} of the "
+                f"tokeniser and is used as it is; version {TOKENISER}, this one's, may make other "
+                "tokens of the same files."
+            )
+        return corpus
+    with console:
+        return prepare(
+            config.data.midi_dir,
+            default_corpus_dir(config.data.midi_dir, config.data.scheme),
+            scheme=config.data.scheme,
+            workers=config.run.workers,
+            deduplicate=config.data.deduplicate,
+            max_skipped_share=config.run.max_skipped_share,
+            progress=lambda done, total: console.show(done, total, "MIDI files read"),
+            tell=console.say,
+        )
+
+
+def _found(config: Config, digest: str) -> Corpus | None:
+    """What process 0 has prepared, where this one sees it."""
+    if config.data.corpus is not None:
+        return None
+    folder = default_corpus_dir(config.data.midi_dir, config.data.scheme)
+    about = read_about(folder)
+    if about is None or about.digest != digest:
+        return None
+    try:
+        return Corpus.open_checked(folder)
+    except CorpusError:  # preparing will tell, and make it anew
+        return None
+
+
+def cut_windows(config: Config, corpus: Corpus, console: Console) -> tuple[Windows, Windows | None]:
+    """The windows to train on, and those of the songs held out (None: no songs are).
+
+    Raises DataError where there would be none.
+    """
+    data = config.data
+    held = np.zeros(len(corpus.offsets) - 1, bool)
+    if data.held_out > 0:
+        held = held_out_songs(corpus.songs, data.held_out, seed=config.train.seed)
+
+    def cut(chosen: np.ndarray) -> Windows:
+        return Windows(
+            corpus.tokens,
+            stretches(corpus.offsets, chosen, across_songs=data.across_songs),
+            data.window,
+            stride=data.stride,
+            objective=config.model.objective,
+        )
+
+    windows = cut(~held)
+    lengths = np.diff(corpus.offsets)
+    if not data.across_songs and (short := int((lengths <= data.window).sum())):
+        console.say(f"{short:,} songs are shorter than a window and its target: not used")
+    if len(windows) == 0:
+        longest = int(lengths.max()) if not data.across_songs else int(lengths[~held].sum())
+        raise DataError(
+            f"No window fits: --window {data.window} needs {data.window + 1} tokens in one piece, "
+            f"and the longest has {longest}; give more music or a smaller --window."
+        )
+    if not held.any():
+        return windows, None
+    held_out = cut(held)
+    if len(held_out) == 0:
+        raise DataError(
+            f"--held-out {data.held_out} keeps {int(held.sum())} songs out, all too short for a "
+            f"--window of {data.window}: hold out more, or give a smaller window."
+        )
+    console.say(f"{int(held.sum()):,} songs held out, {len(held_out):,} windows")
+    return windows, held_out
+
+
+def map_tokens(config: Config, corpus: Corpus, console: Console) -> TokenMap:
+    """How the run sees the corpus's tokens."""
+    data = config.data
+    token_map = make_token_map(corpus, transpose=data.transpose_range, min_count=data.min_count)
+    if token_map.rare:
+        console.say(
+            f"{token_map.rare:,} tokens occur fewer than {data.min_count} times and are one now: "
+            f"{len(token_map.vocabulary):,} distinct"
+        )
+    if token_map.table is not None and len(token_map.shifts) > 1:
+        leaves = token_map.table[token_map.first_drawn :] == LEAVES
+        console.say(
+            f"Windows are transposed by {data.transpose} semitones, but for those with a token "
+            f"that leaves the vocabulary ({leaves.sum() / leaves.size:.0%} of tokens and shifts)"
+        )
+    return token_map

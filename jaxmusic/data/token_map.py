@@ -1,0 +1,78 @@
+"""From a corpus's tokens to those that a run learns: transposed, or the rare ones as one.
+
+The corpus stays as it is. A table says for each transposition and each of its tokens which of
+the run's tokens it becomes, and windows go through it when they are read.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxmusic.config import ConfigError
+from jaxmusic.corpus.corpus import Corpus, token_counts
+from jaxmusic.tokenizers.pitch_names import transposed
+from jaxmusic.tokenizers.tokens import RARE, Vocabulary
+
+LEAVES = -1  # in the table: the transposed token is none of the corpus's
+
+
+@dataclass(frozen=True)
+class TokenMap:
+    """How a run sees the tokens of its corpus."""
+
+    vocabulary: Vocabulary  # the run's
+    # (shifts, corpus's tokens) int32 ids of the run, or LEAVES; the first row is shift 0. None:
+    # the run's ids are the corpus's, and nothing is transposed.
+    table: np.ndarray | None
+    shifts: tuple[int, ...] = (0,)  # semitones, by row
+    first_drawn: int = 0  # training draws from this row on: 1 where 0 is not in the range
+    rare: int = 0  # how many of the corpus's tokens are one now
+
+
+def make_token_map(
+    corpus: Corpus, *, transpose: tuple[int, int] | None = None, min_count: int = 1
+) -> TokenMap:
+    """The map for these settings.
+
+    Args:
+        transpose: the lowest and the highest shift in semitones; None: no transposition.
+        min_count: tokens that the corpus has fewer times become the one token RARE.
+
+    Raises ConfigError for a `min_count` that leaves no other token.
+    """
+    vocabulary = corpus.vocabulary
+    low, high = transpose or (0, 0)
+    shifts = (0, *(shift for shift in range(low, high + 1) if shift != 0))
+    ids = np.arange(len(vocabulary), dtype=np.int32)
+    rare = 0
+    if min_count > 1:
+        counts = token_counts(corpus)
+        often = counts >= min_count
+        if not often.any():
+            most = vocabulary.tokens[int(counts.argmax())]
+            raise ConfigError(
+                f"--min-count {min_count} leaves no token to learn: the most frequent one, {most}, "
+                f"occurs {counts.max():,} times; give a smaller --min-count."
+            )
+        rare = int((~often).sum())
+        if rare:
+            kept = [
+                token for token, is_kept in zip(vocabulary.tokens, often, strict=True) if is_kept
+            ]
+            vocabulary = Vocabulary.of([*kept, RARE], vocabulary.scheme)
+            ids = np.array(
+                [
+                    vocabulary.place(token if is_kept else RARE)
+                    for token, is_kept in zip(corpus.vocabulary.tokens, often, strict=True)
+                ],
+                np.int32,
+            )
+    if len(shifts) == 1 and not rare:
+        return TokenMap(vocabulary, None)
+    table = np.full((len(shifts), len(ids)), LEAVES, np.int32)
+    for row, shift in enumerate(shifts):
+        for place, token in enumerate(corpus.vocabulary.tokens):
+            moved = transposed(token, shift) if shift else token
+            if moved is not None and moved in corpus.vocabulary:
+                table[row, place] = ids[corpus.vocabulary.place(moved)]
+    return TokenMap(vocabulary, table, shifts, int(not low <= 0 <= high), rare)

@@ -1,0 +1,142 @@
+"""Windows as views of the token stream, and the split by song."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from jaxmusic.config import Objective
+from jaxmusic.errors import UserError
+
+
+class Windows:
+    """All windows of some stretches of a token stream; none is ever stored.
+
+    Window i is `window` tokens and what follows them. In each stretch (start, stop) of the
+    stream, windows start every `stride` tokens and end, target included, inside it. Memory
+    grows with the number of stretches alone.
+    """
+
+    def __init__(
+        self,
+        tokens: np.ndarray,
+        stretches: Sequence[tuple[int, int]] | np.ndarray,
+        window: int,
+        *,
+        stride: int = 1,
+        objective: Objective = "last",
+    ) -> None:
+        self.tokens = tokens
+        # Where the stream lies in a file, for the system to read ahead.
+        self._file: BinaryIO | None = None
+        self._offset = 0
+        if isinstance(tokens, np.memmap) and hasattr(os, "posix_fadvise"):
+            self._file = open(str(tokens.filename), "rb")  # noqa: SIM115 (as long as the windows)
+            self._offset = tokens.offset
+        self.window = window
+        self.stride = stride
+        self.objective = objective
+        parts = np.asarray(stretches, np.int64).reshape(-1, 2)
+        self.starts = parts[:, 0]
+        lengths = parts[:, 1] - parts[:, 0]
+        counts = np.maximum(0, (lengths - window - 1) // stride + 1)
+        self.ends = np.cumsum(counts)  # windows up to and with each stretch
+        # Every stretch of window + 1 tokens as a row, all of them views of the one stream.
+        self.rows = (
+            np.lib.stride_tricks.sliding_window_view(tokens, window + 1)
+            if len(tokens) > window
+            else np.empty((0, window + 1), tokens.dtype)
+        )
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def places(self, indices: np.ndarray) -> np.ndarray:
+        """Where in the stream the windows start: int64, shaped as `indices`."""
+        stretch = np.searchsorted(self.ends, indices, side="right")
+        before = np.where(stretch > 0, self.ends[stretch - 1], 0)
+        places: np.ndarray = self.starts[stretch] + (indices - before) * self.stride
+        return places
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Window `index` as views: inputs (window,), and the target: () or (window,)."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"window {index} of {len(self)}")
+        inputs, targets = cut_rows(self.rows[self.places(np.array(index))], self.objective)
+        return inputs, targets
+
+    def read_ahead(self, places: np.ndarray) -> None:
+        """Have the system read these windows (those that start there) off the disk, all at once.
+
+        Otherwise each would be waited for when it is copied, one after the other.
+        """
+        if self._file is None:
+            return
+        descriptor, size = self._file.fileno(), self.tokens.itemsize
+        length = (self.window + 1) * size
+        for start in (self._offset + places * size).tolist():
+            os.posix_fadvise(descriptor, start, length, os.POSIX_FADV_WILLNEED)
+
+    def gather(self, places: np.ndarray) -> np.ndarray:
+        """The windows that start at `places` (batch,), with their targets: (batch, window + 1).
+
+        They are copied; `cut_rows` parts inputs and targets.
+        """
+        rows: np.ndarray = self.rows[places]
+        return rows
+
+
+def cut_rows(rows: Any, objective: Objective) -> tuple[Any, Any]:
+    """Inputs and targets of rows (..., window + 1): views, of arrays of NumPy or JAX.
+
+    For `last` the target is the one token after the inputs, (...,); for `every` it is the next
+    one at each position, (..., window).
+    """
+    targets = rows[..., -1] if objective == "last" else rows[..., 1:]
+    return rows[..., :-1], targets
+
+
+def held_out_songs(names: Sequence[str], share: float, *, seed: int) -> np.ndarray:
+    """Which songs to keep out of training: (songs,) of bool.
+
+    The songs are ranked by a hash of their name and the seed, and the first `share` of them (at
+    least one) are kept out: the same ones on every machine, whatever else the set holds.
+
+    Raises UserError where that would leave no song to train on.
+    """
+    held = np.zeros(len(names), bool)
+    if share == 0:
+        return held
+    count = max(1, round(share * len(names)))
+    if count >= len(names):
+        raise UserError(
+            f"--held-out {share} keeps {count} of {len(names)} songs out and leaves none to "
+            "train on: give more songs or a smaller share."
+        )
+    key = seed.to_bytes(8, "little")
+
+    def rank(song: int) -> bytes:
+        name = names[song].encode("utf-8", "surrogateescape")
+        return hashlib.blake2b(name, key=key).digest()
+
+    held[sorted(range(len(names)), key=rank)[:count]] = True
+    return held
+
+
+def stretches(offsets: np.ndarray, chosen: np.ndarray, *, across_songs: bool) -> np.ndarray:
+    """The parts of the stream that windows may lie in: (parts, 2) int64, (start, stop) each.
+
+    Args:
+        offsets: (songs + 1,) where each song starts, and the end of the last.
+        chosen: (songs,) of bool.
+        across_songs: whether songs that follow each other are one stretch.
+    """
+    # A song that isn't chosen at either end, so that each run of chosen ones has both.
+    edged = np.concatenate([[False], chosen, [False]])
+    if across_songs:
+        first = np.flatnonzero(edged[1:] & ~edged[:-1])
+        last = np.flatnonzero(edged[:-1] & ~edged[1:])
+        return np.stack([offsets[first], offsets[last]], axis=1)
+    return np.stack([offsets[:-1][chosen], offsets[1:][chosen]], axis=1)

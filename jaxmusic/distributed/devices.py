@@ -1,0 +1,50 @@
+"""JAX's devices: found, or a sentence on why there are none."""
+
+from typing import Any
+
+import jax
+
+from jaxmusic.config import ConfigError
+from jaxmusic.runtime.printable import shown
+
+# What JAX adds to its own message.
+JAX_HINT = "(set JAX_PLATFORMS='' to automatically choose an available backend)"
+
+
+def find_devices() -> list[jax.Device]:
+    """All devices of all processes; JAX starts, if it hasn't yet.
+
+    Raises ConfigError when it can't, as with a platform in JAX_PLATFORMS that isn't here.
+    """
+    try:
+        return jax.devices()
+    except (
+        Exception
+    ) as error:  # a RuntimeError, or a bare AssertionError where CUDA isn't installed
+        words = shown(str(error).split("\n", maxsplit=1)[0].removesuffix(JAX_HINT).rstrip(". "))
+        reason = words or "no such device is here, or JAX was installed without support for it"
+        if platforms := platforms_asked_for():
+            message = (
+                f"JAX can't use the platforms asked for, JAX_PLATFORMS={shown(platforms)}: "
+                f"{reason}. Unset it to take what is here, or install what is missing."
+            )
+        else:
+            message = (
+                f"JAX can't start on the devices here: {reason}. JAX_PLATFORMS=cpu does without "
+                "them."
+            )
+        raise ConfigError(message) from error
+
+
+def platforms_asked_for() -> str | None:
+    """By JAX_PLATFORMS, or by a program."""
+    platforms: str | None = jax.config.jax_platforms  # type: ignore[attr-defined]
+    return platforms
+
+
+def local_devices() -> dict[str, Any]:
+    """Number and kinds of this process's devices, by the names under which they are compared."""
+    find_devices()
+    here = jax.local_devices()
+    kinds = ", ".join(sorted({device.device_kind for device in here}))
+    return {"the number of devices": len(here), "the kind of devices": kinds}

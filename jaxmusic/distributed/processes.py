@@ -1,0 +1,255 @@
+"""The processes of one training: joined before anything else, then speaking with each other.
+
+Each host of a cluster (or each GPU) runs the same command; process 0 writes and speaks.
+"""
+
+import atexit
+import dataclasses
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxmusic.config import RunConfig
+from jaxmusic.distributed.channel import Channel
+from jaxmusic.distributed.cluster import (
+    Placement,
+    address_of,
+    find_placement,
+    listen,
+    split_address,
+)
+from jaxmusic.distributed.rendezvous import (
+    Hello,
+    ProcessError,
+    Rendezvous,
+    call,
+    disagreement,
+    not_joined,
+)
+from jaxmusic.distributed.signals import STOPPING, Stopped, exit_code_of, signal_of
+from jaxmusic.errors import UserError
+from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.streams import flush_streams
+
+PyTree = Any
+
+# What JAX gives a process without a heartbeat; the channel notices most ends at once.
+HEARTBEAT_SECONDS = 100
+START_SECONDS = 300  # from the first process's start to the last one's
+ASKED = "was asked to stop"
+PORT_KEY = "jaxmusic/port"  # in JAX's own service
+SECOND_GLANCE = 5.0  # seconds for the channel to notice that another process is gone
+
+
+class Processes:
+    """All processes of this training, as this one sees them; a single one is the usual case."""
+
+    def __init__(self, index: int = 0, count: int = 1, channel: Channel | None = None) -> None:
+        self.index = index
+        self.count = count
+        self._channel = channel
+
+    @property
+    def first(self) -> bool:
+        """Whether this is process 0, which writes and speaks."""
+        return self.index == 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """What each process gave, by its index: values as JSON has them; waits for all."""
+        return [value] if self._channel is None else self._channel.gather(value)
+
+    def tell(self, make: Callable[[], Any]) -> Any:
+        """What process 0 makes (a value as JSON has it), on all; they wait for it."""
+        return self.gather(make() if self.first else None)[0]
+
+    def share(self, arrays: PyTree) -> PyTree:
+        """Process 0's arrays, on all, as NumPy arrays; the others give any of the same shapes."""
+        if self._channel is None:
+            return arrays
+        return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(arrays))
+
+    def agree(self, values: dict[str, Any]) -> None:
+        """See that all processes give the same values, by name.
+
+        Raises ProcessError naming the first process that differs from process 0, and in what.
+        """
+        first, *others = self.gather(values)
+        for index, theirs in enumerate(others, 1):
+            if (reason := disagreement(index, theirs, first)) is not None:
+                raise ProcessError(reason)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is done inside ends on all processes when it fails on one.
+
+        The others say which one failed, and why, and exit as it does.
+        """
+        try:
+            yield
+        except UserError as error:
+            self._fail(f"failed: {error}", error.exit_code)
+            raise
+        except KeyboardInterrupt as error:  # Terminated too
+            self._fail(ASKED, exit_code_of(signal_of(type(error))))
+            raise
+        except Exception as error:
+            if self._channel is not None and not isinstance(error, Stopped):
+                # When another process is gone, what we wait for together fails in ways of the
+                # transport's own; the channel's thread then ends this process, with a clear line.
+                time.sleep(SECOND_GLANCE)
+                self._fail(f"failed: {type(error).__name__}: {error}", 1)
+            raise
+
+    def leave(self, exit_code: int) -> None:
+        """Tell the others that this process was asked to stop, and ends now; so shall they."""
+        if self._channel is not None:
+            self._channel.fail(ASKED, exit_code)
+
+    def _fail(self, reason: str, exit_code: int) -> None:
+        if self._channel is not None:
+            self._channel.fail(reason, exit_code)
+            # JAX would wait at exit, for minutes, for the processes that have gone.
+            atexit.register(_exit, exit_code)
+
+
+_joined: Processes | None = None
+
+
+def join_processes(run: RunConfig, values: dict[str, Any] | None = None) -> Processes:
+    """Join the processes of this training: by the flags, else as the cluster tells JAX.
+
+    To be called before JAX is used for anything else. Once joined they stay so, for all trainings
+    of a program; processes that the program has joined itself are taken as they are.
+
+    `values`, by name, as JSON has them, are what all processes must have alike. (Where they are
+    joined already, it is for `Processes.agree` to compare them.)
+
+    Raises ConfigError for flags that don't fit, ProcessError when the others don't come, differ,
+    or belong to another training.
+    """
+    global _joined  # noqa: PLW0603 (JAX joins once, too)
+    if _joined is None or _joined.count == 1:
+        _joined = _join(run, values or {})
+    return _joined
+
+
+def _join(run: RunConfig, values: dict[str, Any]) -> Processes:
+    by_the_program = jax.distributed.is_initialized()
+    placement = _placement_in_jax() if by_the_program else find_placement(run)
+    if placement is None:
+        return Processes()
+    listener = listen(placement) if placement.index == 0 else None
+    if by_the_program:
+        placement = _share_port(placement, listener)
+    hello = Hello(placement.index, placement.count, f"--run-dir {run.run_dir}", values)
+    processes, service = _meet(placement, hello, listener)
+    if not by_the_program:
+        with processes.together():
+            _start_jax(placement, service)
+    return processes
+
+
+def _meet(
+    placement: Placement, hello: Hello, listener: socket.socket | None
+) -> tuple[Processes, str]:
+    """All processes of the training, once they have come, and an address for JAX's own service.
+
+    Its port is any that is free now. (Should another program take it before JAX does, JAX says so.)
+    """
+    index, count = placement.index, placement.count
+    if listener is not None:
+        host = listener.getsockname()[0]
+        with socket.create_server((host, 0), family=listener.family) as free:
+            port = free.getsockname()[1]
+        peers = Rendezvous(listener, hello, port).wait(START_SECONDS)
+    else:
+        connection, port = call(placement.host, placement.port, hello, START_SECONDS)
+        host = connection.getpeername()[0]  # as this process reaches it
+        peers = {0: connection}
+    channel = Channel(index, count, peers, _lost)
+    atexit.register(channel.close)
+    return Processes(index, count, channel), address_of(host, int(port))
+
+
+def _placement_in_jax() -> Placement | None:
+    """Of processes that the program has joined itself."""
+    from jax._src.distributed import global_state  # noqa: PLC0415 (no public name for the address)
+
+    if jax.process_count() == 1:
+        return None
+    host, _ = split_address(str(global_state.coordinator_address))
+    return Placement(host, 0, jax.process_count(), jax.process_index(), None, by_flags=False)
+
+
+def _share_port(placement: Placement, listener: socket.socket | None) -> Placement:
+    """The port of process 0's listener, told to the others by JAX's own service."""
+    from jax._src.distributed import global_state  # noqa: PLC0415 (no public name for it)
+
+    client = global_state.client
+    assert client is not None
+    if listener is not None:
+        client.key_value_set(PORT_KEY, str(listener.getsockname()[1]))
+    port = client.blocking_key_value_get(PORT_KEY, 1000 * START_SECONDS)
+    return dataclasses.replace(placement, port=int(port))
+
+
+def _start_jax(placement: Placement, service: str) -> None:
+    """Have JAX join the processes, too: process 0 listens at that address, and nowhere else."""
+    patience = threading.Timer(START_SECONDS, _give_up, [service])
+    patience.daemon = True
+    patience.start()  # when its own time is up JAX ends the process with a stack trace
+    # Its handler of SIGTERM would take the place of ours, and waits for the next step.
+    jax.config.update("jax_enable_preemption_service", False)
+    host, port = split_address(service)
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    try:
+        jax.distributed.initialize(
+            address_of(everywhere.get(host, host), port or 0),
+            placement.count,
+            placement.index,
+            placement.local_devices,
+            cluster_detection_method="deactivate",
+            coordinator_bind_address=service,
+            initialization_timeout=10 * START_SECONDS,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = shown(str(error).split("\n", maxsplit=1)[0])
+        raise ProcessError(not_joined(f"JAX says: {reason}", START_SECONDS)) from error
+    finally:
+        patience.cancel()
+
+
+def _give_up(service: str) -> None:
+    """Some don't come through. (The main thread is inside a call of JAX's, and hears nothing.)"""
+    reason = f"they don't all reach JAX's own service at {service}"
+    print(f"Error: {not_joined(reason, START_SECONDS)}", file=sys.stderr)
+    _exit(1)
+
+
+def _lost(reason: str, exit_code: int) -> None:
+    """Another process is gone: nothing can go on without it."""
+    if exit_code in map(exit_code_of, STOPPING):
+        print(f"{reason}: all stop. The same command on all hosts goes on from there.")
+        _exit(exit_code)
+    print(
+        f"Error: {reason}. All processes of the training stop. Once it is mended, start the same "
+        "command on all hosts: training goes on from the last checkpoint.",
+        file=sys.stderr,
+    )
+    _exit(exit_code)
+
+
+def _exit(exit_code: int) -> None:
+    """End at once: what JAX does at exit waits for processes that are gone."""
+    flush_streams()
+    os._exit(exit_code)

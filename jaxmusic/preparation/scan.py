@@ -1,0 +1,95 @@
+"""The MIDI files of a folder, and of the folders in it."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxmusic.corpus.corpus import CorpusError
+from jaxmusic.preparation.parsing import unreadable
+from jaxmusic.runtime.printable import shown
+
+SUFFIXES = frozenset({".mid", ".midi", ".kar"})
+# macOS keeps what it knows of song.mid in ._song.mid on disks that have no room for it elsewhere
+# (AppleDouble). In a folder copied from a Mac they are half of all files, and none is MIDI.
+APPLE_DOUBLE = "._"
+LINKED = "it is a link to a folder, and links to folders are not followed"
+
+
+class Found(NamedTuple):
+    """What a folder holds, by relative paths (with /)."""
+
+    files: list[str]  # in the order of the stream
+    # Folders (with / at the end) that were not entered, or not to the end, and what may be one.
+    closed: dict[str, str]
+    apple_double: int = 0  # files left out by their names: macOS's own
+
+    @property
+    def paths(self) -> list[str]:
+        """Files and closed folders, in the order of the stream."""
+        return in_order([*self.files, *self.closed]) if self.closed else self.files
+
+    @property
+    def left_out(self) -> str:
+        """A sentence on the files left out by their names; empty where there are none."""
+        if not self.apple_double:
+            return ""
+        why = f"Files named {APPLE_DOUBLE}* hold no music (macOS makes them)"
+        return f"{why}: {self.apple_double:,} left out."
+
+
+def find_files(folder: Path) -> Found:
+    """All .mid, .midi and .kar files below a folder, any case, whatever they are.
+
+    Linked folders are not entered, and folders that can't be read are passed over: both are told,
+    with the reason. macOS's ._song.mid are counted, and left out.
+
+    Raises CorpusError when the folder isn't there, can't be read, or holds no such file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise CorpusError(f"{shown(folder)} is a file: give a folder of MIDI files.")
+    if not folder.is_dir():
+        raise CorpusError(f"There is no folder {shown(folder)}: give a folder of MIDI files.")
+    files: list[str] = []
+    closed: dict[str, str] = {}
+    apple_double: list[str] = []
+    waiting = [""]  # no recursion: folders may be thousands deep
+    while waiting:
+        inside = waiting.pop()
+        try:
+            with os.scandir(os.path.join(folder, inside)) as entries:
+                for entry in entries:
+                    path = inside + entry.name
+                    try:
+                        is_folder = entry.is_dir(follow_symlinks=False)
+                        is_linked_folder = entry.is_symlink() and os.path.isdir(entry.path)
+                    except OSError as error:  # of a disk that tells no kinds with the names
+                        closed[path] = unreadable(error)
+                        continue
+                    if is_folder:
+                        waiting.append(path + "/")
+                    elif is_linked_folder:
+                        closed[path + "/"] = LINKED
+                    elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+                        kind = apple_double if entry.name.startswith(APPLE_DOUBLE) else files
+                        kind.append(path)
+        except OSError as error:
+            why = error.strerror or str(error)
+            if not inside:
+                raise CorpusError(
+                    f"The folder {shown(folder)} can't be read: {why}. Make it readable, or give "
+                    "another one."
+                ) from None
+            closed[inside] = f"the folder can't be read: {why}"
+    found = Found(in_order(files), closed, len(apple_double))
+    if not files:
+        first = "".join(f" ({shown(path)}: {why}.)" for path, why in list(closed.items())[:1])
+        raise CorpusError(
+            f"No MIDI files in {shown(folder)}: put .mid, .midi or .kar files there, or give "
+            f"another folder.{first}{found.left_out and f' ({found.left_out})'}"
+        )
+    return found
+
+
+def in_order(paths: list[str]) -> list[str]:
+    """By path in upper case, then by the path itself, the same on every machine."""
+    return sorted(paths, key=lambda path: (path.upper(), path))

@@ -1,0 +1,170 @@
+"""What the bits of a run depend on beside its settings: environment.json in its folder.
+
+Going on under another environment is allowed, and told: it is then not bit for bit the run that
+nothing stopped, but equal within rounding.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import msgspec
+from jax.sharding import Mesh
+
+from jaxmusic.errors import UserError
+from jaxmusic.nn.cpu.build import SOURCES, build_key, processor
+from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.versions import files_digest, package_versions
+from jaxmusic.storage.atomic import write_atomic
+from jaxmusic.storage.json_text import render_json
+from jaxmusic.storage.reading import Count, read_json, read_stored
+from jaxmusic.training.jax_settings import compile_settings
+
+Environment = dict[str, Any]  # by names that complete "... changed from 2 to 1"
+
+CORES = "the number of cores"
+# How a change can be undone. (XLA starts as many threads whatever the cores, and only their number
+# is what sums are divided by.)
+REMEDIES = {CORES: "NPROC={} in the environment keeps the bits"}
+RECURRENCE, DEVICE_KIND = "recurrence", "the kind of devices"
+OF_RECURRENCE, KERNEL = "the digest of its sources", "the build of the C++ kernel"
+
+# The modules that a step's numbers come from, and those of each way to compute the LSTM layers.
+COMPUTING = (
+    "data/batch.py", "data/batch_sampler.py", "data/dataset.py", "data/loader.py",
+    "data/shuffle.py", "data/token_map.py", "data/windows.py", "distributed/mesh.py",
+    "distributed/row_range.py", "nn/cell.py", "nn/lstm.py", "nn/model.py",
+    "training/compensated.py", "training/jax_settings.py", "training/programs.py",
+    "training/state.py", "training/step.py",
+)  # fmt: skip
+LSTM_SOURCES = {
+    "scan": ("nn/scan.py",),
+    "wavefront": ("nn/wavefront.py", "nn/scan.py"),
+    "pallas": ("nn/pallas/layer.py", "nn/pallas/kernel.py", "nn/scan.py"),
+    "cpu": ("nn/cpu/kernel.py", *(f"nn/cpu/{name}" for name in SOURCES)),
+}
+
+
+def environment_here(recurrence: str, mesh: Mesh, most_steps: int) -> Environment:
+    """The environment of this training.
+
+    Args:
+        recurrence: how the LSTM layers are computed, as `recurrence_used` tells it.
+        most_steps: of a dispatch: a program with room for another number of them rounds otherwise.
+    """
+    device = mesh.devices.flat[0]
+    here: Environment = {
+        RECURRENCE: recurrence,
+        OF_RECURRENCE: files_digest(LSTM_SOURCES[recurrence.split(",", maxsplit=1)[0]]),
+        "the digest of the other sources": files_digest(COMPUTING),
+        DEVICE_KIND: device.device_kind,
+        "the number of devices": mesh.size,
+        "the number of processes": jax.process_count(),
+        "the room for steps in a dispatch": most_steps,
+        "the version of the backend": device.client.platform_version,
+    }
+    if device.platform == "cpu":
+        # XLA divides sums among threads; it compiles for the processor that is there.
+        here |= {CORES: cores(), "the processor": processor()}
+    if recurrence == "cpu":
+        here[KERNEL] = build_key()
+    versions = {f"the version of {name}": version for name, version in package_versions().items()}
+    return here | versions | compile_settings()
+
+
+def cores() -> int:
+    """Threads that XLA computes with on CPUs: one a core that this process may use."""
+    for name in ("PJRT_NPROC", "NPROC"):  # where XLA looks first
+        if (given := os.environ.get(name, "")).isdigit() and int(given) > 0:
+            return int(given)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def of_all_processes(environments: Sequence[Environment]) -> Environment:
+    """One environment for several processes: where they differ, the values of each."""
+    first, *others = environments
+    return {
+        name: value
+        if all(other.get(name) == value for other in others)
+        else [environment.get(name) for environment in environments]
+        for name, value in first.items()
+    }
+
+
+def changes(before: Environment, now: Environment) -> list[str]:
+    """What differs, each as "NAME changed from BEFORE to NOW"."""
+    same_way = before.get(RECURRENCE) == now.get(RECURRENCE)
+    left_out = set() if same_way else {OF_RECURRENCE, KERNEL}  # which go with it
+    return [
+        f"{name} changed from {_shown(before.get(name))} to {_shown(now.get(name))}"
+        + (
+            f" ({REMEDIES[name].format(before[name])})"
+            if name in REMEDIES and name in before
+            else ""
+        )
+        for name in (*now, *(before.keys() - now.keys()))
+        if before.get(name) != now.get(name) and name not in left_out
+    ]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A row of environment.json."""
+
+    from_step: Count
+    computed_with: dict[str, Any]
+
+
+class EnvironmentFile:
+    """environment.json: the environments that a run was computed with, each from a step on."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        """Of a run that goes on from `step`: what is said of later steps is of work that was lost.
+
+        A file that can't be read, or is missing, ends nothing: `go_on` tells.
+        """
+        self._path = path
+        self._step = step
+        self._flaw = ""
+        self._rows: list[Row] = []
+        if step:
+            try:
+                rows = read_stored(path, _read_rows, UserError)
+                self._rows = [row for row in rows if row.from_step < step]
+            except UserError as error:
+                self._flaw = str(error)
+
+    @property
+    def last(self) -> Environment | None:
+        """The environment of the steps before; None: there are none, or it isn't known."""
+        return self._rows[-1].computed_with if self._rows else None
+
+    def go_on(self, now: Environment) -> str | None:
+        """Record that the run goes on in this environment.
+
+        Returns a line for the user when that isn't the one before. Raises WriteError.
+        """
+        changed = [] if self.last is None else changes(self.last, now)
+        if changed or self.last is None:
+            self._rows.append(Row(self._step, now))
+        rows = [msgspec.structs.asdict(row) for row in self._rows]
+        write_atomic(self._path, render_json(rows, indent=1) + "\n")
+        if self._flaw:
+            return f"Going on, but perhaps not bit for bit: {self._flaw}."
+        if changed:
+            return f"Going on, but not bit for bit: {'; '.join(changed)}."
+        return None
+
+
+def _read_rows(path: Path) -> list[Row]:
+    rows = read_json(path, list[Row])
+    if not rows:
+        raise ValueError("it names no environment")
+    return rows
+
+
+def _shown(value: Any) -> str:
+    return "none" if value in (None, "") else shown(str(value))

@@ -1,0 +1,148 @@
+"""A run's folder: where its files lie, that it is held by one training, and that it is ours."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxmusic.config import Config, ConfigError
+from jaxmusic.corpus.corpus import read_about
+from jaxmusic.corpus.corpus_file import read_header
+from jaxmusic.errors import UserError, reason_of
+from jaxmusic.run_dir.config_file import load_config
+from jaxmusic.runtime.printable import shown
+from jaxmusic.storage.file_lock import LEASE, FileLock, Owner, hold_lock, in_brackets, is_lock_file
+from jaxmusic.storage.owned_folder import FolderKind, real_folder, why_not_ours
+
+
+class RunError(UserError):
+    """A folder that holds no run, or one that can't be used."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the files of a run lie."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """All settings, as JSON."""
+        return self.path / "config.json"
+
+    @property
+    def corpus(self) -> Path:
+        """What the run is trained on: path and digest of its corpus, as JSON."""
+        return self.path / "corpus.json"
+
+    @property
+    def vocabulary(self) -> Path:
+        """The tokens and their ids, as JSON."""
+        return self.path / "vocabulary.json"
+
+    @property
+    def primes(self) -> Path:
+        """Windows of the corpus that generating can start from, (windows, window) ids."""
+        return self.path / "primes.npy"
+
+    @property
+    def metrics(self) -> Path:
+        """A row of JSON for every few steps and every epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def environment(self) -> Path:
+        """What the run was computed with, as JSON."""
+        return self.path / "environment.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Orbax's folder."""
+        return self.path / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        """Generated music."""
+        return self.path / "samples"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the training that is at work here (file_lock.py)."""
+        return self.path / ".lock"
+
+    def settings(self) -> Config:
+        """The run's settings. Raises RunError: what is wrong there is no wrong usage."""
+        try:
+            return load_config(self.config)
+        except ConfigError as error:
+            raise RunError(str(error)) from error
+
+    def check(self) -> None:
+        """Raise RunError where training would write among things that are no run's.
+
+        A run has its settings, and may hold other files too, which are let alone. Without them
+        the folder must be new or empty, or a run's that was stopped as it began.
+        """
+        if self.config.exists():
+            self.settings()
+            return
+        folder = real_folder(self.path)
+        why = why_not_ours(folder, BEGUN_RUN) if folder.is_dir() else ""
+        if not why:
+            return
+        if read_about(folder) is not None:
+            why = "it holds a corpus"
+        elif _is_about(self.corpus):
+            raise RunError(
+                f"The run {self.path} is damaged: config.json is missing (half-copied?), and {why}."
+                " Copy it again, whole, or train anew in another folder."
+            )
+        raise RunError(
+            f"A run can't begin in --run-dir {shown(self.path)}: {why}. Give another folder, one "
+            "that is empty or not there."
+        )
+
+    def claim(
+        self, tell: Callable[[str], None] = lambda line: None
+    ) -> AbstractContextManager[FileLock]:
+        """Make the folder and hold its lock, for one training at a time.
+
+        `tell` gets a line before a wait: for a sign of life of a training on another host, which
+        may have been killed. Raises RunError when another training holds the lock, the folder
+        can't be made, or holds other things.
+        """
+
+        def refusal(owner: Owner | None) -> RunError:
+            return RunError(
+                f"Another training is at work in --run-dir {self.path}{in_brackets(owner)}: wait "
+                "for it, or give another folder."
+            )
+
+        def waiting(owner: Owner | None) -> None:
+            tell(
+                f"Another training{in_brackets(owner)} holds --run-dir {self.path}: waiting up to "
+                f"{LEASE:g} seconds for a sign of life of it."
+            )
+
+        self.check()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"--run-dir {self.path} can't be made: {reason_of(error)}. Give another folder."
+            ) from error
+        return hold_lock(self.lock, waiting, refusal=refusal)
+
+
+def _is_about(path: Path) -> bool:
+    header = read_header(path)
+    return header is not None and header.is_of_run
+
+
+# What is written as a run begins; config.json is the last, and makes the folder a run.
+_BEGUN = {".lock", "corpus.json", "primes.npy", "vocabulary.json", "config.json"}
+BEGUN_RUN = FolderKind(
+    "a run that was begun",
+    _BEGUN.__contains__,
+    {".lock": is_lock_file, "corpus.json": _is_about},
+)

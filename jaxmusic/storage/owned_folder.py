@@ -1,0 +1,145 @@
+"""Which folders are ours to write, replace and remove: one rule for all that the program writes.
+
+A folder is ours
+
+- when it does not exist yet: we make it;
+- when it is empty;
+- when its whole content proves it: every path in it is one that we write there (a regular file or
+  a folder, never a link), and the content of at least one file says what the folder is. A folder
+  counts as empty where none of these files has a single byte. (The temporary file of a write that
+  was cut off proves nothing, and is no obstacle.)
+
+Any other folder is refused, with a sentence that names what is in it. Files are removed one by one,
+by the names that we give them, and a folder only once it is empty. So nothing that somebody else
+wrote is ever deleted, replaced or renamed, not even what is put there while we are at work.
+
+    kind of folder                        proof                        declared in
+    a corpus, .NAME.replaced-*            corpus.json, ledger.jsonl    corpus_folder.py
+    its work folders .NAME.partial-*      journal.jsonl                corpus_folder.py
+    a run that is begun                   corpus.json, .lock           run_folder.py
+    a run that goes on                    config.json and corpus.json  run.py
+    checkpoints/STEP                      its seal, Orbax's own files  shelf.py
+    checkpoints/.partial-*, .removed-*    their names: see shelf.py    shelf.py
+
+A run that goes on may hold other files too (logs, notes, plots): it is never replaced or removed,
+each file that we write there has a fixed name, and no other one is touched. The same holds for
+checkpoints/, in which names of steps alone are ours. Scripts that fill a folder (sets of songs,
+runs under test) take one that is new or empty.
+"""
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxmusic.errors import reason_of
+from jaxmusic.runtime.printable import shown
+from jaxmusic.storage.atomic import is_temporary
+
+NAMED = 3  # paths in a sentence
+# Files that an NFS client keeps until a program that reads them is done: they go by themselves.
+_PASSING = re.compile(r"(.*/)?\.nfs[0-9a-f]+")
+
+
+class FolderKind(NamedTuple):
+    """What we write into one kind of folder."""
+
+    what: str  # as in "a corpus"
+    # Whether a path below the folder is one that we write; folders end with "/".
+    knows: Callable[[str], object]
+    # Files that prove the kind, each with a test of its content.
+    proofs: Mapping[str, Callable[[Path], bool]]
+
+
+def why_not_ours(folder: Path, kind: FolderKind) -> str:
+    """What makes a folder none that we may write to or replace; empty if it is ours."""
+    try:
+        mode = os.lstat(folder).st_mode
+        if not stat.S_ISDIR(mode):
+            return "it is a link" if stat.S_ISLNK(mode) else "it is a file"
+        return _foreign_content(folder, kind)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        return f"it can't be read: {reason_of(error)}"
+
+
+def _foreign_content(folder: Path, kind: FolderKind) -> str:
+    known: list[str] = []
+    unknown: list[str] = []
+    for path, is_known in _paths(folder, kind.knows):
+        (known if is_known else unknown).append(path)
+    if unknown:  # told before anything is opened: among them may be pipes
+        return f"it holds {list_paths(unknown)}"
+    files = [path for path in known if not path.endswith("/") and not _is_temporary(path)]
+    if (
+        not any(os.lstat(folder / path).st_size for path in files)
+        or not kind.proofs
+        or any(name in files and proves(folder / name) for name, proves in kind.proofs.items())
+    ):
+        return ""
+    return f"it holds {list_paths(known)}, but nothing in it proves that it is {kind.what}"
+
+
+def remove_known(folder: Path, kind: FolderKind) -> None:
+    """Remove what we wrote into a folder, and the folder if that was all. The rest stays.
+
+    What proves the kind goes last: a removal that was cut off can be finished later.
+    """
+    if folder.is_symlink():
+        return
+    with contextlib.suppress(OSError):
+        known = [path for path, is_known in _paths(folder, kind.knows) if is_known]
+        known.sort(key=lambda path: 2 if path.endswith("/") else path in kind.proofs)
+        for path in known:
+            with contextlib.suppress(OSError):
+                (folder / path).rmdir() if path.endswith("/") else (folder / path).unlink()
+        folder.rmdir()
+
+
+def real_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder that a path leads to: through a link, and by its own name for `.` and `..`."""
+    folder = Path(path)
+    if folder.is_symlink() or folder.name in ("", ".."):
+        return Path(os.path.realpath(folder))
+    return folder
+
+
+def list_paths(paths: list[str]) -> str:
+    """Some paths as a part of a sentence."""
+    named = ", ".join(shown(path) for path in paths[:NAMED])
+    more = len(paths) - NAMED
+    return named + (f" and {more:,} more" if more > 0 else "")
+
+
+def _paths(
+    folder: Path, knows: Callable[[str], object], above: str = ""
+) -> Iterator[tuple[str, bool]]:
+    """All paths below a folder, each with whether we write it there; folders after their content.
+
+    Nobody looks into a folder that we don't know.
+    """
+    for entry in _entries(folder / above):
+        path = above + entry.name
+        if _PASSING.fullmatch(path):
+            continue
+        if not entry.is_dir(follow_symlinks=False):
+            named = is_temporary(entry.name) or bool(knows(path))
+            yield path, named and entry.is_file(follow_symlinks=False)
+        elif not knows(path + "/"):
+            yield path + "/", False
+        else:
+            yield from _paths(folder, knows, path + "/")
+            yield path + "/", True
+
+
+def _is_temporary(path: str) -> bool:
+    return is_temporary(path.rpartition("/")[2])
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)

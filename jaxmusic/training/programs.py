@@ -1,0 +1,77 @@
+"""The programs of a training, to be compiled: its steps, and evaluation."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from jaxmusic.config import Config
+from jaxmusic.data.batch import Batch, CorpusBatches
+from jaxmusic.distributed.mesh import batch_share, replicated, rows_sharding
+from jaxmusic.training.state import PyTree, abstract_state, model_structure, new_optimizer
+from jaxmusic.training.step import eval_step, train_steps
+
+Program = Any  # jax.jit's, to be called, or lowered and compiled
+
+
+def training_program(
+    config: Config, vocabulary_size: int, mesh: Mesh, *, steps_per_epoch: int
+) -> Program:
+    """`train_steps` over the devices of the mesh; the state that it is given is consumed."""
+    return jax.jit(
+        partial(
+            train_steps,
+            structure=model_structure(config, vocabulary_size),
+            optimizer=new_optimizer(config.train),
+            seed=config.train.seed,
+            steps_per_epoch=steps_per_epoch,
+            window=config.data.window,
+            objective=config.model.objective,
+        ),
+        donate_argnums=0,
+        out_shardings=replicated(mesh),
+    )
+
+
+def evaluation_program(config: Config, vocabulary_size: int, mesh: Mesh) -> Program:
+    """`eval_step` over the devices of the mesh."""
+    structure = model_structure(config, vocabulary_size)
+    return jax.jit(partial(eval_step, structure=structure), out_shardings=replicated(mesh))
+
+
+def training_arguments(
+    config: Config,
+    vocabulary_size: int,
+    mesh: Mesh,
+    *,
+    steps: int,
+    tokens: int | None = None,
+    dtype: Any = jnp.uint16,
+) -> tuple[PyTree, PyTree, jax.ShapeDtypeStruct]:
+    """What `training_program` takes, as shapes: to compile it without any data.
+
+    Args:
+        steps: batches of a dispatch.
+        tokens: of the corpus that lies on the devices; None: the batches come from the host.
+        dtype: of the tokens.
+    """
+
+    def shaped(shape: tuple[int, ...], dtype: Any, rows_axis: int | None = None) -> Any:
+        sharding = replicated(mesh) if rows_axis is None else rows_sharding(mesh, rows_axis)
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+    state = jax.tree.map(
+        lambda leaf: shaped(leaf.shape, leaf.dtype), abstract_state(config, vocabulary_size)
+    )
+    rows = (steps, batch_share(config.train.batch_size, mesh).rows)
+    weights = shaped(rows, jnp.float32, 1)
+    batches: PyTree
+    if tokens is not None:
+        batches = CorpusBatches(shaped((tokens,), dtype), shaped(rows, jnp.int32, 1), weights)
+    else:
+        inputs = (*rows, config.data.window)
+        targets = inputs if config.model.objective == "every" else rows
+        batches = Batch(shaped(inputs, dtype, 1), shaped(targets, dtype, 1), weights)
+    return state, batches, shaped((), jnp.int32)

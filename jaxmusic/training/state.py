@@ -1,0 +1,72 @@
+"""What training changes: parameters, batch statistics, the optimiser's state, the step."""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from jaxmusic.config import Config, TrainConfig
+from jaxmusic.nn.model import MusicLSTM
+from jaxmusic.training.compensated import Sum
+
+PyTree = Any  # nested dicts of arrays
+
+
+class TrainState(NamedTuple):
+    """A plain pytree, all that a checkpoint holds and a step takes and gives.
+
+    No random key and no place in the data is in it: both follow from the seed and the step.
+    """
+
+    step: jax.Array  # () int32: steps done
+    params: PyTree
+    batch_stats: PyTree
+    optimizer: optax.OptState
+    loss_sum: Sum  # the loss summed over this epoch's windows so far
+    window_sum: Sum  # how many those were
+
+
+def new_model(config: Config, vocabulary_size: int) -> MusicLSTM:
+    """The network with the initial weights of the seed."""
+    return MusicLSTM(
+        config.model,
+        vocabulary_size,
+        precision=config.train.precision,
+        recurrence=config.run.recurrence,
+        rngs=nnx.Rngs(params=config.train.seed),
+    )
+
+
+@cache  # every program of a training wants it
+def model_structure(config: Config, vocabulary_size: int) -> nnx.GraphDef[MusicLSTM]:
+    """The network without its arrays: `nnx.merge` it with those of a state."""
+    abstract = nnx.eval_shape(lambda: new_model(config, vocabulary_size))
+    return nnx.graphdef(abstract)
+
+
+def new_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """RMSprop as Keras computes it: epsilon inside the square root."""
+    return optax.rmsprop(config.learning_rate, decay=0.9, eps=1e-7, eps_in_sqrt=True)
+
+
+def new_state(config: Config, vocabulary_size: int) -> TrainState:
+    """The state before the first step."""
+    model = new_model(config, vocabulary_size)
+    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        batch_stats=nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)),
+        optimizer=new_optimizer(config.train).init(params),
+        loss_sum=Sum.zero(),
+        window_sum=Sum.zero(),
+    )
+
+
+def abstract_state(config: Config, vocabulary_size: int) -> TrainState:
+    """Shapes and dtypes of the state, without computing it."""
+    state: TrainState = jax.eval_shape(lambda: new_state(config, vocabulary_size))
+    return state

@@ -1,0 +1,128 @@
+"""One step of training, and one of evaluation: pure functions of state and batch."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import lax
+
+from jaxmusic.config import Objective
+from jaxmusic.data.batch import Batch, CorpusBatches, batch_at
+from jaxmusic.nn.model import MusicLSTM
+from jaxmusic.training.state import PyTree, TrainState
+
+DROPOUT_STREAM = 1  # keeps dropout's random numbers apart from those of the initial weights
+
+
+def window_losses(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Categorical cross-entropy in nats of each window, (batch,): the mean over its targets.
+
+    It is computed from the logits, as by Keras on TensorFlow, which undoes the softmax of a last
+    layer. Keras on JAX and PyTorch clips the softmax's probabilities to [1e-7, 1 - 1e-7] instead:
+    a target below that costs 16.1 there and has no gradient.
+
+    Args:
+        logits: (batch, vocabulary), or (batch, window, vocabulary).
+        targets: (batch,), or (batch, window) ids.
+    """
+    losses: jax.Array = optax.softmax_cross_entropy_with_integer_labels(
+        logits, targets.astype(jnp.int32)
+    )
+    return losses if losses.ndim == 1 else losses.mean(axis=1)
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    structure: nnx.GraphDef[MusicLSTM],
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    steps_per_epoch: int,
+) -> tuple[TrainState, jax.Array]:
+    """The state after one step on a batch, and the batch's mean loss, ().
+
+    Rows of weight 0 count for nothing in the loss, the gradient and the batch statistics. A step
+    from which the loss or a parameter would come out NaN or infinite changes nothing but the
+    number of steps: its loss is told as NaN.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), DROPOUT_STREAM)
+    inputs, targets, weights = map(jnp.asarray, batch)
+    windows = weights.sum()
+
+    def loss_of(params: PyTree) -> tuple[jax.Array, PyTree]:
+        model = nnx.merge(structure, params, state.batch_stats)
+        masks = model.draw_masks(jax.random.fold_in(key, state.step), *inputs.shape)
+        logits = model(inputs, training=True, masks=masks, row_weights=weights)
+        losses = window_losses(logits, targets)
+        batch_stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+        return (losses * weights).sum() / windows, batch_stats
+
+    (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+    params = optax.apply_updates(state.params, updates)
+    going_on = (state.step % steps_per_epoch != 0).astype(jnp.float32)  # 0: an epoch starts
+    total = loss * windows
+    loss_sum, window_sum = jax.tree.map(
+        lambda part: going_on * part, (state.loss_sum, state.window_sum)
+    )
+    before = state._replace(loss_sum=loss_sum, window_sum=window_sum)
+    after = TrainState(
+        step=state.step,
+        params=params,
+        batch_stats=batch_stats,
+        optimizer=optimizer_state,
+        loss_sum=loss_sum.plus(total),
+        window_sum=window_sum.plus(windows),
+    )
+    good = jnp.isfinite(total) & jnp.isfinite(optax.tree.norm(params))
+    kept: TrainState = jax.tree.map(partial(jnp.where, good), after, before)
+    return kept._replace(step=state.step + 1), jnp.where(good, loss, jnp.nan)
+
+
+def train_steps(
+    state: TrainState,
+    batches: Batch | CorpusBatches,
+    count: jax.Array,
+    *,
+    structure: nnx.GraphDef[MusicLSTM],
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    steps_per_epoch: int,
+    window: int,
+    objective: Objective,
+) -> tuple[TrainState, jax.Array]:
+    """The state after the first `count` of several batches, and the loss of each, (steps,).
+
+    A loop whose body is the step: how many of the batches are used changes no bit of the result.
+    """
+
+    def step(
+        number: jax.Array, so_far: tuple[TrainState, jax.Array]
+    ) -> tuple[TrainState, jax.Array]:
+        state, losses = so_far
+        batch = batch_at(batches, number, window=window, objective=objective)
+        state, loss = train_step(
+            state,
+            batch,
+            structure=structure,
+            optimizer=optimizer,
+            seed=seed,
+            steps_per_epoch=steps_per_epoch,
+        )
+        return state, losses.at[number].set(loss)
+
+    losses = jnp.zeros(batches.weights.shape[0], jnp.float32)
+    after: tuple[TrainState, jax.Array] = lax.fori_loop(0, count, step, (state, losses))
+    return after
+
+
+def eval_step(
+    params: PyTree, batch_stats: PyTree, batch: Batch, *, structure: nnx.GraphDef[MusicLSTM]
+) -> jax.Array:
+    """The loss in evaluation mode, summed over the batch's windows, ()."""
+    inputs, targets, weights = map(jnp.asarray, batch)
+    logits = nnx.merge(structure, params, batch_stats)(inputs)
+    return (window_losses(logits, targets) * weights).sum()

@@ -1,0 +1,25 @@
+"""A mistake of a user's, and what the lists of them share."""
+
+from typing import NamedTuple
+
+import helpers.arrangements as a
+
+
+class Mistake(NamedTuple):
+    """What a user does, and what he is told."""
+
+    command: str
+    code: int  # 2: wrong usage; 1: it failed; 0: a line, and it goes on
+    words: str  # or the telling part of them
+    arranged: a.Arrange = a.nothing
+
+
+NET = "--window 8 --hidden-size 8 --layers 1 --dense-size 8 --batch-size 8 --max-steps 1"
+GO_ON = f"train.py --corpus songs-corpus {NET} --run-dir songs-run"
+ANEW = f"train.py --corpus songs-corpus {NET} --run-dir new"
+SHOW, CHECK = "prepare.py --show songs-corpus", "prepare.py --check songs-corpus"
+AGAIN = "prepare.py songs --corpus songs-corpus"
+GENERATE = "generate.py songs-run"
+ABOUT, CONFIG = "songs-corpus/corpus.json", "songs-run/config.json"
+CORPUS = "Error: The corpus songs-corpus is damaged: "
+RUN = "Error: The run songs-run is damaged: "

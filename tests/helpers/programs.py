@@ -1,0 +1,43 @@
+"""Compiled programs in tests: made quickly, compared, and run in a process of their own."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+# For what others are compared with: LLVM takes more time than the programs it makes faster.
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+EIGHT_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+
+
+def furthest(ones: Any, others: Any) -> float:
+    """The largest difference, relative to the largest element of its array."""
+    pairs = zip(jax.tree.leaves(ones), jax.tree.leaves(others), strict=True)
+    return max(
+        float(np.abs(np.asarray(a, np.float64) - b).max() / max(np.abs(b).max(), 1e-3))
+        for a, b in ((np.asarray(one), np.asarray(other)) for one, other in pairs)
+    )
+
+
+def run_apart(*arguments: str, environment: dict[str, str]) -> str:
+    """What Python prints, run with these arguments; it must succeed.
+
+    For what JAX or a library of a device reads when it starts.
+    """
+    tests = Path(__file__).parents[1]
+    path = os.pathsep.join(map(str, (tests, tests.parent / "scripts" / "dev")))
+    ran = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return ran.stdout

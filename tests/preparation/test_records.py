@@ -1,0 +1,80 @@
+"""What a corpus tells of the files that it was made of, for the next one."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.midi_files import write_song
+
+from jaxmusic.corpus.corpus import Corpus, CorpusError
+from jaxmusic.preparation import records as module
+from jaxmusic.preparation.prepare import prepare
+from jaxmusic.preparation.records import ChangedFileError, Records
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    for number in range(3):
+        write_song(tmp_path / "in" / f"{number}.mid", 20 + number, seed=number)
+    (tmp_path / "in" / "1.mid").write_bytes(b"bad")
+    return prepare(tmp_path / "in", tmp_path / "out", workers=1)
+
+
+def test_a_corpus_is_records_too(corpus: Corpus) -> None:
+    records = Records.of(corpus)
+    assert [records.row(number) for number in range(3)] == corpus.ledger
+    assert list(records.counts) == [20, 0, 22]
+    assert records.read_song(2).tolist() == corpus.tokens[20:].tolist()
+    records.close()
+    ledger = corpus.path / "ledger.jsonl"
+    ledger.write_bytes(ledger.read_bytes().replace(b'"tokens": 22', b'"tokens": 23'))
+    with pytest.raises(CorpusError, match="ledger.jsonl tells 43 tokens, where it holds 42"):
+        Records.of(corpus)
+
+
+@pytest.mark.parametrize("chunk", [1, 21, 1000])
+def test_songs_are_read_together_and_checked(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(module, "_READ_CHUNK", chunk)
+    records = Records.of(corpus)
+    crcs = list(records.crcs())
+    found = records.read_songs(0, [20, 0, 22], crcs)
+    assert np.array_equal(found, corpus.tokens)
+    with pytest.raises(ChangedFileError, match=r"tokens\.npy was changed, or removed, while a cor"):
+        records.read_songs(0, [20, 0, 22], [*crcs[:2], crcs[2] ^ 1])
+    records.close()
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("name", ["tokens.npy", "ledger.jsonl"])
+def test_a_corpus_that_is_changed_while_it_is_used_is_an_error(
+    corpus: Corpus, name: str, asked: bool
+) -> None:
+    """Before and after the checksums were taken; in its tokens, in its rows, or cut off."""
+    path = corpus.path / name
+    whole = path.read_bytes()
+    for changed in (whole[:-10] + bytes([whole[-10] ^ 1]) + whole[-9:], whole[:-10]):
+        path.write_bytes(whole)
+        records = Records.of(corpus)
+        if asked:
+            records.crcs()
+        with path.open("r+b") as file:  # in place
+            file.write(changed)
+            file.truncate()
+        with pytest.raises(ChangedFileError, match=rf"{name} was changed, or removed, while"):
+            for number in range(3):
+                records.row(number)
+                records.read_song(number)
+        records.close()
+
+
+def test_another_corpus_in_its_place_is_not_taken_for_it(corpus: Corpus, tmp_path: Path) -> None:
+    write_song(tmp_path / "in" / "2.mid", 22, seed=9)
+    other = prepare(tmp_path / "in", tmp_path / "other", workers=1)
+    os.replace(other.path / "tokens.npy", corpus.path / "tokens.npy")
+    records = Records.of(corpus)
+    with pytest.raises(ChangedFileError, match="its digest doesn't match"):
+        records.read_song(2)
+    records.close()

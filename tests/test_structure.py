@@ -1,0 +1,200 @@
+"""The structure of the code: who may import what."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "jaxmusic"
+# By their names inside the package: data.windows.
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__init__.py"
+}
+SCRIPTS = {f"scripts.{path.stem}": path for path in (ROOT / "scripts").rglob("*.py")}
+
+
+def imports_of(path: Path) -> set[str]:
+    """All modules that a file imports, at its top or inside; not those for type checkers alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def importers_of(package: str) -> set[str]:
+    return {
+        name
+        for name, path in {**MODULES, **SCRIPTS}.items()
+        if any(module == package or module.startswith(package + ".") for module in imports_of(path))
+    }
+
+
+def test_each_library_has_one_door() -> None:
+    assert importers_of("mido") == {"midi.files", "benchmarks.baselines.parsing"}
+    assert importers_of("orbax") == {"run_dir.checkpoint"}
+    assert importers_of("tyro") <= {"config", *SCRIPTS}
+    # It names the opcodes of a pickle and reads their arguments, but runs none.
+    assert importers_of("pickletools") == {"preparation.pickled_texts"}
+
+
+RUNS_CODE = {
+    "pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "jsonpickle", "shelve",
+    "marshal", "yaml", "code", "codeop", "runpy",
+}  # fmt: skip
+ALL_SOURCES = [*MODULES.values(), *sorted((ROOT / "scripts").rglob("*.py"))]
+
+
+def ways_to_run_data(path: Path) -> list[str]:
+    """Where a file's code could run what it reads."""
+    found = [name for name in imports_of(path) if name.split(".")[0] in RUNS_CODE]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        keywords = {word.arg: ast.unparse(word.value) for word in node.keywords}
+        if called in ("eval", "exec", "compile", "__import__", "builtins.eval", "builtins.exec"):
+            found.append(called)
+        elif called.split(".")[-1] in ("load", "read_array") and called.startswith(
+            ("np.", "numpy.")
+        ):
+            found += [called] if keywords.get("allow_pickle") != "False" else []
+        elif keywords.get("allow_pickle", "False") != "False":
+            found.append(called)
+    return found
+
+
+def test_nothing_that_is_read_can_run_code() -> None:
+    for path in ALL_SOURCES:
+        assert ways_to_run_data(path) == [], path
+
+
+def test_ways_to_run_data_are_seen(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    for code in (
+        "import pickle", "from pickle import loads", "import joblib.numpy_pickle", "import marshal",
+        "def f():\n    import yaml", "eval(x)", "exec(x)", "__import__(x)", "np.load(x)",
+        "numpy.load(x, allow_pickle=True)", "np.save(x, y, allow_pickle=True)",
+    ):  # fmt: skip
+        path.write_text(code)
+        assert ways_to_run_data(path), code
+    path.write_text("np.load(x, allow_pickle=False)\nre.compile(x)\nimport pickletools")
+    assert ways_to_run_data(path) == []
+
+
+# Files from outside are read by `stored` alone, which verifies them. Who else opens something:
+OPENS = {
+    "storage.reading": "the one reader",
+    "storage.atomic": "writes",
+    "storage.outputs": "writes",
+    "preparation.assembly": "writes a new corpus",
+    "training.metrics": "appends to its own file, read by `stored` before",
+    "preparation.records": "ids of a file that `stored` opened",
+    "preparation.journal": "writes; what another process left is read by `stored`",
+    "storage.file_lock": "its own lock files: no links, no pipes, of a bounded size",
+    "runtime.streams": "standard streams",
+    "data.windows": "a file that is mapped, to tell the system what is needed of it next",
+    "preparation.parsing": "MIDI files: regular ones, of a bounded size, with their time of change",
+    "midi.files": "a MIDI file that the user named, of a bounded size; it may be a pipe",
+    "storage.private_cache": "its own entries, each with a digest",
+    "storage.private_folder": "folders, step by step",
+    "nn.cpu.build": "our own sources, and what they were compiled to",
+    "runtime.versions": "our own sources",
+}
+READS = {"read_bytes", "read_text"}  # of a Path
+NUMPY_READS = {"np.load", "np.memmap", "np.fromfile"}
+
+
+def opens_files(path: Path) -> bool:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            mode = ast.unparse(node.args[0]) if node.args else ""
+            if (
+                called in {"open", "io.open", "os.open", *NUMPY_READS}
+                or ("." in called and called.split(".")[-1] in READS)
+                or (called.endswith(".open") and re.fullmatch("'[rwxab+]+'", mode))
+            ):
+                return True
+    return False
+
+
+def test_files_from_outside_have_one_reader() -> None:
+    assert {name for name, path in MODULES.items() if opens_files(path)} <= set(OPENS)
+
+
+def test_opening_a_file_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    for code in (
+        "open(x)", "with path.open('rb') as f: pass", "Path(x).read_bytes()", "x.read_text()",
+        "np.load(x, allow_pickle=False)", "os.open(x, os.O_RDONLY)", "np.memmap(x)", "io.open(x)",
+    ):  # fmt: skip
+        path.write_text(code)
+        assert opens_files(path), code
+    path.write_text("read_bytes(x, most=5)\nCorpus.open(x)\nshelf.open()")
+    assert not opens_files(path)
+
+
+def test_only_scripts_import_train() -> None:
+    assert importers_of("jaxmusic.trainer") <= set(SCRIPTS)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "midi.files",
+        "tokenizers.tokens",
+        "corpus.corpus",
+        "preparation.prepare",
+        "preparation.parsing",
+        "preparation.worker_pool",
+        "corpus.summary",
+        "config",
+        "data.windows",
+    ],
+)
+def test_parsing_starts_without_jax(module: str) -> None:
+    code = f"import sys, jaxmusic.{module}; print('jax' in sys.modules, 'flax' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["False", "False"]
+
+
+def test_the_package_resolves_its_names_lazily() -> None:
+    code = """
+import sys, jaxmusic
+assert "jax" not in sys.modules and "numpy" not in sys.modules
+assert callable(jaxmusic.read_tokens)
+assert "jax" not in sys.modules
+for name in jaxmusic.__all__:
+    assert getattr(jaxmusic, name) is not None, name
+try:
+    jaxmusic.nothing
+except AttributeError as error:
+    assert "nothing" in str(error)
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_no_public_name_is_a_modules_name() -> None:
+    import jaxmusic  # noqa: PLC0415
+
+    assert not set(jaxmusic.__all__) & set(MODULES)
+
+
+def test_files_are_of_a_readable_size() -> None:
+    for path in {**MODULES, **SCRIPTS}.values():
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 350, path

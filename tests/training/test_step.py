@@ -1,0 +1,137 @@
+"""The step, and several of them in one dispatch."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmusic.config import PRESETS, Config, ModelConfig, RunConfig, TrainConfig
+from jaxmusic.data.batch import Batch
+from jaxmusic.data.batch_sampler import Feed
+from jaxmusic.data.loader import make_supply
+from jaxmusic.data.windows import Windows
+from jaxmusic.distributed.mesh import make_mesh, put_everywhere
+from jaxmusic.preparation.prepare import prepare
+from jaxmusic.training.compensated import Sum
+from jaxmusic.training.programs import training_program
+from jaxmusic.training.state import model_structure, new_optimizer, new_state
+from jaxmusic.training.step import train_step
+
+SONGS = Path(__file__).parents[2] / "midi_songs"
+
+
+def losses_of(
+    config: Config, windows: Windows, vocabulary_size: int, dispatches: list[int], room: int
+) -> tuple[list[float], Any]:
+    """Losses of the steps of some dispatches, with room for so many in each; the state after."""
+    mesh = make_mesh(1)
+    feed = Feed(windows, config.train.batch_size, seed=config.train.seed)
+    program = training_program(config, vocabulary_size, mesh, steps_per_epoch=feed.steps_per_epoch)
+    steps = sum(dispatches)
+    supply = make_supply(feed, mesh, RunConfig(steps_per_dispatch=room), step=0, last_step=steps)
+    state = put_everywhere(new_state(config, vocabulary_size), mesh)
+    losses: list[float] = []
+    for count in dispatches:
+        state, found = program(state, supply.take(len(losses), count), np.int32(count))
+        losses += np.asarray(found)[:count].tolist()
+    return losses, jax.device_get(state)
+
+
+def test_how_steps_are_divided_into_dispatches_changes_no_bit() -> None:
+    tokens = np.random.default_rng(1).integers(0, 20, size=200, dtype=np.uint16)
+    windows = Windows(tokens, [(0, 200)], 10)
+    config = Config(
+        data=replace(Config().data, window=10),
+        model=ModelConfig(hidden_size=24, dense_size=16, layers=2),  # with dropout
+        train=TrainConfig(batch_size=32),
+    )
+    expected = losses_of(config, windows, 20, [1] * 12, 6)
+    for dispatches in ([6, 6], [1, 5, 4, 2]):
+        found = losses_of(config, windows, 20, dispatches, 6)
+        assert found[0] == expected[0]
+        jax.tree.map(np.testing.assert_array_equal, found[1], expected[1])
+
+
+def test_an_epochs_sums_go_on_from_billions_of_windows() -> None:
+    """31 steps of 128 after 2.4e9 windows, in one dispatch, which float32 would not notice."""
+    tokens = np.random.default_rng(1).integers(0, 20, size=31 * 128 + 5, dtype=np.uint16)
+    windows = Windows(tokens, [(0, len(tokens))], 5)
+    config = Config(
+        data=replace(Config().data, window=5),
+        model=ModelConfig(hidden_size=4, dense_size=3, layers=1),
+    )
+    before, loss = 2_400_000_001, 2.5  # a whole number plus what float32 has no room for
+    sums = {
+        "window_sum": Sum(jnp.float32(before - 1), jnp.float32(1)),
+        "loss_sum": Sum(jnp.float32(before - 1), jnp.float32(loss)),
+    }
+    mesh, steps = make_mesh(1), 31
+    feed = Feed(windows, 128, seed=0)
+    # As if these windows were the end of a long epoch, whose steps before have been done.
+    program = training_program(config, 20, mesh, steps_per_epoch=10**8)
+    supply = make_supply(feed, mesh, RunConfig(steps_per_dispatch=31), step=0, last_step=steps)
+    state = put_everywhere(new_state(config, 20)._replace(step=jnp.int32(1), **sums), mesh)
+    state, losses = program(state, supply.take(0, steps), np.int32(steps))
+    assert state.window_sum.value() == before + 31 * 128
+    terms = np.asarray(losses)[:steps].astype(np.float64) * 128
+    expected = before - 1 + loss + terms.sum()
+    assert state.loss_sum.value() == pytest.approx(expected, rel=1e-13)
+    assert np.float32(before) + np.float32(128) == np.float32(before)
+
+
+def test_a_bad_step_changes_nothing_but_their_number() -> None:
+    config = Config(model=ModelConfig(hidden_size=6, dense_size=5, layers=1))
+    state = new_state(config, 7)._replace(
+        step=jnp.int32(3), loss_sum=Sum.zero().plus(jnp.float32(2.5))
+    )
+    do_step = jax.jit(
+        partial(
+            train_step,
+            structure=model_structure(config, 7),
+            optimizer=new_optimizer(config.train),
+            seed=0,
+            steps_per_epoch=10,
+        )
+    )
+    batch = Batch(np.ones((4, 5), np.uint16), np.ones(4, np.uint16), np.ones(4, np.float32))
+    bad = batch._replace(weights=np.array([1, np.inf, 1, 1], np.float32))
+    after, loss = do_step(state, bad)
+    assert np.isnan(loss)
+    assert int(after.step) == 4
+    jax.tree.map(np.testing.assert_array_equal, after._replace(step=state.step), state)
+    after, loss = do_step(state, batch)
+    assert np.isfinite(loss) and after.loss_sum.value() > 2.5
+    # Parameters may go wrong though the loss doesn't.
+    huge = jax.tree.map(lambda leaf: leaf, state.params)
+    huge["output"]["bias"] = np.full(7, 3e38, np.float32)
+    after, loss = do_step(state._replace(params=huge), batch)
+    assert np.isnan(loss)
+    np.testing.assert_array_equal(after.params["output"]["bias"], huge["output"]["bias"])
+
+
+@pytest.mark.parametrize("objective", ["last", "every"])
+def test_bfloat16_learns_as_float32_does(tmp_path: Path, objective: Any) -> None:
+    """300 steps on the bundled songs: the curve, smoothed over 20 steps, within 2 %."""
+    corpus = prepare(SONGS, tmp_path / "corpus", workers=1)
+    config = PRESETS["classic"]
+    config = replace(
+        config,
+        data=replace(config.data, window=20),
+        model=replace(config.model, hidden_size=48, dense_size=32, layers=2, objective=objective),
+        train=replace(config.train, batch_size=64),
+    )
+    windows = Windows(corpus.tokens, [(0, len(corpus.tokens))], 20, objective=objective)
+    curves = []
+    for precision in ("f32", "bf16"):
+        there = replace(config, train=replace(config.train, precision=precision))
+        losses, _ = losses_of(there, windows, len(corpus.vocabulary), [50] * 6, 50)
+        curves.append(np.convolve(losses, np.full(20, 1 / 20), mode="valid"))
+    f32, bf16 = curves
+    assert f32[-1] < f32[0] - 0.5  # it does learn
+    assert np.abs(bf16 / f32 - 1).max() < 0.02
+    assert (bf16 != f32).any()
