@@ -9,7 +9,7 @@ from collections.abc import Callable
 from jaxmusic.distributed.signals import Stopped, exit_code_of, raise_terminated, signal_of
 from jaxmusic.errors import UserError, is_shortage, reason_of
 from jaxmusic.runtime.limits import LimitError, Minimum, check_limits
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.runtime.streams import OutputClosed, guarded_streams, open_missing_streams
 
 DONE, FAILED = 0, 1
@@ -28,7 +28,7 @@ def begin(minimum: Minimum) -> None:
     try:
         check_limits(minimum)
     except LimitError as error:
-        print(f"Error: {shown(str(error))}", file=sys.stderr)
+        print(f"Error: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
@@ -57,15 +57,15 @@ def _exit_code(main: Callable[[], None]) -> int:
     except KeyboardInterrupt as interrupt:  # Terminated too
         return exit_code_of(signal_of(type(interrupt)))
     except UserError as error:
-        print(f"Error: {shown(str(error))}", file=sys.stderr)
+        print(f"Error: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except OSError as error:  # a vanished folder, a file where a folder belongs
-        print(f"Error: {shown(_what_to_do(error))}", file=sys.stderr)
+        print(f"Error: {printable(_what_to_do(error))}", file=sys.stderr)
         return FAILED
     except (MemoryError, RuntimeError) as error:
         if not is_shortage(error) and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
-        print(f"Error: {shown(_out_of_memory(error))}", file=sys.stderr)
+        print(f"Error: {printable(_out_of_memory(error))}", file=sys.stderr)
         return FAILED
     return DONE
 
@@ -89,7 +89,7 @@ def _what_to_do(error: OSError) -> str:
     elif isinstance(error, FileExistsError | IsADirectoryError | NotADirectoryError):
         remedy = "Give another path, or move away what is in its place"
     named = isinstance(error.filename, str | os.PathLike)
-    name = f"{shown(error.filename)} can't be used: " if named else ""
+    name = f"{printable(error.filename)} can't be used: " if named else ""
     return f"{name}{reason_of(error)}. {remedy}, and start the same command again."
 
 

@@ -4,7 +4,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self
 
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.runtime.streams import is_terminal, printable_stream, terminal
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ class Console:
         if self._silent:
             return
         if self._progress is not None:
-            self._progress.console.print(shown(line), markup=False, highlight=False)
+            self._progress.console.print(printable(line), markup=False, highlight=False)
         else:
-            print(shown(line), flush=True)
+            print(printable(line), flush=True)
 
     def show(self, done: int, total: int, text: str) -> None:
         """Move the bar (or print a line, not more often than every few seconds)."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, total=total, text=shown(text))
+            self._progress.update(self._task, completed=done, total=total, text=printable(text))
         elif time.monotonic() - self._told_at > PLAIN_SECONDS:
             self.say(f"{done:,} of {total:,}: {text}")
             self._told_at = time.monotonic()

@@ -26,7 +26,7 @@ from jaxmusic.nn.model import MusicLSTM
 from jaxmusic.run_dir.checkpoint import Checkpoints
 from jaxmusic.run_dir.config_file import save_config
 from jaxmusic.run_dir.folder import RunError, RunFolder
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.atomic import refuse_link, remove_abandoned, write_atomic
 from jaxmusic.storage.file_lock import FileLock
 from jaxmusic.storage.reading import Count, file_digest, map_array, read_json, read_stored
@@ -144,12 +144,12 @@ def _other_corpus(folder: RunFolder, about: RunAbout, corpus: Corpus) -> str:
     if about.path != str(corpus.path.resolve()):
         return (
             f"{folder.path} holds a run on another corpus ({about.tokens:,} tokens, from "
-            f"{shown(about.path)}): give that one, or another --run-dir."
+            f"{printable(about.path)}): give that one, or another --run-dir."
         )
     return (
-        f"The songs in the corpus {shown(corpus.path)} have changed since the run {folder.path} "
-        f"began ({about.tokens:,} tokens then, {len(corpus.tokens):,} now), and it can't go on "
-        "with others: bring back the songs as they were, or give another --run-dir."
+        f"The songs in the corpus {printable(corpus.path)} have changed since the run "
+        f"{folder.path} began ({about.tokens:,} tokens then, {len(corpus.tokens):,} now), and it "
+        "can't go on with others: bring back the songs as they were, or give another --run-dir."
     )
 
 

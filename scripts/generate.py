@@ -22,7 +22,7 @@ from jaxmusic.midi.files import MidiError
 from jaxmusic.run import open_run
 from jaxmusic.run_dir.folder import RunFolder
 from jaxmusic.runtime.paths import LocalPath, OptionalPath, with_local_paths
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.runtime.streams import optional_output
 from jaxmusic.sampling import SamplingConfig, SamplingError, generate
 from jaxmusic.storage.atomic import refuse_link, remove_abandoned, writing
@@ -97,11 +97,13 @@ def main() -> None:
         # Beside the music itself, on standard output, no words.
         speaks = sys.stderr if standard_stream(path) is sys.stdout else sys.stdout
         write_midi(tokens, path, scheme=run.config.data.scheme, tempo=arguments.tempo)
-        print(f"{shown(path)}: {len(tokens):,} tokens ({' '.join(tokens[:8])} ...)", file=speaks)
+        print(
+            f"{printable(path)}: {len(tokens):,} tokens ({' '.join(tokens[:8])} ...)", file=speaks
+        )
 
 
 def _warn(line: str) -> None:
-    print(shown(line), file=sys.stderr)
+    print(printable(line), file=sys.stderr)
 
 
 if __name__ == "__main__":

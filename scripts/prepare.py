@@ -25,7 +25,7 @@ from jaxmusic.corpus.summary import inventory
 from jaxmusic.preparation.notebook_notes import prepare_notes
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.runtime.paths import OptionalPath, with_local_paths
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.runtime.streams import optional_output
 
 
@@ -118,7 +118,7 @@ def _prepare_notes(arguments: Arguments, notes: str) -> None:
 
 def _tell(corpus: Corpus, arguments: Arguments) -> None:
     for line in summary(corpus):
-        print(shown(line))
+        print(printable(line))
     windows = max(0, len(corpus.tokens) - arguments.window)
     print(f"{windows:,} windows of {arguments.window} (across songs, one at every token)")
 
@@ -131,10 +131,10 @@ def _look_at_corpora(arguments: Arguments) -> None:
     if arguments.check is not None:
         if damage := find_damage(Path(arguments.check)):
             raise CorpusError(damage)
-        print(f"{shown(arguments.check)} is whole: all its files are as they were written.")
+        print(f"{printable(arguments.check)} is whole: all its files are as they were written.")
     if arguments.show is not None:
         for line in inventory(Corpus.open(arguments.show)):
-            print(shown(line))
+            print(printable(line))
 
 
 if __name__ == "__main__":

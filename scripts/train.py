@@ -12,7 +12,7 @@ import dataclasses
 import sys
 
 from jaxmusic.config import PRESETS, Config, take_preset
-from jaxmusic.runtime.printable import as_argument, shown
+from jaxmusic.runtime.printable import as_argument, printable
 from jaxmusic.runtime.streams import optional_output
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     if jax.process_index() > 0:
         return  # the first of several processes speaks
     print(
-        f"Done: {shown(best.path)}, best after step {best.step:,}. New music:\n"
+        f"Done: {printable(best.path)}, best after step {best.step:,}. New music:\n"
         f"  python scripts/generate.py {as_argument(best.path)}"
     )
 

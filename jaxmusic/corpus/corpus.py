@@ -19,7 +19,7 @@ from jaxmusic.corpus.corpus_file import (
     read_corpus_about,
 )
 from jaxmusic.errors import UserError, reason_of
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.reading import (
     Count,
     Int64,
@@ -209,16 +209,16 @@ def summary(corpus: Corpus) -> list[str]:
         counts[row.status] += 1
         if row.status in told and len(told[row.status]) < UNUSED_TOLD:
             why = row.reason if row.status == "skipped" else "it has no notes that count"
-            told[row.status].append(f"  {row.status}: {shown(row.path)}: {why}")
+            told[row.status].append(f"  {row.status}: {printable(row.path)}: {why}")
     unused = [*told["empty"], *told["skipped"]][:UNUSED_TOLD]
     if (more := counts["empty"] + counts["skipped"] - len(unused)) > 0:
-        unused.append(f"  and {more:,} more: see {shown(corpus.path / 'ledger.jsonl')}")
+        unused.append(f"  and {more:,} more: see {printable(corpus.path / 'ledger.jsonl')}")
     return [
         f"{counts.total():,} files: {tell_counts(counts)}",
         *unused,
         *_tell_duplicates(corpus.path),
         f"{len(corpus.tokens):,} tokens, {len(corpus.vocabulary):,} distinct "
-        f"({corpus.vocabulary.scheme} scheme), in {shown(corpus.path)}",
+        f"({corpus.vocabulary.scheme} scheme), in {printable(corpus.path)}",
     ]
 
 
@@ -238,7 +238,7 @@ def _tell_duplicates(folder: Path) -> list[str]:
     duplicates = _about_of(folder).duplicates
     if not duplicates.files:
         return []
-    pairs = [f"{shown(path)} as {shown(original)}" for path, original in duplicates.first]
+    pairs = [f"{printable(path)} as {printable(original)}" for path, original in duplicates.first]
     dots = ", ..." if duplicates.files > len(pairs) else ""
     what = "left out" if duplicates.left_out else "used all the same (not with --deduplicate)"
     return [
@@ -267,8 +267,8 @@ def _about_of(folder: Path) -> CorpusAbout:
     header = _part(folder, "corpus.json", partial(read_json, kind=AboutHeader, most=LARGEST_ABOUT))
     if header.is_of_run:
         raise CorpusError(
-            f"{shown(folder)} holds a run, not a corpus: give the corpus that it was trained on "
-            f"({shown(header.path or '')})."
+            f"{printable(folder)} holds a run, not a corpus: give the corpus that it was trained "
+            f"on ({printable(header.path or '')})."
         )
     version = header.format
     if version is not None and version != FORMAT:

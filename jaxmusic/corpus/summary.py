@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 
 from jaxmusic.corpus.corpus import Corpus, read_ledger, tell_counts, token_counts
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 
 MOST_FREQUENT = 20  # tokens told
 SONGS_TOLD = 3  # of the longest and of the shortest
@@ -35,7 +35,7 @@ def inventory(corpus: Corpus) -> list[str]:
         files[row.status] += 1
         size += row.size
         if row.status == "used":
-            songs.append(shown(row.path))
+            songs.append(printable(row.path))
         elif row.status == "duplicate":
             reasons["it is the same as another file"] += 1
         else:
@@ -43,7 +43,7 @@ def inventory(corpus: Corpus) -> list[str]:
     corpus.check_ledger(len(songs))
     lengths = np.diff(corpus.offsets)
     return [
-        f"Corpus      {shown(corpus.path)}",
+        f"Corpus      {printable(corpus.path)}",
         f"Scheme      {corpus.vocabulary.scheme}, tokeniser {corpus.tokeniser}",
         f"Digest      {corpus.digest}",
         f"Files       {files.total():,} of {size / 1e6:,.1f} MB: {tell_counts(files)}",

@@ -10,7 +10,7 @@ from jaxmusic.data.windows import Windows, held_out_songs, stretches
 from jaxmusic.distributed.processes import Processes
 from jaxmusic.errors import UserError
 from jaxmusic.preparation.prepare import TOKENISER, default_corpus_dir, prepare
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 
 
 class DataError(UserError):
@@ -45,14 +45,14 @@ def _prepared(config: Config, console: Console) -> Corpus:
             )
         if config.data.deduplicate and not is_deduplicated(corpus.path):
             raise ConfigError(
-                f"--deduplicate is for preparing, and the corpus {shown(corpus.path)} was prepared "
-                "without it: prepare it again with prepare.py --deduplicate."
+                f"--deduplicate is for preparing, and the corpus {printable(corpus.path)} was "
+                "prepared without it: prepare it again with prepare.py --deduplicate."
             )
         if corpus.tokeniser != TOKENISER:
             console.say(
-                f"The corpus {shown(corpus.path)} was made by version {corpus.tokeniser} of the "
-                f"tokeniser and is used as it is; version {TOKENISER}, this one's, may make other "
-                "tokens of the same files."
+                f"The corpus {printable(corpus.path)} was made by version {corpus.tokeniser} of "
+                f"the tokeniser and is used as it is; version {TOKENISER}, this one's, may make "
+                "other tokens of the same files."
             )
         return corpus
     with console:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from jaxmusic.config import ConfigError, RunConfig
 from jaxmusic.distributed.rendezvous import ProcessError
 from jaxmusic.errors import reason_of
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 
 # What JAX looks for, or reads once it takes itself to be on a cluster.
 CLUSTER_VARIABLES = (
@@ -62,7 +62,7 @@ def find_placement(run: RunConfig) -> Placement | None:
     if not by_flags and (count == 1 or _jax_is_in_use()):
         return None
     if port is None or not 0 <= index < count:
-        raise ProcessError(_unreadable(f"process {index} of {count} at {shown(coordinator)}"))
+        raise ProcessError(_unreadable(f"process {index} of {count} at {printable(coordinator)}"))
     return Placement(host, port, count, index, local_devices, by_flags)
 
 
@@ -106,9 +106,9 @@ def listen(placement: Placement) -> socket.socket:
 
 
 def _why_deaf(placement: Placement, error: OSError) -> str:
-    where = f"--coordinator {shown(placement.coordinator)}"
+    where = f"--coordinator {printable(placement.coordinator)}"
     if not placement.by_flags:
-        where = f"The coordinator's address {shown(placement.coordinator)}"
+        where = f"The coordinator's address {printable(placement.coordinator)}"
     if error.errno == errno.EADDRINUSE:
         other = "" if placement.by_flags else " (by JAX_COORDINATOR_PORT)"
         return (
@@ -142,7 +142,9 @@ def _check(coordinator: str | None, num_processes: int | None, process_id: int |
     bracketed = coordinator.startswith("[") and "]:" in coordinator
     if not host or port is None or bracketed != (":" in host):
         hint = " An IPv6 address stands in brackets: [::1]:1234." if ":" in host else ""
-        raise ConfigError(f"--coordinator {shown(coordinator)} is not of the form HOST:PORT.{hint}")
+        raise ConfigError(
+            f"--coordinator {printable(coordinator)} is not of the form HOST:PORT.{hint}"
+        )
     if not 0 <= process_id < num_processes:
         raise ConfigError(
             f"--process-id {process_id} must be from 0 to {num_processes - 1} (--num-processes "
@@ -165,7 +167,7 @@ def _detect(
         raise ProcessError(_unreadable(f"{error.args[0]} is missing")) from error
     except Exception as error:  # of libraries that ask a cluster's servers, too
         told = str(error).split("\n", maxsplit=1)[0].rstrip(". ")
-        raise ProcessError(_unreadable(shown(f"{type(error).__name__}: {told}"))) from error
+        raise ProcessError(_unreadable(printable(f"{type(error).__name__}: {told}"))) from error
     # (If that is set, JAX reads it where it is given none.)
     chosen = None if os.environ.get("JAX_LOCAL_DEVICE_IDS") else local_devices
     return coordinator, count, index, chosen

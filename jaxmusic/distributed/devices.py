@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from jaxmusic.config import ConfigError
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 
 # What JAX adds to its own message.
 JAX_HINT = "(set JAX_PLATFORMS='' to automatically choose an available backend)"
@@ -21,11 +21,11 @@ def find_devices() -> list[jax.Device]:
     except (
         Exception
     ) as error:  # a RuntimeError, or a bare AssertionError where CUDA isn't installed
-        words = shown(str(error).split("\n", maxsplit=1)[0].removesuffix(JAX_HINT).rstrip(". "))
+        words = printable(str(error).split("\n", maxsplit=1)[0].removesuffix(JAX_HINT).rstrip(". "))
         reason = words or "no such device is here, or JAX was installed without support for it"
         if platforms := platforms_asked_for():
             message = (
-                f"JAX can't use the platforms asked for, JAX_PLATFORMS={shown(platforms)}: "
+                f"JAX can't use the platforms asked for, JAX_PLATFORMS={printable(platforms)}: "
                 f"{reason}. Unset it to take what is here, or install what is missing."
             )
         else:

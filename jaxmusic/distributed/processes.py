@@ -37,7 +37,7 @@ from jaxmusic.distributed.rendezvous import (
 )
 from jaxmusic.distributed.signals import STOPPING, Stopped, exit_code_of, signal_of
 from jaxmusic.errors import UserError
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.runtime.streams import flush_streams
 
 PyTree = Any
@@ -223,7 +223,7 @@ def _start_jax(placement: Placement, service: str) -> None:
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except (RuntimeError, ValueError) as error:
-        reason = shown(str(error).split("\n", maxsplit=1)[0])
+        reason = printable(str(error).split("\n", maxsplit=1)[0])
         raise ProcessError(not_joined(f"JAX says: {reason}", START_SECONDS)) from error
     finally:
         patience.cancel()

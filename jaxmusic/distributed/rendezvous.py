@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jaxmusic.errors import UserError, reason_of
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 
 HELLO_SECONDS = 10.0  # from a connection to the end of its first line
 MOST_STRANGERS = 64  # connections that have not said who they are; beyond, the oldest is dropped
@@ -61,7 +61,7 @@ class Hello:
 def disagreement(index: int, theirs: dict[str, Any], ours: dict[str, Any]) -> str | None:
     """A sentence on the values, by name, that process `index` has otherwise than process 0."""
     differ = [
-        shown(f"{name} ({theirs.get(name)!s:.200}, not {ours.get(name)!s:.200})")
+        printable(f"{name} ({theirs.get(name)!s:.200}, not {ours.get(name)!s:.200})")
         for name in dict.fromkeys([*ours, *theirs])
         if theirs.get(name) != ours.get(name)
     ]
@@ -195,8 +195,9 @@ class Rendezvous:
         mine = self._hello
         if hello.job != mine.job:
             return (
-                f"Another training ({shown(mine.job)}; this one is {shown(hello.job)}) listens "
-                "there: give this one a port of its own, and all its processes the same flags."
+                f"Another training ({printable(mine.job)}; this one is {printable(hello.job)}) "
+                "listens there: give this one a port of its own, and all its processes the same "
+                "flags."
             )
         waiting = {caller.process for caller in self._callers.values()}
         if self._settled.is_set() or hello.process in {0, *waiting}:
@@ -242,7 +243,7 @@ def call(host: str, port: int, hello: Hello, seconds: float) -> tuple[socket.soc
     Raises ProcessError when it refuses, with its reason; when it ends, or something else listens
     there; or when not all processes have come after so many seconds.
     """
-    address = f"{shown(host)}:{port}"
+    address = f"{printable(host)}:{port}"
     deadline = time.monotonic() + seconds
     while True:
         left = deadline - time.monotonic()
@@ -285,7 +286,7 @@ def _introduce(
                     f"What listens at {address} is no training: give --coordinator another port."
                 )
             if "refused" in said:
-                raise ProcessError(shown(str(said["refused"])))
+                raise ProcessError(printable(str(said["refused"])))
             if "welcome" in said:
                 return said
             waiting = True

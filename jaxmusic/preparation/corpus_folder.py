@@ -14,7 +14,7 @@ from jaxmusic.corpus.corpus import (
 )
 from jaxmusic.corpus.corpus_file import Source, read_header
 from jaxmusic.preparation.journal import JournalHeader
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.atomic import writing
 from jaxmusic.storage.owned_folder import FolderKind, remove_known, why_not_ours
 from jaxmusic.storage.reading import file_digest, parse_json, read_lines
@@ -25,22 +25,23 @@ _WORK = {"journal.jsonl", "stream.u32", "corpus/", *(f"corpus/{name}" for name i
 def refuse_other_things(target: Path, *, made_of: Source) -> None:
     """Raise CorpusError where a corpus, of MIDI files or of notes, would replace something else."""
     if target.exists() and not target.is_dir():
-        raise CorpusError(f"{shown(target)} is a file: give another --corpus.")
+        raise CorpusError(f"{printable(target)} is a file: give another --corpus.")
     if why := why_not_ours(target, CORPUS_FOLDER):
         if _is_run(target):
             raise CorpusError(
-                f"{shown(target)} holds a run, which a corpus would replace: give another --corpus."
+                f"{printable(target)} holds a run, which a corpus would replace: give another "
+                "--corpus."
             )
         raise CorpusError(
-            f"{shown(target)} can't be replaced by a corpus: {why}. Move that away, or give "
+            f"{printable(target)} can't be replaced by a corpus: {why}. Move that away, or give "
             "another --corpus."
         )
     about = read_about(target)
     if about is not None and (theirs := about.made_of) != made_of:
         held, kinds = SOURCES[theirs], SOURCES[made_of]
         raise CorpusError(
-            f"{shown(target)} holds a corpus of {held}, which one of {kinds} would replace: give "
-            "another --corpus, or remove that folder."
+            f"{printable(target)} holds a corpus of {held}, which one of {kinds} would replace: "
+            "give another --corpus, or remove that folder."
         )
 
 
@@ -86,8 +87,8 @@ def replace_folder(new: Path, target: Path, *, made_of: Source, mark: str) -> No
     refuse_other_things(target, made_of=made_of)
     if content_mark(target) != mark:
         raise CorpusError(
-            f"{shown(target)} was changed by another process while this one prepared it: start the "
-            "same command again, which goes on from there."
+            f"{printable(target)} was changed by another process while this one prepared it: start "
+            "the same command again, which goes on from there."
         )
     retired = target.with_name(f".{target.name}.replaced-{secrets.token_hex(4)}")
     with writing(target):

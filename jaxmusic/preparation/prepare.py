@@ -33,7 +33,7 @@ from jaxmusic.preparation.records import Records
 from jaxmusic.preparation.scan import find_files
 from jaxmusic.preparation.survey import Survey
 from jaxmusic.preparation.worker_pool import parse_files
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.atomic import writing
 from jaxmusic.storage.file_lock import FileLock, Owner, hold_lock, in_brackets
 from jaxmusic.storage.owned_folder import real_folder, remove_known
@@ -128,7 +128,7 @@ def prepare(
 def waiting_for(target: Path, owner: Owner | None) -> str:
     """What is told to a person when another process prepares the corpus."""
     by = in_brackets(owner)
-    return f"Another process is preparing {shown(target)}{by}: waiting until it is done."
+    return f"Another process is preparing {printable(target)}{by}: waiting until it is done."
 
 
 def default_corpus_dir(midi_dir: str | os.PathLike[str], scheme: str) -> Path:
@@ -185,9 +185,9 @@ def _nothing_usable(folder: Path, survey: Survey) -> str:
     for row in survey.ledger():
         if row.status == "skipped":
             skipped += 1
-            first = first or f" The first one skipped: {shown(row.path)}: {row.reason}."
+            first = first or f" The first one skipped: {printable(row.path)}: {row.reason}."
     return (
-        f"None of the {len(survey.paths)} MIDI files in {shown(folder)} gives any tokens: "
+        f"None of the {len(survey.paths)} MIDI files in {printable(folder)} gives any tokens: "
         f"{skipped} can't be read, {len(survey.paths) - skipped} have no notes that count. Give "
         f"others.{first}"
     )
@@ -200,10 +200,10 @@ def _too_many_skipped(folder: Path, survey: Survey, share: float) -> str:
         if row.status == "skipped":
             reasons[kind_of(row.reason)] += 1
             if len(first) < SKIPPED_NAMED:
-                first.append(f"{shown(row.path)}: {row.reason}")
+                first.append(f"{printable(row.path)}: {row.reason}")
     ((reason, count),) = reasons.most_common(1)
     return (
-        f"{survey.skipped:,} of the {len(survey.paths):,} MIDI files in {shown(folder)} were "
+        f"{survey.skipped:,} of the {len(survey.paths):,} MIDI files in {printable(folder)} were "
         f"skipped, more than --max-skipped-share {share:g} allows; most often ({count:,}): "
         f"{reason}; the first ones: {'; '.join(first)}. Mend them, or give a larger "
         "--max-skipped-share: what was read is kept, and not read again."

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from jaxmusic.corpus.corpus import Corpus, DamagedCorpusError, LedgerRow, digest_of, read_about
 from jaxmusic.errors import UserError, reason_of
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.reading import lines_of, open_stored, read_stored
 
 Ids = npt.NDArray[np.unsignedinteger[Any]]
@@ -42,8 +42,8 @@ class ChangedFileError(UserError):
 
     def __init__(self, path: str | os.PathLike[str], why: str) -> None:
         super().__init__(
-            f"{shown(path)} was changed, or removed, while a corpus was prepared from it ({why}): "
-            "start the same command again."
+            f"{printable(path)} was changed, or removed, while a corpus was prepared from it "
+            f"({why}): start the same command again."
         )
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from jaxmusic.corpus.corpus import CorpusError
 from jaxmusic.preparation.parsing import unreadable
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 
 SUFFIXES = frozenset({".mid", ".midi", ".kar"})
 # macOS keeps what it knows of song.mid in ._song.mid on disks that have no room for it elsewhere
@@ -46,9 +46,9 @@ def find_files(folder: Path) -> Found:
     Raises CorpusError when the folder isn't there, can't be read, or holds no such file.
     """
     if folder.exists() and not folder.is_dir():
-        raise CorpusError(f"{shown(folder)} is a file: give a folder of MIDI files.")
+        raise CorpusError(f"{printable(folder)} is a file: give a folder of MIDI files.")
     if not folder.is_dir():
-        raise CorpusError(f"There is no folder {shown(folder)}: give a folder of MIDI files.")
+        raise CorpusError(f"There is no folder {printable(folder)}: give a folder of MIDI files.")
     files: list[str] = []
     closed: dict[str, str] = {}
     apple_double: list[str] = []
@@ -76,15 +76,15 @@ def find_files(folder: Path) -> Found:
             why = error.strerror or str(error)
             if not inside:
                 raise CorpusError(
-                    f"The folder {shown(folder)} can't be read: {why}. Make it readable, or give "
-                    "another one."
+                    f"The folder {printable(folder)} can't be read: {why}. Make it readable, or "
+                    "give another one."
                 ) from None
             closed[inside] = f"the folder can't be read: {why}"
     found = Found(in_order(files), closed, len(apple_double))
     if not files:
-        first = "".join(f" ({shown(path)}: {why}.)" for path, why in list(closed.items())[:1])
+        first = "".join(f" ({printable(path)}: {why}.)" for path, why in list(closed.items())[:1])
         raise CorpusError(
-            f"No MIDI files in {shown(folder)}: put .mid, .midi or .kar files there, or give "
+            f"No MIDI files in {printable(folder)}: put .mid, .midi or .kar files there, or give "
             f"another folder.{first}{found.left_out and f' ({found.left_out})'}"
         )
     return found

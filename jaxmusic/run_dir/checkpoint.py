@@ -16,7 +16,7 @@ from orbax.checkpoint.options import MultiprocessingOptions
 
 from jaxmusic.errors import UserError, reason_of
 from jaxmusic.run_dir.checkpoint_dir import About, CheckpointError, MovedError, Shelf
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.atomic import why_not_written
 from jaxmusic.storage.file_lock import FileLock
 
@@ -34,8 +34,8 @@ def check_folder(folder: Path) -> None:
         str(folder.resolve()).encode()
     except UnicodeEncodeError:
         raise CheckpointError(
-            f"{shown(folder)} can't hold checkpoints, since its path (or that of the folder where "
-            "the command was started) is not UTF-8: rename the folder, or use another one."
+            f"{printable(folder)} can't hold checkpoints, since its path (or that of the folder "
+            "where the command was started) is not UTF-8: rename the folder, or use another one."
         ) from None
 
 

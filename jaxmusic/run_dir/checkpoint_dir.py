@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from jaxmusic.errors import UserError, is_shortage
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.atomic import sync, writing
 from jaxmusic.storage.checksums import SEAL, DamageError, read_manifest, read_seal, write_seal
 from jaxmusic.storage.owned_folder import FolderKind, remove_known, why_not_ours
@@ -129,7 +129,7 @@ class Shelf:
             self._whole.pop(step, None)
         if step not in self._told:
             self._told.add(step)
-            self.tell(f"The checkpoint of step {step} is damaged, passed over: {shown(reason)}")
+            self.tell(f"The checkpoint of step {step} is damaged, passed over: {printable(reason)}")
 
     def _look_at(self, step: int) -> About | None:
         folder, place = self.folder / str(step), self.place(step)
@@ -258,8 +258,8 @@ class Shelf:
         folder = self.folder / str(step)
         if why := self._why_not_ours(folder):
             raise CheckpointError(
-                f"{shown(folder)} has a checkpoint's name, but is none of this run: {why}. Move "
-                "that away and start the same command again."
+                f"{printable(folder)} has a checkpoint's name, but is none of this run: {why}. "
+                "Move that away and start the same command again."
             )
 
     def _refuse_others_steps(self) -> None:
@@ -280,7 +280,7 @@ class Shelf:
         """Whether there is a reason why a folder isn't ours, which is told once."""
         if why and path not in self._let_alone:
             self._let_alone.add(path)
-            self.tell(f"{shown(path)} is let alone: {why}.")
+            self.tell(f"{printable(path)} is let alone: {why}.")
         return why != ""
 
 

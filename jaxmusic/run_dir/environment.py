@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from jaxmusic.errors import UserError
 from jaxmusic.nn.cpu.build import SOURCES, build_key, processor
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.runtime.versions import files_digest, package_versions
 from jaxmusic.storage.atomic import write_atomic
 from jaxmusic.storage.json_text import render_json
@@ -167,4 +167,4 @@ def _read_rows(path: Path) -> list[Row]:
 
 
 def _shown(value: Any) -> str:
-    return "none" if value in (None, "") else shown(str(value))
+    return "none" if value in (None, "") else printable(str(value))

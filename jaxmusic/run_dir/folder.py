@@ -10,7 +10,7 @@ from jaxmusic.corpus.corpus import read_about
 from jaxmusic.corpus.corpus_file import read_header
 from jaxmusic.errors import UserError, reason_of
 from jaxmusic.run_dir.config_file import load_config
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.file_lock import LEASE, FileLock, Owner, hold_lock, in_brackets, is_lock_file
 from jaxmusic.storage.owned_folder import FolderKind, real_folder, why_not_ours
 
@@ -98,8 +98,8 @@ class RunFolder:
                 " Copy it again, whole, or train anew in another folder."
             )
         raise RunError(
-            f"A run can't begin in --run-dir {shown(self.path)}: {why}. Give another folder, one "
-            "that is empty or not there."
+            f"A run can't begin in --run-dir {printable(self.path)}: {why}. Give another folder, "
+            "one that is empty or not there."
         )
 
     def claim(

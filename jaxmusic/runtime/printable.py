@@ -4,7 +4,7 @@ import os
 import shlex
 
 
-def shown(name: str | os.PathLike[str]) -> str:
+def printable(name: str | os.PathLike[str]) -> str:
     r"""A name on one line that any terminal takes.
 
     What can't be printed stands there as Python writes it: \n for a line feed, \x1b for an escape,
@@ -18,9 +18,9 @@ def shown(name: str | os.PathLike[str]) -> str:
     )
 
 
-def printable(text: str) -> str:
+def printable_lines(text: str) -> str:
     """Text of several lines, each of which any terminal takes."""
-    return "\n".join(map(shown, text.split("\n")))
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def as_argument(path: str | os.PathLike[str]) -> str:

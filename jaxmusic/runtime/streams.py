@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TextIO, cast
 
 from jaxmusic.errors import reason_of
-from jaxmusic.runtime.printable import printable
+from jaxmusic.runtime.printable import printable_lines
 
 
 class OutputClosed(Exception):  # noqa: N818 (no error: `| head` has seen enough)
@@ -48,9 +48,8 @@ def _opened(descriptor: int, mode: Literal["r", "w"]) -> TextIO:
 class PrintableStream:
     """A text stream to which nothing is written but what any terminal shows as it stands.
 
-    Since `print`, Python's tracebacks and libraries all write to it, nothing can pass it by. What
-    is to be one line (a sentence with names in it) goes through `shown` as well, which escapes line
-    feeds too.
+    `print`, tracebacks and libraries all write to it, so nothing bypasses it. What must be one line
+    (a sentence with names in it) goes through `printable` too, which escapes line feeds.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -58,7 +57,7 @@ class PrintableStream:
 
     def write(self, text: str) -> int:
         """Write text, with what can't be printed, but line feeds, as Python writes it."""
-        self.stream.write(printable(text))
+        self.stream.write(printable_lines(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

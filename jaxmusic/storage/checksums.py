@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.atomic import sync, write_atomic, writing
 from jaxmusic.storage.reading import (
     Count,
@@ -59,7 +59,7 @@ def read_seal(folder: Path, kind: type[About]) -> About:
     except PermissionError:
         raise
     except FileNotFoundError as error:
-        raise DamageError(f"{shown(Path(error.filename).name)} is missing") from error
+        raise DamageError(f"{printable(Path(error.filename).name)} is missing") from error
     except OSError as error:
         raise DamageError(f"it can't be read: {error.strerror}") from error
     except ValueError as error:
@@ -121,11 +121,11 @@ def _flaw(folder: Path, told: Contents, found: list[str]) -> str:
     """
     for name in sorted({*told, *found}):
         if name not in found:
-            return f"{shown(name)} is missing"
+            return f"{printable(name)} is missing"
         if name not in told:
-            return f"{shown(name)} does not belong to it"
+            return f"{printable(name)} does not belong to it"
         if not _is_as_told(folder / name, told[name]):
-            return f"{shown(name)} is not what was written"
+            return f"{printable(name)} is not what was written"
     return ""
 
 

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmusic.errors import UserError
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.atomic import writing
 
 HEARTBEAT = 5.0  # seconds between two signs of life of the owner
@@ -63,7 +63,7 @@ class Owner:
     token: str  # of this one time that it holds the lock
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {shown(self.host)}"
+        return f"process {self.pid} on {printable(self.host)}"
 
     @classmethod
     def current(cls, inode: int) -> "Owner":
@@ -124,8 +124,8 @@ class FileLock:
         else:
             how = f"{seen.owner} took it over, after {LEASE:g} seconds without a sign of life"
         raise LockError(
-            f"The lock {shown(self.path)} is no longer held by this process: {how}. It stops; what "
-            "was saved before is kept."
+            f"The lock {printable(self.path)} is no longer held by this process: {how}. It stops; "
+            "what was saved before is kept."
         )
 
     def release(self) -> None:
@@ -175,7 +175,7 @@ def hold_lock(
             continue
         if not _is_lock(seen.content):
             raise LockError(
-                f"{shown(path)} is needed as a lock, and holds something else: move it away."
+                f"{printable(path)} is needed as a lock, and holds something else: move it away."
             )
         is_alive = watch.is_alive(seen)
         if is_alive is False:

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmusic.errors import reason_of
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.atomic import is_temporary
 
 NAMED = 3  # paths in a sentence
@@ -110,7 +110,7 @@ def real_folder(path: str | os.PathLike[str]) -> Path:
 
 def list_paths(paths: list[str]) -> str:
     """Some paths as a part of a sentence."""
-    named = ", ".join(shown(path) for path in paths[:NAMED])
+    named = ", ".join(printable(path) for path in paths[:NAMED])
     more = len(paths) - NAMED
     return named + (f" and {more:,} more" if more > 0 else "")
 

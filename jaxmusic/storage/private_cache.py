@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from jaxmusic.errors import reason_of
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.atomic import fsync, sync
 from jaxmusic.storage.private_folder import held, is_abandoned, why_not_private
 
@@ -70,7 +70,7 @@ class PrivateCache:
                 raise
         except OSError as error:
             _say_once(
-                f"A compiled program can't be kept for the next start in {shown(self.folder)}: "
+                f"A compiled program can't be kept for the next start in {printable(self.folder)}: "
                 f"{reason_of(error)}. Make room there, or name another folder with XDG_CACHE_HOME."
             )
 
@@ -101,7 +101,7 @@ def open_cache(name: str) -> PrivateCache | None:
         if reason is None:
             return PrivateCache(folder)
     except OSError as error:
-        name = f"{shown(error.filename)}: " if error.filename else ""
+        name = f"{printable(error.filename)}: " if error.filename else ""
         reason = name + reason_of(error)
     _say_once(
         f"Compiled programs aren't kept for the next start: {reason}. Name a folder that only you "

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 
 if sys.platform != "win32":
     import fcntl
@@ -38,14 +38,14 @@ def why_not_private(folder: Path) -> str | None:
     steps = list(_steps_to(folder))
     for path, status in steps:
         if status.st_uid not in trusted:
-            return f"{shown(path)} belongs to another user"
+            return f"{printable(path)} belongs to another user"
         writable = status.st_mode & OTHERS_MAY_WRITE
         if writable == stat.S_IWGRP and _only_ours(status.st_gid):
             writable = 0
         # In a sticky folder, as /tmp is, nobody can rename or remove what is another user's.
         sticky = status.st_mode & stat.S_ISVTX and path != steps[-1][0]
         if writable and not sticky and not stat.S_ISLNK(status.st_mode):
-            return f"other users may write to {shown(path)}"
+            return f"other users may write to {printable(path)}"
     return None
 
 
@@ -68,7 +68,7 @@ def _steps_to(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
             continue
         links += 1
         if links > MOST_LINKS:
-            raise OSError(f"too many symbolic links on the way to {shown(folder)}")
+            raise OSError(f"too many symbolic links on the way to {printable(folder)}")
         target = Path(os.readlink(step))
         if target.is_absolute():
             here = Path("/")

@@ -8,7 +8,7 @@ process dies of it. Exit code 1 if one doesn't; it is told by seed and number, a
 
 from jaxmusic.cli import begin, run_script
 from jaxmusic.runtime.limits import PREPARING
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 
 begin(PREPARING)  # before what is heavy is imported
 
@@ -80,7 +80,7 @@ def main() -> None:
         print(line)
     if broken := campaign.outcome.broken:
         for line in broken:
-            print(f"  {shown(line)}", file=sys.stderr)
+            print(f"  {printable(line)}", file=sys.stderr)
         raise BrokenPromiseError(f"{len(broken):,} promises were broken, listed above.")
     print(f"\nAll {flags.files:,} files of seed {flags.seed} gave tokens or a reason.")
 

@@ -26,7 +26,7 @@ from jaxmusic.errors import reason_of
 from jaxmusic.midi.files import MidiError, MidiScore, read_midi
 from jaxmusic.preparation.scan import find_files
 from jaxmusic.runtime.paths import with_local_paths
-from jaxmusic.runtime.printable import shown
+from jaxmusic.runtime.printable import printable
 
 FILES_IN_A_FOLDER = 1_000
 DAMAGED = 0.01  # share of files that are cut off somewhere
@@ -89,7 +89,7 @@ def read_songs(folder: Path) -> list[list[Notes]]:
         try:
             songs.append(_tracks(read_midi(folder / path)))
         except (MidiError, OSError) as error:
-            print(shown(f"left out: {path}: {reason_of(error)}"))
+            print(printable(f"left out: {path}: {reason_of(error)}"))
     if not any(songs):
         raise CorpusError(
             f"None of the {len(found):,} MIDI files in {folder} has any notes: give other songs."

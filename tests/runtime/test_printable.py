@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxmusic.runtime.printable import as_argument, shown
+from jaxmusic.runtime.printable import as_argument, printable
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from jaxmusic.runtime.printable import as_argument, shown
     ],
 )
 def test_a_name_is_told_on_one_line(name: str, told: str) -> None:
-    assert shown(name) == told == shown(Path(name))
+    assert printable(name) == told == printable(Path(name))
     told.encode()
 
 
