@@ -172,7 +172,7 @@ NO_LOCK = """
 import contextlib, sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from jaxmusic.corpus.corpus import folder as corpus_folder
+from jaxmusic.preparation import corpus_folder
 from jaxmusic.preparation import parsing
 from jaxmusic.preparation import prepare as preparing
 from jaxmusic.cli import run_script

@@ -22,7 +22,7 @@ from jaxmusic.run_dir.environment import (
 )
 from jaxmusic.trainer import fit
 
-PACKAGE = Path(environment.__file__).parent
+PACKAGE = Path(environment.__file__).parents[1]
 # What the modules that compute import, and no number comes from.
 NO_NUMBERS = {
     "config.py", "console.py", "corpus/corpus.py", "distributed/devices.py",

@@ -30,13 +30,13 @@ def test_the_digest_is_that_of_all_sources_and_their_names(tmp_path: Path) -> No
     copy = Path(shutil.copytree(PACKAGE, tmp_path / "copy", ignore=ignore))
     digests = {sources_digest(copy)}
     assert digests == {sources_digest()}  # wherever it lies, compiled or not
-    for number, change in enumerate(("train.py", "lstm_cpu.cc", "lstm_cpu_cell.h")):
+    for number, change in enumerate(("trainer.py", "nn/cpu/lstm.cc", "nn/cpu/cell.h")):
         changed = Path(shutil.copytree(copy, tmp_path / str(number)))
         with (changed / change).open("a") as file:
             file.write(" ")
         digests.add(sources_digest(changed))
     renamed = Path(shutil.copytree(copy, tmp_path / "renamed"))
-    (renamed / "train.py").rename(renamed / "training.py")
+    (renamed / "trainer.py").rename(renamed / "fitter.py")
     digests.add(sources_digest(renamed))
     assert len(digests) == 5
     (renamed / "notes.txt").write_text("no source")

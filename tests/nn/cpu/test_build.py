@@ -97,7 +97,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     slow = compiler(folder, f'exec {real} "$@" -O0 -o {folder}/library.so')  # sooner done
     sources = Path(lstm_cpu_build.__file__).parent
     include = f"-isystem{jax.ffi.include_dir()}"
-    command = [slow, *lstm_cpu_build.OPTIONS, include, str(sources / "lstm_cpu.cc")]
+    command = [slow, *lstm_cpu_build.OPTIONS, include, str(sources / "lstm.cc")]
     subprocess.run([*command, "-march=native"], check=True)
     calls = folder / "calls"
     copies = compiler(
