@@ -67,27 +67,19 @@ class Composed:
 
 
 def _invention(tempo: float, rhythms: tuple[str, ...], meter: tuple[int, int] = (4, 4)) -> Form:
-    return weave_piece(
-        Weave("Invention", meter, tempo, rhythms, TWO_VOICES), INVENTION_MAJOR, INVENTION_MINOR
-    )
+    return weave_piece(Weave("Invention", meter, tempo, rhythms, TWO_VOICES),
+                       INVENTION_MAJOR, INVENTION_MINOR)
 
 
 def _fugue(tempo: float, rhythms: tuple[str, ...]) -> Form:
-    return weave_piece(
-        Weave("Fugue", (4, 4), tempo, rhythms, THREE_VOICES), FUGUE_MAJOR, FUGUE_MINOR
-    )
+    return weave_piece(Weave("Fugue", (4, 4), tempo, rhythms, THREE_VOICES),
+                       FUGUE_MAJOR, FUGUE_MINOR)
 
 
 _CHACONNE_CELLS = (
-    ("8 4", "12"),
-    ("4 4 4", "8 4"),
-    ("6 2 4", "4 4 4"),
-    ("4 2 2 4", "2 2 4 4"),
-    ("2 2 2 2 2 2", "4 2 2 2 2"),
-    ("3 1 3 1 3 1", "3 1 4 4"),
-    ("2 2 2 2 1 1 1 1", "1 1 1 1 2 2 4"),
-    ("1 1 1 1 1 1 1 1 1 1 1 1",),
-    ("8 4", "4 8"),
+    ("8 4", "12"), ("4 4 4", "8 4"), ("6 2 4", "4 4 4"), ("4 2 2 4", "2 2 4 4"),
+    ("2 2 2 2 2 2", "4 2 2 2 2"), ("3 1 3 1 3 1", "3 1 4 4"),
+    ("2 2 2 2 1 1 1 1", "1 1 1 1 2 2 4"), ("1 1 1 1 1 1 1 1 1 1 1 1",), ("8 4", "4 8"),
     ("4 4 4", "6 2 4"),
 )
 
@@ -99,9 +91,8 @@ COMPOSED = (
     Composed("waltz", "Em", 2, dance("Waltz", 144, WALTZ, WALTZ_B, "relative", repeat=True)),
     Composed("waltz", "Db", 3, dance("Waltz", 168, WALTZ_B, WALTZ, repeat=True)),
     Composed("mazurka", "Bm", 1, dance("Mazurka", 132, MAZURKA, WALTZ, "relative", coda=True)),
-    Composed(
-        "sarabande", "Gm", 1, dance("Sarabande", 66, SARABANDE, SARABANDE, "relative", repeat=True)
-    ),
+    Composed("sarabande", "Gm", 1, dance("Sarabande", 66, SARABANDE, SARABANDE, "relative",
+                                         repeat=True)),
     Composed("march", "D", 1, dance("March", 112, MARCH, MARCH_B, coda=True)),
     Composed("march", "Cm", 2, dance("March", 100, MARCH, MARCH_B, "relative")),
     Composed("gavotte", "G", 1, dance("Gavotte", 132, GAVOTTE, MARCH_B, "parallel")),
@@ -113,13 +104,10 @@ COMPOSED = (
     Composed("gigue", "D", 2, dance("Gigue", 112, GIGUE, GIGUE, "dominant")),
     Composed("siciliano", "F#m", 1, dance("Siciliano", 54, SICILIANO, SICILIANO, "relative")),
     Composed("barcarolle", "G", 1, dance("Barcarolle", 66, BARCAROLLE, BARCAROLLE_B, "relative")),
-    Composed("barcarolle", "Abm", 2, dance("Barcarolle", 60, BARCAROLLE, BARCAROLLE_B, "relative")),
-    Composed(
-        "tarantella",
-        "Dm",
-        1,
-        dance("Tarantella", 160, TARANTELLA, TARANTELLA, "parallel", repeat=True),
-    ),
+    Composed("barcarolle", "Abm", 2, dance("Barcarolle", 60, BARCAROLLE, BARCAROLLE_B,
+                                           "relative")),
+    Composed("tarantella", "Dm", 1, dance("Tarantella", 160, TARANTELLA, TARANTELLA, "parallel",
+                                          repeat=True)),
     Composed("lullaby", "Ab", 1, dance("Lullaby", 76, LULLABY, LULLABY, "dominant")),
     Composed("song", "E", 1, dance("Song without Words", 88, SONG, SONG_B, "relative")),
     Composed("song", "Cm", 2, dance("Song without Words", 84, SONG_B, SONG, "relative")),
@@ -128,66 +116,18 @@ COMPOSED = (
     Composed("rondo", "C", 1, rondo("Rondo", 132, ALLEGRO, ALLEGRO_B)),
     Composed("rondo", "Gm", 2, rondo("Rondo", 126, ALLEGRO, ALLEGRO_B)),
     Composed("rondo", "A", 3, rondo("Rondo", 144, POLKA, GAVOTTE)),
-    Composed(
-        "variations",
-        "F",
-        1,
-        variations("Theme and Variations", 92, POLKA, ("alberti16", "pulse", "harp")),
-    ),
-    Composed(
-        "variations",
-        "Am",
-        2,
-        variations("Theme and Variations", 80, SONG, ("wave", "pulse4", "rolling")),
-    ),
-    Composed(
-        "chaconne",
-        "Dm",
-        1,
-        ground(
-            "Chaconne",
-            84,
-            SARABANDE,
-            "i | v6 | iv6 | V7",
-            figures=(
-                "sarabande",
-                "minuet",
-                "walk",
-                "minuet",
-                "wave",
-                "sarabande",
-                "walk",
-                "minuet",
-                "wave",
-                "sarabande",
-            ),
-            cells=_CHACONNE_CELLS,
-        ),
-    ),
-    Composed(
-        "chaconne",
-        "Eb",
-        2,
-        ground(
-            "Chaconne",
-            92,
-            SARABANDE,
-            "I | V65 | vi | IV V7",
-            figures=(
-                "minuet",
-                "walk",
-                "sarabande",
-                "minuet",
-                "wave",
-                "minuet",
-                "walk",
-                "sarabande",
-                "wave",
-                "minuet",
-            ),
-            cells=_CHACONNE_CELLS,
-        ),
-    ),
+    Composed("variations", "F", 1, variations("Theme and Variations", 92, POLKA,
+                                              ("alberti16", "pulse", "harp"))),
+    Composed("variations", "Am", 2, variations("Theme and Variations", 80, SONG,
+                                               ("wave", "pulse4", "rolling"))),
+    Composed("chaconne", "Dm", 1, ground(
+        "Chaconne", 84, SARABANDE, "i | v6 | iv6 | V7",
+        figures=("sarabande", "minuet", "walk", "minuet", "wave", "sarabande", "walk", "minuet",
+                 "wave", "sarabande"), cells=_CHACONNE_CELLS)),
+    Composed("chaconne", "Eb", 2, ground(
+        "Chaconne", 92, SARABANDE, "I | V65 | vi | IV V7",
+        figures=("minuet", "walk", "sarabande", "minuet", "wave", "minuet", "walk", "sarabande",
+                 "wave", "minuet"), cells=_CHACONNE_CELLS)),
     Composed("chorale", "G", 1, chorale("Chorale", 72, 6, "broken")),
     Composed("chorale", "Fm", 2, chorale("Chorale", 66, 6, "rolling")),
     Composed("chorale", "A", 3, chorale("Chorale", 76, 6, "broken")),
@@ -208,40 +148,14 @@ COMPOSED = (
     Composed("fugue", "Gm", 1, _fugue(76, _STATELY)),
     Composed("fugue", "A", 2, _fugue(80, _STATELY)),
     Composed("fugue", "Dm", 3, _fugue(72, _RUNNING)),
-    Composed(
-        "canon",
-        "G",
-        1,
-        canon(
-            Canon(
-                "Canon over a Ground",
-                (4, 4),
-                76,
-                "I V6 | vi iii6 | IV I6 | ii65 V",
-                ("8 8", "4 4 4 4", "4 2 2 4 4", "2 2 2 2 4 4", "2 2 2 2 2 2 2 2", "8 4 4"),
-                2,
-                1,
-                ("G4", "C6"),
-            )
-        ),
-    ),
-    Composed(
-        "canon",
-        "Fm",
-        2,
-        canon(
-            Canon(
-                "Canon over a Ground",
-                (3, 4),
-                92,
-                "i | V65/iv | iv | VII7 | III | iiø65 | V | V7",
-                ("8 4", "4 4 4", "4 2 2 4", "2 2 2 2 4", "2 2 2 2 2 2", "12"),
-                2,
-                0,
-                ("C4", "A5"),
-            )
-        ),
-    ),
+    Composed("canon", "G", 1, canon(Canon(
+        "Canon over a Ground", (4, 4), 76, "I V6 | vi iii6 | IV I6 | ii65 V",
+        ("8 8", "4 4 4 4", "4 2 2 4 4", "2 2 2 2 4 4", "2 2 2 2 2 2 2 2", "8 4 4"),
+        2, 1, ("G4", "C6")))),
+    Composed("canon", "Fm", 2, canon(Canon(
+        "Canon over a Ground", (3, 4), 92, "i | V65/iv | iv | VII7 | III | iiø65 | V | V7",
+        ("8 4", "4 4 4", "4 2 2 4", "2 2 2 2 4", "2 2 2 2 2 2", "12"),
+        2, 0, ("C4", "A5")))),
 )
 
 
@@ -269,16 +183,12 @@ def tables(made: dict[str, Score]) -> str:
     lines = ["| file | work | composer | bars | how sure |", "|---|---|---|---|---|"]
     for name, source in sources().items():
         facts = source.facts
-        lines.append(
-            f"| `{name}` | {facts['title']}, {facts['work']} | {facts['composer']} | "
-            f"{facts['bars']} | {facts['sure']} |"
-        )
+        lines.append(f"| `{name}` | {facts['title']}, {facts['work']} | {facts['composer']} | "
+                     f"{facts['bars']} | {facts['sure']} |")
     lines += ["", "| file | form | key | metre | seed |", "|---|---|---|---|---|"]
     for one in COMPOSED:
         score = made[one.name]
         mode = "minor" if one.key.endswith("m") else "major"
-        lines.append(
-            f"| `{one.name}` | {score.title} | {one.key.removesuffix('m')} {mode} | "
-            f"{score.meter[0]}/{score.meter[1]} | {one.seed} |"
-        )
+        lines.append(f"| `{one.name}` | {score.title} | {one.key.removesuffix('m')} {mode} | "
+                     f"{score.meter[0]}/{score.meter[1]} | {one.seed} |")
     return "\n".join(lines)

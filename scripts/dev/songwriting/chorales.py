@@ -17,43 +17,26 @@ from .voicing import Voicing
 
 # Lines of a chorale: seven chords, six quarters and a held one.
 OPENINGS_MAJOR = (
-    "I V6 I I6 | ii65 V I",
-    "I IV6 V65 I | IV V I",
-    "I vi ii6 V | I6 IV V",
-    "I V43 I6 IV | I64 V I",
-    "I iii vi IV | ii65 V I",
+    "I V6 I I6 | ii65 V I", "I IV6 V65 I | IV V I", "I vi ii6 V | I6 IV V",
+    "I V43 I6 IV | I64 V I", "I iii vi IV | ii65 V I",
 )
 OPENINGS_MINOR = (
-    "i V6 i i6 | iiø65 V i",
-    "i iv6 V i | iv V i",
-    "i VI iv V | i6 iiø65 V",
-    "i V43 i6 iv | i64 V i",
-    "i v6 iv6 V | i iiø65 V",
+    "i V6 i i6 | iiø65 V i", "i iv6 V i | iv V i", "i VI iv V | i6 iiø65 V",
+    "i V43 i6 iv | i64 V i", "i v6 iv6 V | i iiø65 V",
 )
 INNER_MAJOR = (
-    "I V6 I V>V65 | V>I V7 I",
-    "I6 V43 I vi>V6 | vi>i V7 i",
-    "vi>i V6 i iv | ii6 V65/V V",
-    "V V42 I6 V65/ii | ii V65 I",
-    "I V65/IV IV viio7/V | V V65 I",
-    "IV>I V6 I ii65 | V7 I IV",
-    "vi iii IV I | ii6 V I",
+    "I V6 I V>V65 | V>I V7 I", "I6 V43 I vi>V6 | vi>i V7 i", "vi>i V6 i iv | ii6 V65/V V",
+    "V V42 I6 V65/ii | ii V65 I", "I V65/IV IV viio7/V | V V65 I",
+    "IV>I V6 I ii65 | V7 I IV", "vi iii IV I | ii6 V I",
 )
 INNER_MINOR = (
-    "III V6/III III IV/III | V7/III III III",
-    "i V65/iv iv V65/III | III V6/III III",
-    "III>I V6 I ii65 | I64 V7 I",
-    "iv>i V6 i iiø65 | iv>V7 i iv",
-    "VI III iv6 i6 | iiø65 V V",
-    "III VII6 i V6 | i viio7/V V",
-    "v>i V6 i iiø65 | v>V7 i i",
+    "III V6/III III IV/III | V7/III III III", "i V65/iv iv V65/III | III V6/III III",
+    "III>I V6 I ii65 | I64 V7 I", "iv>i V6 i iiø65 | iv>V7 i iv", "VI III iv6 i6 | iiø65 V V",
+    "III VII6 i V6 | i viio7/V V", "v>i V6 i iiø65 | v>V7 i i",
 )
 CLOSES_MAJOR = ("I6 IV ii65 V | I64 V7 I", "IV I6 viio6 I | ii65 V7 I", "vi V65/V V V42 | I6 V7 I")
-CLOSES_MINOR = (
-    "i6 iv iiø65 V | i64 V7 I",
-    "VI iv viio7 i | iiø65 V7 I",
-    "i V65/iv iv iv6 | i64 V7 I",
-)
+CLOSES_MINOR = ("i6 iv iiø65 V | i64 V7 I", "VI iv viio7 i | iiø65 V7 I",
+                "i V65/iv iv iv6 | i64 V7 I")
 
 
 @dataclass(frozen=True)
@@ -62,9 +45,9 @@ class _Line:
     voicings: tuple[Voicing, ...]
 
 
-def chorale(
-    title: str, tempo: float, lines: int = 6, second: str = ""
-) -> Callable[[Key, Random], Score]:
+def chorale(title: str, tempo: float, lines: int = 6, second: str = "") -> Callable[
+    [Key, Random], Score
+]:
     """A four-part chorale; `second` names the figure of a second verse on the same chords."""
 
     def compose(key: Key, rng: Random) -> Score:
@@ -99,21 +82,13 @@ def chorale(
 def _line(key: Key, text: str, rng: Random) -> _Line:
     """A tune by search, the other voices below it; tried again until no rule is broken."""
     chords = [span.chord for span in progression(key, text, WHOLE)]
-    slots = [
-        Slot(
-            place * QUARTER,
-            QUARTER,
-            chord,
-            2 if place % 4 == 0 else 1,
-            ends=place == len(chords) - 1,
-        )
-        for place, chord in enumerate(chords)
-    ]
+    slots = [Slot(place * QUARTER, QUARTER, chord, 2 if place % 4 == 0 else 1,
+                  ends=place == len(chords) - 1)
+             for place, chord in enumerate(chords)]
     best: tuple[int, tuple[Voicing, ...]] | None = None
     for _ in range(8):
-        positions = melody.compose(
-            slots, position_of("D4"), position_of("F5"), rng, start=position_of("B4")
-        )
+        positions = melody.compose(slots, position_of("D4"), position_of("F5"), rng,
+                                   start=position_of("B4"))
         try:
             found = voicing.voice(chords, rng, melody.finish(slots, positions))
         except ValueError:
@@ -142,34 +117,19 @@ def _plain(line: _Line, start: int, rng: Random) -> list[list[Note]]:
         for voice, pitch in enumerate(sounding):
             velocity = 80 if voice == 3 else 68
             between = _passing(line.chords[place], pitch, after[voice])
-            if (
-                between is not None
-                and not moving
-                and rng.random() < 0.6
-                and _clear(sounding, after, voice, between)
-            ):
-                voices[voice] += [
-                    Note(tick, tick + QUARTER // 2, pitch, velocity),
-                    Note(tick + QUARTER // 2, tick + length, between, velocity - 4),
-                ]
+            if (between is not None and not moving and rng.random() < 0.6
+                    and _clear(sounding, after, voice, between)):
+                voices[voice] += [Note(tick, tick + QUARTER // 2, pitch, velocity),
+                                  Note(tick + QUARTER // 2, tick + length, between, velocity - 4)]
                 moving = True  # one voice at a time
                 continue
             held = line.voicings[place - 1][voice] if place else pitch
             chord = line.chords[place]
-            if (
-                place
-                and chord.leading is not None
-                and pitch % 12 == chord.leading
-                and held - pitch == 1
-                and not moving
-                and chord.bass == 0
-                and voice
-            ):
+            if (place and chord.leading is not None and pitch % 12 == chord.leading
+                    and held - pitch == 1 and not moving and chord.bass == 0 and voice):
                 # The 4-3 suspension: the fourth is prepared, struck on the beat, and falls.
-                voices[voice] += [
-                    Note(tick, tick + QUARTER // 2, held, velocity),
-                    Note(tick + QUARTER // 2, tick + length, pitch, velocity - 4),
-                ]
+                voices[voice] += [Note(tick, tick + QUARTER // 2, held, velocity),
+                                  Note(tick + QUARTER // 2, tick + length, pitch, velocity - 4)]
                 moving = True
                 continue
             voices[voice].append(Note(tick, tick + length, pitch, velocity))
@@ -179,8 +139,7 @@ def _plain(line: _Line, start: int, rng: Random) -> list[list[Note]]:
 def _clear(sounding: Voicing, after: Voicing, voice: int, between: int) -> bool:
     """Whether a passing note in one voice makes no parallels on either side."""
     bass, tenor, alto, soprano = (
-        between if number == voice else pitch for number, pitch in enumerate(sounding)
-    )
+        between if number == voice else pitch for number, pitch in enumerate(sounding))
     middle = bass, tenor, alto, soprano
     return not voicing.faults(sounding, middle) and not voicing.faults(middle, after)
 
@@ -210,10 +169,7 @@ FIGURES = {
 
 
 def _figured(
-    line: _Line,
-    start: int,
-    figure: str,
-    last: bool,
+    line: _Line, start: int, figure: str, last: bool,
 ) -> tuple[list[Note], list[Note]]:
     right: list[Note] = []
     left: list[Note] = []
@@ -229,8 +185,7 @@ def _figured(
         for step in range(room // unit):
             pitch, low = _sign(signs[step % len(signs)], sounding)
             (left if low else right).append(
-                Note(tick + step * unit, tick + (step + 1) * unit, pitch, 72)
-            )
+                Note(tick + step * unit, tick + (step + 1) * unit, pitch, 72))
     return right, left
 
 
@@ -261,15 +216,8 @@ PRELUDES_MINOR = (
 
 
 def prelude(
-    title: str,
-    tempo: float,
-    figure: str,
-    which: int,
-    *,
-    meter: tuple[int, int] = (4, 4),
-    twice: bool = True,
-    hold: bool = False,
-    high: int = 72,
+    title: str, tempo: float, figure: str, which: int, *, meter: tuple[int, int] = (4, 4),
+    twice: bool = True, hold: bool = False, high: int = 72,
 ) -> Callable[[Key, Random], Score]:
     """A prelude: one figure through a chain of chords in four parts.
 

@@ -17,7 +17,6 @@ from .score import QUARTER, WHOLE, Score
 
 Subject = tuple[tuple[int, int, int], ...]  # (tick, length, steps from its first note's tonic)
 
-
 @dataclass(frozen=True)
 class Weave:
     """A kind of contrapuntal piece: metre, the subject's rhythm, the voices' compasses."""
@@ -44,15 +43,9 @@ def subject(key: Key, weave: Weave, rng: Random, low: int) -> Subject:
     tick, slots = 0, []
     for length in durations(choose(rng, weave.subjects)):
         if length > 0:
-            slots.append(
-                Slot(
-                    tick,
-                    length,
-                    at(spans, tick).chord,
-                    2 if tick == 0 else int(tick % weave.beat == 0),
-                    aim=low + 2 + (5 * tick) // weave.bar,
-                )
-            )
+            slots.append(Slot(tick, length, at(spans, tick).chord,
+                              2 if tick == 0 else int(tick % weave.beat == 0),
+                              aim=low + 2 + (5 * tick) // weave.bar))
         tick += abs(length)
     tonic = low + (key.letter - low) % 7
     slots[0] = replace(slots[0], fixed=tonic)
@@ -63,10 +56,8 @@ def subject(key: Key, weave: Weave, rng: Random, low: int) -> Subject:
         # A subject needs a face: the one of six with the most different notes and a leap.
         if not best or _face(found) > _face(best):
             best = found
-    return tuple(
-        (slot.start, slot.length, position - tonic)
-        for slot, position in zip(slots[:-1], best, strict=False)
-    )
+    return tuple((slot.start, slot.length, position - tonic)
+                 for slot, position in zip(slots[:-1], best, strict=False))
 
 
 def _face(positions: Sequence[int]) -> int:
@@ -87,15 +78,9 @@ def weave_piece(weave: Weave, major: str, minor: str) -> Callable[[Key, Random],
         theme = subject(key, weave, rng, 28)
         count = len(weave.compasses)
         drafts = [
-            [
-                slot
-                for number, row in enumerate(rows)
-                for slot in _slots(
-                    row[1 + voice],
-                    theme,
-                    _Room(weave, key, spans, number * weave.bar, *map(position_of, compass)),
-                )
-            ]
+            [slot for number, row in enumerate(rows)
+             for slot in _slots(row[1 + voice], theme, _Room(
+                 weave, key, spans, number * weave.bar, *map(position_of, compass)))]
             for voice, compass in enumerate(weave.compasses)
         ]
         finished: dict[int, list[Note]] = {}
@@ -109,17 +94,10 @@ def weave_piece(weave: Weave, major: str, minor: str) -> Callable[[Key, Random],
             positions = melody.compose(drafts[voice], low, high, rng, others=others, strict=True)
             finished[voice] = _notes(drafts[voice], positions, 80 - 3 * voice)
         last = finished[0][-1]  # the end is a full chord: the upper hand adds what it can reach
-        finished[0] += [
-            last._replace(pitch=pitch)
-            for pitch in under(last.pitch, spans[-1].chord.classes, 4 - count)
-        ]
-        return Score(
-            weave.title,
-            key.name,
-            weave.meter,
-            weave.tempo,
-            tuple(tuple(finished[voice]) for voice in range(count)),
-        )
+        finished[0] += [last._replace(pitch=pitch)
+                        for pitch in under(last.pitch, spans[-1].chord.classes, 4 - count)]
+        return Score(weave.title, key.name, weave.meter, weave.tempo,
+                     tuple(tuple(finished[voice]) for voice in range(count)))
 
     return compose
 
@@ -141,14 +119,8 @@ class _Room:
     high: int
 
     def slot(self, tick: int, length: int, fixed: int | None = None, ends: bool = False) -> Slot:
-        return Slot(
-            tick,
-            length,
-            at(self.spans, tick).chord,
-            _strength(tick, self.weave),
-            fixed=fixed,
-            ends=ends,
-        )
+        return Slot(tick, length, at(self.spans, tick).chord, _strength(tick, self.weave),
+                    fixed=fixed, ends=ends)
 
 
 def _slots(code: str, theme: Subject, room: _Room) -> list[Slot]:
@@ -174,10 +146,8 @@ def _entry(code: str, theme: Subject, room: _Room) -> list[Slot]:
     mean = room.key.letter + sum(position for _, _, position in found) / len(found)
     middle = (room.low + room.high) // 2
     octave = min(range(14, 56, 7), key=lambda base: abs(base + mean - middle))
-    return [
-        room.slot(tick, length, octave + room.key.letter + position)
-        for tick, length, position in found
-    ]
+    return [room.slot(tick, length, octave + room.key.letter + position)
+            for tick, length, position in found]
 
 
 def _free(kind: str, room: _Room) -> list[Slot]:
@@ -194,10 +164,8 @@ def _free(kind: str, room: _Room) -> list[Slot]:
         if kind == "b" or (kind == "x" and room.low < position_of("C3")):
             chord = at(room.spans, tick).chord
             letter = chord.letters[chord.bass]
-            fixed = min(
-                (place for place in range(room.low, room.high + 1) if place % 7 == letter),
-                key=lambda place: (abs(place - (room.low + room.high) // 2 + 2), place),
-            )
+            fixed = min((place for place in range(room.low, room.high + 1) if place % 7 == letter),
+                        key=lambda place: (abs(place - (room.low + room.high) // 2 + 2), place))
         slots.append(room.slot(tick, length * QUARTER // 4, fixed, kind == "x"))
         tick += length * QUARTER // 4
     return slots
@@ -208,10 +176,8 @@ def _strength(tick: int, weave: Weave) -> int:
 
 
 def _notes(slots: Sequence[Slot], positions: Sequence[int], velocity: int) -> list[Note]:
-    return [
-        Note(slot.start, slot.start + slot.length, pitch, velocity)
-        for slot, pitch in zip(slots, melody.finish(slots, positions), strict=True)
-    ]
+    return [Note(slot.start, slot.start + slot.length, pitch, velocity)
+            for slot, pitch in zip(slots, melody.finish(slots, positions), strict=True)]
 
 
 def _sounding(notes: Sequence[Note]) -> melody.Voice:
@@ -254,32 +220,19 @@ def canon(one: Canon) -> Callable[[Key, Random], Score]:
             for tick in range(0, length, bar):
                 begins, now = len(slots), tick
                 for long in durations(rhythm):
-                    slots.append(
-                        Slot(
-                            now,
-                            long,
-                            at(spans, now).chord,
-                            2 if now == tick else int(now % QUARTER == 0),
-                            like=len(slots) - begins
-                            if tick and tick % (2 * bar) == 0 and len(slots) > begins
-                            else None,
-                        )
-                    )
+                    slots.append(Slot(now, long, at(spans, now).chord,
+                                      2 if now == tick else int(now % QUARTER == 0),
+                                      like=len(slots) - begins if tick and tick % (2 * bar) == 0
+                                      and len(slots) > begins else None))
                     now += long
             others = [_sounding(bass)]
             for back in range(1, one.voices):
                 if number >= back:
-                    others.append(
-                        _sounding(
-                            [
-                                note._replace(pitch=note.pitch - 12 * one.drop * back)
-                                for note in strains[number - back]
-                            ]
-                        )
-                    )
-            positions = melody.compose(
-                slots, low, high, rng, others=others, strict=True, start=start, motif_weight=1.5
-            )
+                    others.append(_sounding([
+                        note._replace(pitch=note.pitch - 12 * one.drop * back)
+                        for note in strains[number - back]]))
+            positions = melody.compose(slots, low, high, rng, others=others, strict=True,
+                                       start=start, motif_weight=1.5)
             start = positions[-1]
             strains.append(_notes(slots, positions, 82))
         hands: list[list[Note]] = [[] for _ in range(one.voices + 1)]
@@ -288,27 +241,19 @@ def canon(one: Canon) -> Callable[[Key, Random], Score]:
             for voice in range(one.voices):
                 if 0 <= turn - 1 - voice < len(strains):
                     hands[voice] += [
-                        Note(
-                            note.start + offset,
-                            note.end + offset,
-                            note.pitch - 12 * one.drop * voice,
-                            note.velocity - 3 * voice,
-                        )
-                        for note in strains[turn - 1 - voice]
-                    ]
-            hands[-1] += [
-                Note(note.start + offset, note.end + offset, note.pitch, note.velocity)
-                for note in bass
-            ]
+                        Note(note.start + offset, note.end + offset,
+                             note.pitch - 12 * one.drop * voice, note.velocity - 3 * voice)
+                        for note in strains[turn - 1 - voice]]
+            hands[-1] += [Note(note.start + offset, note.end + offset, note.pitch, note.velocity)
+                          for note in bass]
         end = (len(strains) + one.voices) * length
         tonic = progression(key, "i" if key.minor else "I", bar)[0].chord
         root = bass[0].pitch
         third = root + (tonic.classes[1] - tonic.classes[0]) % 12
         for hand, pitch in zip(hands[::-1], (root, root + 19, third + 24, root + 24), strict=False):
             hand.append(Note(end, end + bar, pitch, 70))
-        return Score(
-            one.title, key.name, one.meter, one.tempo, tuple(tuple(hand) for hand in hands)
-        )
+        return Score(one.title, key.name, one.meter, one.tempo,
+                     tuple(tuple(hand) for hand in hands))
 
     return compose
 

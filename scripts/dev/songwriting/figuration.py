@@ -10,19 +10,9 @@ from .keys import ACCIDENTALS, LETTERS, NATURAL
 from .score import QUARTER
 
 QUALITIES = {
-    "": (0, 4, 7),
-    "m": (0, 3, 7),
-    "dim": (0, 3, 6),
-    "aug": (0, 4, 8),
-    "7": (0, 4, 7, 10),
-    "m7": (0, 3, 7, 10),
-    "maj7": (0, 4, 7, 11),
-    "dim7": (0, 3, 6, 9),
-    "m7b5": (0, 3, 6, 10),
-    "sus4": (0, 5, 7),
-    "6": (0, 4, 7, 9),
-    "m6": (0, 3, 7, 9),
-    "9": (0, 4, 10, 2),
+    "": (0, 4, 7), "m": (0, 3, 7), "dim": (0, 3, 6), "aug": (0, 4, 8), "7": (0, 4, 7, 10),
+    "m7": (0, 3, 7, 10), "maj7": (0, 4, 7, 11), "dim7": (0, 3, 6, 9), "m7b5": (0, 3, 6, 10),
+    "sus4": (0, 5, 7), "6": (0, 4, 7, 9), "m6": (0, 3, 7, 9), "9": (0, 4, 10, 2),
 }
 
 
@@ -50,9 +40,8 @@ def from_symbols(symbols: Sequence[str], start: int, length: int) -> list[Harmon
             if not harmonies:
                 raise ValueError("a bar begins with '.', which holds the chord before")
             last = harmonies.pop()
-            harmonies.append(
-                Harmony(last.start, last.length + share * unit, last.classes, last.bass)
-            )
+            harmonies.append(Harmony(last.start, last.length + share * unit, last.classes,
+                                     last.bass))
         else:
             classes, bass = read_symbol(symbol)
             harmonies.append(Harmony(start, share * unit, classes, bass))
@@ -80,14 +69,11 @@ def _class(text: str) -> tuple[int, str]:
     if not text or text[0] not in LETTERS:
         raise ValueError(f"no such chord: {text!r}")
     sign = text[1] if len(text) > 1 and text[1] in "#b" else ""
-    return (NATURAL[LETTERS.index(text[0])] + ACCIDENTALS[sign]) % 12, text[1 + len(sign) :]
+    return (NATURAL[LETTERS.index(text[0])] + ACCIDENTALS[sign]) % 12, text[1 + len(sign):]
 
 
 def lay_out(
-    harmonies: Sequence[Harmony],
-    low: int = 40,
-    top: int = 64,
-    voices: int = 3,
+    harmonies: Sequence[Harmony], low: int = 40, top: int = 64, voices: int = 3,
 ) -> list[tuple[int, tuple[int, ...]]]:
     """Bass pitch and `voices` upper pitches for each harmony, moving as little as they can.
 
@@ -97,11 +83,8 @@ def lay_out(
     options = []
     for harmony in harmonies:
         # A chord for which the room is too small may reach a little higher.
-        found = [
-            layout
-            for layout in (_layouts(harmony, low, top + more, voices) for more in (0, 3, 6))
-            if layout
-        ]
+        found = [layout for layout in (_layouts(harmony, low, top + more, voices)
+                                       for more in (0, 3, 6)) if layout]
         if not found:
             raise ValueError(f"no layout between {low} and {top} for {harmony}")
         options.append(found[0])
@@ -112,8 +95,7 @@ def lay_out(
         for layout in options[place]:
             best, link = min(
                 (costs[-1][number] + _motion(before, layout), number)
-                for number, before in enumerate(options[place - 1])
-            )
+                for number, before in enumerate(options[place - 1]))
             row.append(best + _start_cost(layout, low, top))
             links.append(link)
         costs.append(row)
@@ -150,12 +132,9 @@ def _rising(pitches: Sequence[int], count: int) -> list[tuple[int, ...]]:
     if count == 0:
         return [()]
     return [
-        (pitch, *rest)
-        for place, pitch in enumerate(pitches)
-        for rest in _rising(
-            [above for above in pitches[place + 1 :] if above - pitch <= 9], count - 1
-        )
-    ]
+        (pitch, *rest) for place, pitch in enumerate(pitches)
+        for rest in _rising([above for above in pitches[place + 1:] if above - pitch <= 9],
+                            count - 1)]
 
 
 def _start_cost(layout: Layout, low: int, top: int) -> int:
@@ -172,12 +151,8 @@ def _motion(before: Layout, after: Layout) -> int:
     voices = list(zip((before[0], *before[1]), (after[0], *after[1]), strict=True))
     for (low_a, low_b), (high_a, high_b) in product(voices, voices):
         # Parallel fifths and octaves, the oldest prohibition.
-        if (
-            low_a < high_a
-            and low_a != low_b
-            and (high_a - low_a) % 12 in (0, 7)
-            and high_a - low_a == high_b - low_b
-        ):
+        if low_a < high_a and low_a != low_b and (high_a - low_a) % 12 in (0, 7) \
+                and high_a - low_a == high_b - low_b:
             cost += 12
     return cost
 
@@ -227,11 +202,8 @@ def figure_of(style: str) -> Figure:
 
 
 def accompany(
-    style: str | Sequence[str],
-    harmonies: Sequence[Harmony],
-    velocity: int,
-    low: int = 40,
-    top: int = 64,
+    style: str | Sequence[str], harmonies: Sequence[Harmony], velocity: int,
+    low: int = 40, top: int = 64,
 ) -> list[Note]:
     """The left hand's notes: the figure begins anew with each chord and is cut where it ends.
 

@@ -47,10 +47,8 @@ def _start(key: Key, manner: Manner) -> int:
     """
     low, high = position_of(manner.low), position_of(manner.high)
     third = (key.letter + 2) % 7
-    return min(
-        (place for place in range(low, high + 1) if place % 7 == third),
-        key=lambda place: abs(2 * place - low - high + 2),
-    )
+    return min((place for place in range(low, high + 1) if place % 7 == third),
+               key=lambda place: abs(2 * place - low - high + 2))
 
 
 def rounded(key: Key, manner: Manner, rng: Random, repeat: bool = False) -> list[Strain]:
@@ -63,36 +61,20 @@ def rounded(key: Key, manner: Manner, rng: Random, repeat: bool = False) -> list
     text = _pair(key, rng)
     first, second = period(key, text, manner, rng, cells, start=_start(key, manner))
     motif = steps(first, 1, manner.bar)
-    middle = strain(
-        key,
-        _middle(key, rng),
-        replace(manner, velocity=manner.velocity - 6),
-        rng,
-        cells,
-        full=False,
-        motif=motif,
-        inverted=True,
-        start=second.positions[-1],
-        closing=False,
-    )
+    middle = strain(key, _middle(key, rng), replace(manner, velocity=manner.velocity - 6), rng,
+                    cells, full=False, motif=motif, inverted=True,
+                    start=second.positions[-1], closing=False)
     if not repeat:
         return [first, second, middle, second]
-    leaving = strain(
-        key, _leaving(key, rng), manner, rng, cells, full=True, start=first.positions[0]
-    )
+    leaving = strain(key, _leaving(key, rng), manner, rng, cells, full=True,
+                     start=first.positions[0])
     filled = diminished(first, manner, QUARTER // 2, rng)
     return [first, second, filled, leaving, middle, first, second]
 
 
 def dance(
-    title: str,
-    tempo: float,
-    manner: Manner,
-    trio: Manner | None = None,
-    trio_key: str = "subdominant",
-    *,
-    repeat: bool = False,
-    coda: bool = False,
+    title: str, tempo: float, manner: Manner, trio: Manner | None = None,
+    trio_key: str = "subdominant", *, repeat: bool = False, coda: bool = False,
 ) -> Form:
     """A dance with its trio and da capo."""
 
@@ -103,11 +85,8 @@ def dance(
             played += rounded(related(key, trio_key), trio, rng)
             played += main[:2] if repeat else main
         if coda:
-            played.append(
-                strain(
-                    key, _coda(key, rng), manner, rng, {}, full=True, start=played[-1].positions[-1]
-                )
-            )
+            played.append(strain(key, _coda(key, rng), manner, rng, {}, full=True,
+                                 start=played[-1].positions[-1]))
         return _score(title, key, manner, tempo, played)
 
     return compose
@@ -120,44 +99,20 @@ def rondo(title: str, tempo: float, refrain: Manner, episode: Manner) -> Form:
         cells: dict[str, str] = {}
         home = list(period(key, _pair(key, rng), refrain, rng, cells, start=_start(key, refrain)))
         played = list(home)
-        for place, how in enumerate(
-            ("relative" if key.minor else "dominant", "subdominant" if key.minor else "relative")
-        ):
+        for place, how in enumerate(("relative" if key.minor else "dominant",
+                                     "subdominant" if key.minor else "relative")):
             other = related(key, how)
             fresh: dict[str, str] = {}
-            manner = (
-                episode
-                if place == 0
-                else replace(refrain, figure=episode.figure, velocity=episode.velocity)
-            )
-            played += period(
-                other, _pair(other, rng), manner, rng, fresh, start=_start(other, manner)
-            )
-            played.append(
-                strain(
-                    key,
-                    _middle(key, rng),
-                    manner,
-                    rng,
-                    fresh,
-                    full=False,
-                    start=played[-1].positions[-1],
-                    closing=False,
-                )
-            )
+            manner = episode if place == 0 else replace(refrain, figure=episode.figure,
+                                                        velocity=episode.velocity)
+            played += period(other, _pair(other, rng), manner, rng, fresh,
+                             start=_start(other, manner))
+            played.append(strain(key, _middle(key, rng), manner, rng, fresh, full=False,
+                                 start=played[-1].positions[-1], closing=False))
             played += home
-        played.append(
-            strain(
-                key,
-                _coda(key, rng),
-                refrain,
-                rng,
-                cells,
-                full=True,
-                motif=steps(home[0], 1, refrain.bar),
-                start=home[-1].positions[-1],
-            )
-        )
+        played.append(strain(key, _coda(key, rng), refrain, rng, cells, full=True,
+                             motif=steps(home[0], 1, refrain.bar),
+                             start=home[-1].positions[-1]))
         return _score(title, key, refrain, tempo, played)
 
     return compose
@@ -170,18 +125,9 @@ def variations(title: str, tempo: float, theme: Manner, figures: Sequence[str]) 
         cells: dict[str, str] = {}
         text = _pair(key, rng)
         first, second = period(key, text, theme, rng, cells, start=_start(key, theme))
-        middle = strain(
-            key,
-            _middle(key, rng),
-            theme,
-            rng,
-            cells,
-            full=False,
-            motif=steps(first, 1, theme.bar),
-            inverted=True,
-            start=second.positions[-1],
-            closing=False,
-        )
+        middle = strain(key, _middle(key, rng), theme, rng, cells, full=False,
+                        motif=steps(first, 1, theme.bar), inverted=True,
+                        start=second.positions[-1], closing=False)
         strains = [first, second, middle, second]
         played = list(strains)
         for number, figure in enumerate(figures):
@@ -193,9 +139,8 @@ def variations(title: str, tempo: float, theme: Manner, figures: Sequence[str]) 
                 played += [strain_again(one, manner) for one in strains]
             else:
                 played += [diminished(one, manner, unit, rng) for one in strains]
-        played.append(
-            strain(key, _coda(key, rng), theme, rng, cells, full=True, start=second.positions[-1])
-        )
+        played.append(strain(key, _coda(key, rng), theme, rng, cells, full=True,
+                             start=second.positions[-1]))
         return _score(title, key, theme, tempo, played)
 
     return compose
@@ -207,12 +152,7 @@ def strain_again(one: Strain, manner: Manner) -> Strain:
 
 
 def ground(
-    title: str,
-    tempo: float,
-    manner: Manner,
-    text: str,
-    *,
-    figures: Sequence[str],
+    title: str, tempo: float, manner: Manner, text: str, *, figures: Sequence[str],
     cells: Sequence[tuple[str, ...]],
 ) -> Form:
     """A chaconne: the same bars of harmony again and again under ever livelier tunes."""
@@ -221,41 +161,19 @@ def ground(
         played: list[Strain] = []
         start = _start(key, manner)
         for number, (figure, own) in enumerate(zip(figures, cells, strict=True)):
-            local = replace(
-                manner,
-                figure=figure,
-                cells=own,
-                half=own[0],
-                velocity=manner.velocity - 8 + 3 * number,
-            )
+            local = replace(manner, figure=figure, cells=own, half=own[0],
+                            velocity=manner.velocity - 8 + 3 * number)
             last = number == len(figures) - 1
             if last:
                 local = replace(local, final=manner.final)
-            one = strain(
-                key,
-                text,
-                replace(local, final=local.final if last else own[0]),
-                rng,
-                {},
-                full=last,
-                start=start,
-                closing=last,
-                opening=_joining(played[-1], key, text) if played else (),
-            )
+            one = strain(key, text, replace(local, final=local.final if last else own[0]), rng,
+                         {}, full=last, start=start, closing=last,
+                         opening=_joining(played[-1], key, text) if played else ())
             start = one.positions[-1]
             played.append(one)
         tonic = "i" if key.minor else "I"
-        played.append(
-            strain(
-                key,
-                tonic,
-                replace(manner, final=str(manner.bar // (QUARTER // 4)), thick=2),
-                rng,
-                {},
-                full=True,
-                start=start,
-            )
-        )
+        played.append(strain(key, tonic, replace(manner, final=str(
+            manner.bar // (QUARTER // 4)), thick=2), rng, {}, full=True, start=start))
         return _score(title, key, manner, tempo, played)
 
     return compose
@@ -268,11 +186,8 @@ def _joining(before: Strain, key: Key, text: str) -> list[int]:
     letter = end % 7
     held = (last.chord.scale[letter] - last.chord.bass_class) % 12
     near = [place for place in range(end - 3, end + 4) if place % 7 in first.letters]
-    clear = [
-        place
-        for place in near
-        if held not in (0, 7) or (first.scale[place % 7] - first.bass_class) % 12 != held
-    ]
+    clear = [place for place in near
+             if held not in (0, 7) or (first.scale[place % 7] - first.bass_class) % 12 != held]
     return [min(clear, key=lambda place: (abs(place - end), place))]
 
 

@@ -44,14 +44,9 @@ def chord(key: Key, symbol: str) -> Chord:
     numeral, _, target = symbol.partition("/")
     if target:
         aim = chord(key, target)
-        return _in_key(
-            key.on_degree(
-                (aim.tones[0][0] - key.letter) % 7, (aim.tones[1][1] - aim.tones[0][1]) % 12 == 3
-            ),
-            numeral,
-            key,
-            symbol,
-        )
+        return _in_key(key.on_degree((aim.tones[0][0] - key.letter) % 7,
+                                     (aim.tones[1][1] - aim.tones[0][1]) % 12 == 3),
+                       numeral, key, symbol)
     return _in_key(key, numeral, key, symbol)
 
 
@@ -70,20 +65,12 @@ def _in_key(local: Key, numeral: str, home: Key, symbol: str) -> Chord:
         root = leading
     if flat:
         root = (local.pitch_class + MAJOR[degree] - 1) % 12
-    quality = (
-        "diminished"
-        if sign in ("o", "ø")
-        else "augmented"
-        if sign == "+"
-        else "major"
-        if name.isupper()
-        else "minor"
-    )
+    quality = ("diminished" if sign in ("o", "ø") else "augmented" if sign == "+"
+               else "major" if name.isupper() else "minor")
     thirds = list(_THIRDS[quality])
     if figures in ("7", "65", "43", "42"):
         seventh = {"diminished": 3 if sign == "o" else 4, "minor": 3, "augmented": 4}.get(
-            quality, 3 if degree in (4, 6) else 4
-        )
+            quality, 3 if degree in (4, 6) else 4)
         thirds.append(seventh)
     tones, pitch_class = [(letter, root)], root
     for place, third in enumerate(thirds, start=1):
@@ -93,15 +80,8 @@ def _in_key(local: Key, numeral: str, home: Key, symbol: str) -> Chord:
     for tone_letter, tone_class in tones:
         scale[tone_letter] = tone_class
     dominant = degree in (4, 6) and quality != "minor" and leading in (one for _, one in tones)
-    return Chord(
-        symbol,
-        tuple(tones),
-        _INVERSIONS[figures],
-        tuple(scale),
-        home,
-        leading if dominant else None,
-        tones[3][1] if len(tones) == 4 else None,
-    )
+    return Chord(symbol, tuple(tones), _INVERSIONS[figures], tuple(scale), home,
+                 leading if dominant else None, tones[3][1] if len(tones) == 4 else None)
 
 
 @dataclass(frozen=True)
@@ -131,11 +111,8 @@ def progression(key: Key, text: str, bar: int, start: int = 0) -> list[Span]:
             aim, arrow, numeral = word.rpartition(">")
             if arrow:
                 tonic = chord(key, aim)
-                local = Key(
-                    tonic.tones[0][0],
-                    tonic.tones[0][1],
-                    (tonic.tones[1][1] - tonic.tones[0][1]) % 12 == 3,
-                )
+                local = Key(tonic.tones[0][0], tonic.tones[0][1],
+                            (tonic.tones[1][1] - tonic.tones[0][1]) % 12 == 3)
             symbols.append((local, numeral))
         shares = [1] * len(symbols)
         if bar % (3 * QUARTER) == 0 and bar // QUARTER == 3 and len(symbols) == 2:

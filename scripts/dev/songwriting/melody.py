@@ -47,14 +47,8 @@ class _Line:
 
 
 def compose(
-    slots: Sequence[Slot],
-    low: int,
-    high: int,
-    rng: Random,
-    *,
-    start: int | None = None,
-    others: Sequence[Voice] = (),
-    motif_weight: float = 3.0,
+    slots: Sequence[Slot], low: int, high: int, rng: Random, *,
+    start: int | None = None, others: Sequence[Voice] = (), motif_weight: float = 3.0,
     strict: bool = False,
 ) -> list[int]:
     """Staff positions for the slots, between `low` and `high`, near `start` at first.
@@ -73,10 +67,8 @@ def compose(
         costs = [_own_cost(slot, choice) for choice in choices]
         if slot.fixed is None:
             # The edges of the compass are for climaxes only.
-            costs = [
-                cost + noise[number] + (number in (0, high - low))
-                for number, cost in enumerate(costs)
-            ]
+            costs = [cost + noise[number] + (number in (0, high - low))
+                     for number, cost in enumerate(costs)]
         grown: dict[tuple[int, ...], _Line] = {}
         for line in lines:
             for choice, own in zip(choices, costs, strict=True):
@@ -92,12 +84,8 @@ def compose(
                     cost += _pair_cost(slots, place, line, choice.pitch, other=other, strict=strict)
                 state = (line.positions[-1] if line.positions else -1, position)
                 if state not in grown or cost < grown[state].cost:
-                    grown[state] = _Line(
-                        cost,
-                        (*line.positions, position),
-                        (*line.pitches, choice.pitch),
-                        (*line.tones, choice.tone),
-                    )
+                    grown[state] = _Line(cost, (*line.positions, position),
+                                         (*line.pitches, choice.pitch), (*line.tones, choice.tone))
         lines = sorted(grown.values(), key=lambda line: (line.cost, line.positions))[:BEAM]
     return list(lines[0].positions)
 
@@ -132,22 +120,17 @@ def _own_cost(slot: Slot, choice: _Choice) -> float:
 
 
 def _step_cost(
-    slots: Sequence[Slot],
-    place: int,
-    line: _Line,
-    choice: _Choice,
-    motif_weight: float,
+    slots: Sequence[Slot], place: int, line: _Line, choice: _Choice, motif_weight: float,
 ) -> float:
     """What the step from the line's last note to this one costs."""
     slot, before = slots[place], slots[place - 1]
     step = choice.position - line.positions[-1]
-    return (
-        _interval_cost(step, abs(choice.pitch - line.pitches[-1]), before.chord is slot.chord)
-        + _dissonance_cost(slot, line, choice, step, place == len(slots) - 1)
-        + _turn_cost(line, step)
-        + _tendency_cost(before.chord, slot.chord, line.pitches[-1], choice, step)
-        + _motif_cost(slot, line, step, motif_weight)
-    )
+    return (_interval_cost(step, abs(choice.pitch - line.pitches[-1]),
+                           before.chord is slot.chord)
+            + _dissonance_cost(slot, line, choice, step, place == len(slots) - 1)
+            + _turn_cost(line, step)
+            + _tendency_cost(before.chord, slot.chord, line.pitches[-1], choice, step)
+            + _motif_cost(slot, line, step, motif_weight))
 
 
 def _interval_cost(step: int, semitones: int, same_chord: bool) -> float:
@@ -183,12 +166,8 @@ def _turn_cost(line: _Line, step: int) -> float:
         cost += 4 if abs(step) < 3 else 10  # a leap is turned back by step
     if step == 0 and former == 0:
         cost += 4
-    if (
-        abs(former) == 1
-        and step == -former
-        and len(line.positions) > 3
-        and line.positions[-3] == line.positions[-1]
-    ):
+    if (abs(former) == 1 and step == -former and len(line.positions) > 3
+            and line.positions[-3] == line.positions[-1]):
         cost += 5  # not to and fro for ever
     return cost
 
@@ -199,11 +178,8 @@ def _tendency_cost(before: Chord, after: Chord, last: int, choice: _Choice, step
     cost = 0.0
     if last % 12 == before.seventh and step != -1 and not (step == 0 and choice.tone):
         cost += 6  # the seventh falls by step
-    if (
-        last % 12 == before.leading
-        and choice.pitch % 12 != (last + 1) % 12
-        and after.leading is None
-    ):
+    if (last % 12 == before.leading and choice.pitch % 12 != (last + 1) % 12
+            and after.leading is None):
         cost += 6  # the leading tone rises
     return cost
 
@@ -219,13 +195,8 @@ def _motif_cost(slot: Slot, line: _Line, step: int, weight: float) -> float:
 
 
 def _pair_cost(
-    slots: Sequence[Slot],
-    place: int,
-    line: _Line,
-    pitch: int,
-    *,
-    other: Sequence[int | None],
-    strict: bool,
+    slots: Sequence[Slot], place: int, line: _Line, pitch: int, *,
+    other: Sequence[int | None], strict: bool,
 ) -> float:
     """What the note costs beside another voice; `other` is its pitch at each slot's start."""
     slot, below = slots[place], other[place]
@@ -266,9 +237,8 @@ def finish(slots: Sequence[Slot], positions: Sequence[int]) -> list[int]:
     The sixth and seventh degrees are raised where the line climbs to the tonic or turns below
     it, unless the chord itself holds them natural.
     """
-    pitches = [
-        _pitch(slot.chord, position)[0] for slot, position in zip(slots, positions, strict=True)
-    ]
+    pitches = [_pitch(slot.chord, position)[0]
+               for slot, position in zip(slots, positions, strict=True)]
     for place in range(len(slots) - 2, -1, -1):
         slot, key = slots[place], slots[place].chord.key
         if not key.minor or positions[place] % 7 in slot.chord.letters:
@@ -277,10 +247,8 @@ def finish(slots: Sequence[Slot], positions: Sequence[int]) -> list[int]:
         rise = positions[place + 1] - positions[place]
         above = (pitches[place + 1] - key.pitch_class) % 12
         tonic_or_dominant = slot.chord.letters[0] in (key.letter, (key.letter + 4) % 7)
-        if (
-            rise == 1
-            and tonic_or_dominant
-            and ((degree == 6 and above == 0) or (degree == 5 and above == 11))
+        if rise == 1 and tonic_or_dominant and (
+            (degree == 6 and above == 0) or (degree == 5 and above == 11)
         ):
             natural = key.scale[positions[place] % 7]
             if pitches[place] % 12 == natural:

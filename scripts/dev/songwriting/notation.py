@@ -97,16 +97,10 @@ def parse(text: str, name: str) -> Source:
             now = source.bar - part.bars[0]  # an upbeat stands at the end of its bar
         for hand, notes in part.notes.items():
             played.setdefault(hand, []).extend(
-                note._replace(start=note.start + now, end=note.end + now) for note in notes
-            )
+                note._replace(start=note.start + now, end=note.end + now) for note in notes)
         now += sum(part.bars)
-    score = Score(
-        facts["title"],
-        key.name,
-        (beats, unit),
-        tempo,
-        tuple(tuple(played[hand]) for hand in sorted(played, reverse=True)),
-    )
+    score = Score(facts["title"], key.name, (beats, unit), tempo,
+                  tuple(tuple(played[hand]) for hand in sorted(played, reverse=True)))
     return Source(facts, score)
 
 
@@ -152,8 +146,7 @@ def _read_section(source: _Text, title: str) -> _Part:
         if own != bars:
             raise SourceError(
                 f"{source.name}: in [{title}] {hand} has {len(own)} bars, {first} {len(bars)}"
-                + (", of other lengths" if len(own) == len(bars) else "")
-            )
+                + (", of other lengths" if len(own) == len(bars) else ""))
     notes = {hand: own for hand, (own, _) in parts.items()}
     if chords:
         notes["lh"] = _read_chords(source, title, chords, bars)
@@ -161,10 +154,7 @@ def _read_section(source: _Text, title: str) -> _Part:
 
 
 def _read_hand(
-    source: _Text,
-    title: str,
-    hand: str,
-    lines: list[tuple[int, str]],
+    source: _Text, title: str, hand: str, lines: list[tuple[int, str]],
 ) -> tuple[list[Note], list[int]]:
     """A hand's notes and the lengths of its bars, each checked against the metre."""
     reader = Hand(hand, DYNAMICS["mf"])
@@ -184,10 +174,8 @@ def _read_hand(
         except ValueError as error:
             raise SourceError(f"{where}: {error}") from error
         if reader.now - start != wanted:
-            raise SourceError(
-                f"{where} has {(reader.now - start) / QUARTER:g} quarters, "
-                f"the metre wants {wanted / QUARTER:g}"
-            )
+            raise SourceError(f"{where} has {(reader.now - start) / QUARTER:g} quarters, "
+                              f"the metre wants {wanted / QUARTER:g}")
         before = items
         done.append(wanted)
     if reader.open:
@@ -196,17 +184,13 @@ def _read_hand(
 
 
 def _read_chords(
-    source: _Text,
-    title: str,
-    lines: list[tuple[int, str]],
-    bars: list[int],
+    source: _Text, title: str, lines: list[tuple[int, str]], bars: list[int],
 ) -> list[Note]:
     """The left hand made from chord symbols; `(waltz)` at a bar's start changes its style."""
     texts = _bars(lines)
     if len(texts) != len(bars):
-        raise SourceError(
-            f"{source.name}: in [{title}] chords has {len(texts)} bars, the hands {len(bars)}"
-        )
+        raise SourceError(f"{source.name}: in [{title}] chords has {len(texts)} bars, "
+                          f"the hands {len(bars)}")
     style = source.facts.get("accompaniment", "block")
     harmonies: list[Harmony] = []
     styles: list[str] = []

@@ -68,20 +68,10 @@ def plan(bars: int, manner: Manner, rng: Random, full: bool, cells: dict[str, st
     Four bars go a b a' close, the classical phrase; longer ones repeat their first two bars
     in sequence before they run to the close.
     """
-    letters = {
-        1: "x",
-        2: "ax",
-        3: "aax",
-        4: "abax",
-        5: "ababx",
-        6: "ababcx",
-        7: "ababcdx",
-        8: "abacabdx",
-        12: "abacabaccdcx",
-        16: "abacabadcdceabdx",
-    }.get(bars)
+    letters = {1: "x", 2: "ax", 3: "aax", 4: "abax", 5: "ababx", 6: "ababcx", 7: "ababcdx",
+               8: "abacabdx", 12: "abacabaccdcx", 16: "abacabadcdceabdx"}.get(bars)
     if letters is None:
-        letters = ("ab" * bars)[: bars - 2] + "cx"
+        letters = ("ab" * bars)[:bars - 2] + "cx"
     for letter in letters:
         if letter not in cells:
             others = [cell for cell in manner.cells if cell not in cells.values()]
@@ -91,18 +81,9 @@ def plan(bars: int, manner: Manner, rng: Random, full: bool, cells: dict[str, st
 
 
 def strain(
-    key: Key,
-    text: str,
-    manner: Manner,
-    rng: Random,
-    cells: dict[str, str],
-    *,
-    full: bool,
-    motif: Sequence[int] = (),
-    inverted: bool = False,
-    start: int | None = None,
-    opening: Sequence[int] = (),
-    closing: bool = True,
+    key: Key, text: str, manner: Manner, rng: Random, cells: dict[str, str], *,
+    full: bool, motif: Sequence[int] = (), inverted: bool = False, start: int | None = None,
+    opening: Sequence[int] = (), closing: bool = True,
 ) -> Strain:
     """A strain over a progression. `cells` keeps the piece's rhythms from strain to strain;
     `motif` are the steps with which the tune should begin, upside down if `inverted`,
@@ -123,16 +104,12 @@ def strain(
                 tick -= length
                 continue
             inside = len(slots) - begins
-            slots.append(
-                Slot(
-                    tick,
-                    length,
-                    at(spans, tick).chord,
-                    2 if tick % manner.bar == 0 else 1 if tick % manner.strong == 0 else 0,
-                    like=first_of[letter] + inside if repeats and inside else None,
-                    aim=low + 2 + round((high - low - 4) * _arc(tick / (bars * manner.bar))),
-                )
-            )
+            slots.append(Slot(
+                tick, length, at(spans, tick).chord,
+                2 if tick % manner.bar == 0 else 1 if tick % manner.strong == 0 else 0,
+                like=first_of[letter] + inside if repeats and inside else None,
+                aim=low + 2 + round((high - low - 4) * _arc(tick / (bars * manner.bar))),
+            ))
             tick += length
     for place, step in enumerate(motif, start=1):
         if place < len(slots) and slots[place].start < 2 * manner.bar:
@@ -140,19 +117,16 @@ def strain(
     for place, position in enumerate(opening):
         slots[place] = replace(slots[place], fixed=position)
     slots[-1] = replace(slots[-1], ends=full)
-    harmonies = [
-        Harmony(span.start, span.length, span.chord.classes, span.chord.bass_class)
-        for span in spans
-    ]
+    harmonies = [Harmony(span.start, span.length, span.chord.classes, span.chord.bass_class)
+                 for span in spans]
     basses = [bass for bass, _ in figuration.lay_out(harmonies, *manner.hand)]
 
     def bass_at(tick: int) -> int:
         place = next((place for place, span in enumerate(spans) if tick < span.end), -1)
         return basses[place]
 
-    positions = melody.compose(
-        slots, low, high, rng, start=start, others=(bass_at,), motif_weight=manner.motif
-    )
+    positions = melody.compose(slots, low, high, rng, start=start, others=(bass_at,),
+                               motif_weight=manner.motif)
     return render(manner, slots, positions, spans, closing)
 
 
@@ -166,10 +140,7 @@ def _arc(part: float) -> float:
 
 
 def render(
-    manner: Manner,
-    slots: Sequence[Slot],
-    positions: Sequence[int],
-    spans: Sequence[Span],
+    manner: Manner, slots: Sequence[Slot], positions: Sequence[int], spans: Sequence[Span],
     closing: bool = True,
 ) -> Strain:
     """Notes for a tune and its chords in a manner; a closing bar's left hand comes to rest."""
@@ -181,14 +152,10 @@ def render(
         end = slot.start + slot.length
         right.append(Note(slot.start, end, pitch, velocity))
         if manner.thick and slot.strong and slot.length >= QUARTER // 2:
-            right += [
-                Note(slot.start, end, below, velocity - 10)
-                for below in under(pitch, slot.chord.classes, manner.thick)
-            ]
-    harmonies = [
-        Harmony(span.start, span.length, span.chord.classes, span.chord.bass_class)
-        for span in spans
-    ]
+            right += [Note(slot.start, end, below, velocity - 10)
+                      for below in under(pitch, slot.chord.classes, manner.thick)]
+    harmonies = [Harmony(span.start, span.length, span.chord.classes, span.chord.bass_class)
+                 for span in spans]
     styles = [manner.figure] * len(harmonies)
     if closing and harmonies[-1].length >= manner.bar:
         styles[-1] = "block"
@@ -200,51 +167,27 @@ def under(pitch: int, classes: Sequence[int], count: int) -> list[int]:
     """Chord tones below a tune's note, a third away or more and within an octave."""
     if pitch % 12 not in classes:
         return []
-    found = [
-        below for below in range(pitch - 3, pitch - 10, -1) if below % 12 in classes and below >= 55
-    ]
+    found = [below for below in range(pitch - 3, pitch - 10, -1)
+             if below % 12 in classes and below >= 55]
     return found[:count]
 
 
 def steps(one: Strain, bars: int, bar: int) -> list[int]:
     """The steps of a strain's first bars: its motif."""
-    heads = [
-        place
-        for place, slot in zip(one.positions, one.slots, strict=True)
-        if slot.start < bars * bar
-    ]
+    heads = [place for place, slot in zip(one.positions, one.slots, strict=True)
+             if slot.start < bars * bar]
     return [b - a for a, b in pairwise(heads)]
 
 
 def period(
-    key: Key,
-    text: tuple[str, str],
-    manner: Manner,
-    rng: Random,
-    cells: dict[str, str],
-    *,
-    motif: Sequence[int] = (),
-    inverted: bool = False,
-    start: int | None = None,
+    key: Key, text: tuple[str, str], manner: Manner, rng: Random, cells: dict[str, str], *,
+    motif: Sequence[int] = (), inverted: bool = False, start: int | None = None,
 ) -> tuple[Strain, Strain]:
     """Antecedent and consequent: the second begins as the first did, and closes."""
-    first = strain(
-        key,
-        text[0],
-        manner,
-        rng,
-        cells,
-        full=False,
-        motif=motif,
-        inverted=inverted,
-        start=start,
-        closing=False,
-    )
-    same = [
-        place
-        for place, slot in zip(first.positions, first.slots, strict=True)
-        if slot.start < 2 * manner.bar
-    ]
+    first = strain(key, text[0], manner, rng, cells, full=False, motif=motif, inverted=inverted,
+                   start=start, closing=False)
+    same = [place for place, slot in zip(first.positions, first.slots, strict=True)
+            if slot.start < 2 * manner.bar]
     second = strain(key, text[1], manner, rng, cells, full=True, opening=same)
     return first, second
 
@@ -277,15 +220,12 @@ def diminished(one: Strain, manner: Manner, unit: int, rng: Random) -> Strain:
         count = slot.length // unit
         for inside in range(count):
             tick = slot.start + inside * unit
-            slots.append(
-                Slot(
-                    tick,
-                    unit if inside < count - 1 else slot.start + slot.length - tick,
-                    at(list(one.spans), tick).chord,
-                    slot.strong if inside == 0 else int(tick % manner.strong == 0),
-                    fixed=one.positions[place] if inside == 0 else None,
-                    like=len(slots) - 4 * count if inside and len(slots) > 4 * count else None,
-                )
-            )
+            slots.append(Slot(
+                tick, unit if inside < count - 1 else slot.start + slot.length - tick,
+                at(list(one.spans), tick).chord,
+                slot.strong if inside == 0 else int(tick % manner.strong == 0),
+                fixed=one.positions[place] if inside == 0 else None,
+                like=len(slots) - 4 * count if inside and len(slots) > 4 * count else None,
+            ))
     positions = melody.compose(slots, low, high, rng, motif_weight=1.5)
     return render(manner, slots, positions, one.spans)

@@ -52,10 +52,9 @@ def lanes(notes: Sequence[Note]) -> list[list[Note]]:
         chords[note.start, note.end].append(note)
     tracks: list[list[Note]] = []
     ends: list[int] = []
-    for (start, end), members in sorted(
-        chords.items(),
-        key=lambda item: (item[0][0], -max(note.pitch for note in item[1]), item[0][1]),
-    ):
+    for (start, end), members in sorted(chords.items(), key=lambda item: (
+        item[0][0], -max(note.pitch for note in item[1]), item[0][1]
+    )):
         place = next((one for one, free_from in enumerate(ends) if free_from <= start), len(ends))
         if place == len(ends):
             ends.append(0)
@@ -85,14 +84,14 @@ def save(score: Score, path: Path) -> None:
     tempos = [(0, float(score.tempo))]
     for breath in score.breaths:
         if score.bar < breath <= start:
-            tempos += [
-                (breath - score.bar // 2, round(score.tempo * 0.93, 2)),
-                (breath, float(score.tempo)),
-            ]
-    tempos += [
-        (start + span * step // 8, round(score.tempo * (1 - 0.05 * step), 2))
-        for step in range(1, 8)
-    ]
+            tempos += [(breath - score.bar // 2, round(score.tempo * 0.93, 2)),
+                       (breath, float(score.tempo))]
+    tempos += [(start + span * step // 8, round(score.tempo * (1 - 0.05 * step), 2))
+               for step in range(1, 8)]
     meters = [(0, *score.meter)]
-    tracks = [track for hand in score.hands for track in lanes(accented(hand, score.meter))]
+    tracks = [
+        track
+        for hand in score.hands
+        for track in lanes(accented(hand, score.meter))
+    ]
     write_notes(path, tracks, tempos=tempos, meters=meters, key=score.key, title=score.title)

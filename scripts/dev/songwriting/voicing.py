@@ -18,11 +18,8 @@ WIDTH = 120  # voicings kept for each chord
 
 
 def voice(
-    chords: Sequence[Chord],
-    rng: Random,
-    sopranos: Sequence[int] | None = None,
-    close: bool = False,
-    centre: int = 71,
+    chords: Sequence[Chord], rng: Random, sopranos: Sequence[int] | None = None,
+    close: bool = False, centre: int = 71,
 ) -> list[Voicing]:
     """The best row of voicings; `sopranos` fixes the tune, `close` keeps the upper three
     within a hand, `centre` is where a free soprano likes to lie."""
@@ -32,14 +29,8 @@ def voice(
         options = _voicings(chord, fixed, close)
         if not options:
             raise ValueError(f"no voicing of {chord.symbol} in {chord.key.name} under {fixed}")
-        scored = [
-            (
-                _rest(chord, option, centre if fixed is None else option[3])
-                + int(rng.random() * 3),
-                option,
-            )
-            for option in options
-        ]
+        scored = [(_rest(chord, option, centre if fixed is None else option[3])
+                   + int(rng.random() * 3), option) for option in options]
         rows.append(sorted(scored)[:WIDTH])
     totals = [cost for cost, _ in rows[0]]
     links: list[list[int]] = []
@@ -49,8 +40,7 @@ def voice(
         for own, option in rows[place]:
             best, number = min(
                 (totals[number] + _move(before, former, now, option), number)
-                for number, (_, former) in enumerate(rows[place - 1])
-            )
+                for number, (_, former) in enumerate(rows[place - 1]))
             row.append(best + own)
             link.append(number)
         totals = row
@@ -94,9 +84,8 @@ def _complete(chord: Chord, option: Voicing) -> bool:
     missing = set(chord.classes) - set(sounding)
     if missing - {chord.classes[2]} or (missing and chord.bass != 0):
         return False
-    return all(
-        sounding.count(one) == 1 for one in (chord.leading, chord.seventh) if one is not None
-    )
+    return all(sounding.count(one) == 1 for one in (chord.leading, chord.seventh)
+               if one is not None)
 
 
 def _rest(chord: Chord, option: Voicing, centre: int) -> int:
@@ -149,9 +138,8 @@ def faults(a: Voicing, b: Voicing) -> int:
             if a[low] == b[low] or a[high] == b[high]:
                 continue
             first, second = (a[high] - a[low]) % 12, (b[high] - b[low]) % 12
-            hidden = (
-                (low, high) == (0, 3) and abs(b[3] - a[3]) > 2 and (b[0] - a[0]) * (b[3] - a[3]) > 0
-            )
+            hidden = ((low, high) == (0, 3) and abs(b[3] - a[3]) > 2
+                      and (b[0] - a[0]) * (b[3] - a[3]) > 0)
             count += second in (0, 7) and (first == second or hidden)
     for low in range(3):
         # Overlap: a voice passes where its neighbour has just been.
