@@ -9,23 +9,25 @@ LEDGER = "songs-corpus/ledger.jsonl"
 ESCAPED = r"x\u001b[2J\u009b1m\nError: y\u202e"  # as JSON writes it
 
 HOSTILE = [
-    Mistake(f"prepare.py '{NAME}' --corpus new", 1, f"Error: There is no folder {TOLD}: give"),
-    Mistake(f"prepare.py --show '{NAME}'", 1, f"Error: {TOLD} is not a corpus: make one"),
-    Mistake(f"prepare.py --check '{NAME}'", 1, f"Error: {TOLD} is not a corpus: make one"),
+    Mistake(f"prepare.py '{NAME}' --corpus new", 1, f"folder {TOLD}"),
+    Mistake(f"prepare.py --show '{NAME}'", 1, f"{TOLD} corpus"),
+    Mistake(f"prepare.py --check '{NAME}'", 1, f"{TOLD} corpus"),
     Mistake(f"prepare.py --{NAME.split(maxsplit=1)[0]}", 2, "x"),
-    Mistake(f"generate.py '{NAME}'", 1, f"Error: {TOLD} holds no run (no config.json): give"),
-    Mistake(f"generate.py songs-run --prime '{NAME}'", 1, f"Error: --prime {TOLD} can't be read"),
-    Mistake(f"train.py '{NAME}'", 2, f"Error: There is no preset {TOLD}: give one of"),
+    Mistake(f"generate.py '{NAME}'", 1, f"{TOLD} run config.json"),
     Mistake(
-        GENERATE, 1, f"can't be used: --transpose is {TOLD}, but must be",
+        f"generate.py songs-run --prime '{NAME}'", 1, f"--prime {TOLD}",
+    ),
+    Mistake(f"train.py '{NAME}'", 2, f"preset {TOLD}"),
+    Mistake(
+        GENERATE, 1, f"--transpose {TOLD}",
         a.told(CONFIG, data__transpose=NAME),
     ),
     Mistake(
-        GO_ON.replace("songs-corpus", "long-corpus"), 1, f"tokens, from {TOLD})",
+        GO_ON.replace("songs-corpus", "long-corpus"), 1, f"token {TOLD}",
         a.told("songs-run/corpus.json", path=NAME),
     ),
     Mistake(
-        GENERATE, 1, f"passed over: {TOLD} does not belong to it",
+        GENERATE, 1, TOLD,
         a.written(f"songs-run/checkpoints/1/{NAME}", ""),
     ),
     Mistake(
@@ -33,7 +35,7 @@ HOSTILE = [
         a.several(a.replaced(LEDGER, "1.mid", f"1.mid {ESCAPED}"), a.forged("songs-corpus")),
     ),
     Mistake(
-        "prepare.py songs --corpus new", 0, f"skipped: {TOLD}.mid: ",
+        "prepare.py songs --corpus new", 0, f"skipped {TOLD}.mid",
         a.written(f"songs/{NAME}.mid", "no music"),
     ),
 ]  # fmt: skip

@@ -10,7 +10,7 @@ class Mistake(NamedTuple):
 
     command: str
     code: int  # 2: wrong usage; 1: it failed; 0: a line, and it goes on
-    words: str  # or the telling part of them
+    words: str  # each of these words occurs in the output
     arranged: a.Arrange = a.nothing
 
 
@@ -21,5 +21,3 @@ SHOW, CHECK = "prepare.py --show songs-corpus", "prepare.py --check songs-corpus
 AGAIN = "prepare.py songs --corpus songs-corpus"
 GENERATE = "generate.py songs-run"
 ABOUT, CONFIG = "songs-corpus/corpus.json", "songs-run/config.json"
-CORPUS = "Error: The corpus songs-corpus is damaged: "
-RUN = "Error: The run songs-run is damaged: "
