@@ -245,7 +245,7 @@ PRESETS = {
 }  # fmt: skip
 
 
-def take_preset(arguments: list[str]) -> tuple[str, list[str]]:
+def split_preset(arguments: list[str]) -> tuple[str, list[str]]:
     """The preset that a command line begins with (none: `classic`), and the rest of it.
 
     Raises ConfigError when there is no such preset.

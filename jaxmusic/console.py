@@ -23,7 +23,7 @@ class Console:
         self._task: TaskID | None = None
         self._told_at = 0.0
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """Print a line (above the bar); one it stays, whatever names are in it."""
         if self._silent:
             return
@@ -32,12 +32,12 @@ class Console:
         else:
             print(printable(line), flush=True)
 
-    def show(self, done: int, total: int, text: str) -> None:
+    def progress(self, done: int, total: int, text: str) -> None:
         """Move the bar (or print a line, not more often than every few seconds)."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total, text=printable(text))
         elif time.monotonic() - self._told_at > PLAIN_SECONDS:
-            self.say(f"{done:,} of {total:,}: {text}")
+            self.log(f"{done:,} of {total:,}: {text}")
             self._told_at = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -73,7 +73,7 @@ class Console:
         self._progress = self._task = None
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as a person says them: 45s, 12m 05s, 3h 07m."""
     whole = round(seconds)
     if whole < 60:

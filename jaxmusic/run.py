@@ -18,7 +18,7 @@ from flax import nnx
 
 from jaxmusic.config import Config, ConfigError, differences
 from jaxmusic.corpus.corpus import Corpus
-from jaxmusic.data.shuffle import shuffled
+from jaxmusic.data.shuffle import shuffle
 from jaxmusic.data.token_map import TokenMap
 from jaxmusic.data.windows import Windows
 from jaxmusic.distributed.devices import find_devices
@@ -32,9 +32,9 @@ from jaxmusic.storage.file_lock import FileLock
 from jaxmusic.storage.reading import Count, file_digest, map_array, read_json, read_stored
 from jaxmusic.tokenizers.tokens import RARE, Vocabulary, check_tokens
 from jaxmusic.training.jax_settings import pinned_settings
-from jaxmusic.training.state import PyTree, abstract_state, model_structure
+from jaxmusic.training.state import PyTree, abstract_state, model_graphdef
 
-PRIMES = 1024  # windows kept in the run, for generating to start from
+PRIMERS = 1024  # windows kept in the run, for generating to start from
 
 
 class RunAbout(msgspec.Struct, frozen=True):
@@ -62,12 +62,12 @@ class Run:
     step: int
     params: PyTree  # nested dicts of NumPy arrays
     batch_stats: PyTree  # likewise: batch norm's moving averages
-    primes: np.ndarray  # (windows, window) ids of windows of the corpus
+    primers: np.ndarray  # (windows, window) ids of windows of the corpus
 
     @cached_property
-    def structure(self) -> nnx.GraphDef[MusicLSTM]:
+    def graphdef(self) -> nnx.GraphDef[MusicLSTM]:
         """The network without its arrays."""
-        return model_structure(self.config, len(self.vocabulary))
+        return model_graphdef(self.config, len(self.vocabulary))
 
     @pinned_settings()
     def logits(self, ids: np.ndarray) -> np.ndarray:
@@ -82,15 +82,15 @@ class Run:
         ids = np.asarray(ids)
         if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
             raise ValueError(f"ids must be integers of shape (batch, window), not {ids.shape}")
-        logits = _logits(self.params, self.batch_stats, ids, structure=self.structure)
+        logits = _logits(self.params, self.batch_stats, ids, graphdef=self.graphdef)
         return np.asarray(logits)
 
 
-@partial(jax.jit, static_argnames="structure")
+@partial(jax.jit, static_argnames="graphdef")
 def _logits(
-    params: PyTree, batch_stats: PyTree, ids: jax.Array, *, structure: nnx.GraphDef[MusicLSTM]
+    params: PyTree, batch_stats: PyTree, ids: jax.Array, *, graphdef: nnx.GraphDef[MusicLSTM]
 ) -> jax.Array:
-    logits: jax.Array = nnx.merge(structure, params, batch_stats)(ids)
+    logits: jax.Array = nnx.merge(graphdef, params, batch_stats)(ids)
     return logits if logits.ndim == 2 else logits[:, -1]
 
 
@@ -116,7 +116,7 @@ def enter_run(
         about = _origin(folder)
         if about.digest != corpus.digest:
             raise RunError(_other_corpus(folder, about, corpus))
-        vocabulary, _ = _vocabulary_and_primes(folder, theirs)
+        vocabulary, _ = _vocabulary_and_primers(folder, theirs)
         if vocabulary != token_map.vocabulary:
             raise _damaged(folder, "vocabulary.json has other tokens than its corpus")
     else:
@@ -130,9 +130,9 @@ def enter_run(
         )
         # First of all, for it proves what the folder is, should this be stopped.
         about.save(folder.corpus)
-        primes = io.BytesIO()
-        np.save(primes, chosen_primes(config, token_map, windows))
-        write_atomic(folder.primes, primes.getvalue())
+        primers = io.BytesIO()
+        np.save(primers, choose_primers(config, token_map, windows))
+        write_atomic(folder.primers, primers.getvalue())
         token_map.vocabulary.save(folder.vocabulary)
         digests = {path.name: file_digest(path) for path in _digested(folder)}
         msgspec.structs.replace(about, digests=digests).save(folder.corpus)
@@ -153,11 +153,11 @@ def _other_corpus(folder: RunFolder, about: RunAbout, corpus: Corpus) -> str:
     )
 
 
-def chosen_primes(config: Config, token_map: TokenMap, windows: Windows) -> np.ndarray:
+def choose_primers(config: Config, token_map: TokenMap, windows: Windows) -> np.ndarray:
     """Windows of the corpus for generating to start from, (windows, window) ids of the run."""
-    count = min(PRIMES, len(windows))
-    chosen = shuffled(np.arange(count), len(windows), seed=config.train.seed, epoch=2**32)
-    rows = windows.gather(windows.places(chosen))[:, :-1]
+    count = min(PRIMERS, len(windows))
+    chosen = shuffle(np.arange(count), len(windows), seed=config.train.seed, epoch=2**32)
+    rows = windows.gather(windows.offsets(chosen))[:, :-1]
     return rows if token_map.table is None else token_map.table[0][rows]
 
 
@@ -198,7 +198,7 @@ def open_run(
             f"{folder.path} holds no run (no config.json): give the folder that train.py named."
         )
     config = folder.settings()
-    vocabulary, primes = _vocabulary_and_primes(folder, config)
+    vocabulary, primers = _vocabulary_and_primers(folder, config)
     if not folder.checkpoints.is_dir():
         raise RunError(f"The run {folder.path} has no checkpoint yet: train it further.")
     find_devices()
@@ -218,7 +218,7 @@ def open_run(
         step=restored.step,
         params=restored.state["params"],
         batch_stats=restored.state["batch_stats"],
-        primes=primes,
+        primers=primers,
     )
 
 
@@ -235,16 +235,16 @@ def _origin(folder: RunFolder) -> RunAbout:
 
 
 def _digested(folder: RunFolder) -> tuple[Path, ...]:
-    return (folder.vocabulary, folder.primes)
+    return (folder.vocabulary, folder.primers)
 
 
-def _vocabulary_and_primes(folder: RunFolder, config: Config) -> tuple[Vocabulary, np.ndarray]:
+def _vocabulary_and_primers(folder: RunFolder, config: Config) -> tuple[Vocabulary, np.ndarray]:
     """What belongs to the run's weights. Raises RunError for damage, or another run's files."""
     damaged = partial(_damaged, folder)
     digests = _origin(folder).digests
     vocabulary = read_stored(folder.vocabulary, Vocabulary.load, damaged)
-    most = PRIMES * config.data.window * 8 + 128  # numbers of 8 bytes at most, after a header
-    primes = np.array(read_stored(folder.primes, partial(map_array, most=most), damaged))
+    most = PRIMERS * config.data.window * 8 + 128  # numbers of 8 bytes at most, after a header
+    primers = np.array(read_stored(folder.primers, partial(map_array, most=most), damaged))
     for path in _digested(folder):
         if read_stored(path, file_digest, damaged) != digests.get(path.name):
             raise damaged(f"{path.name} is not the one that the run began with")
@@ -255,8 +255,8 @@ def _vocabulary_and_primes(folder: RunFolder, config: Config) -> tuple[Vocabular
     except ValueError as error:
         raise damaged(f"vocabulary.json: {error}") from None
     window = config.data.window
-    if primes.ndim != 2 or primes.shape[1] != window:
-        raise damaged(f"primes.npy has the shape {primes.shape}, not (any, {window})")
-    if primes.min() < 0 or primes.max() >= len(vocabulary):
+    if primers.ndim != 2 or primers.shape[1] != window:
+        raise damaged(f"primes.npy has the shape {primers.shape}, not (any, {window})")
+    if primers.min() < 0 or primers.max() >= len(vocabulary):
         raise damaged(f"primes.npy has tokens beyond a vocabulary of {len(vocabulary)}")
-    return vocabulary, primes
+    return vocabulary, primers

@@ -83,22 +83,22 @@ def generate(
         raise ConfigError(f"--seed is {seed}, but must be from 0 to 2**32 - 1.")
     key_prime, key = jax.random.split(jax.random.key(seed))
     if prime is None:
-        chosen = jax.random.randint(key_prime, (count,), 0, len(run.primes))
-        primes = run.primes[np.asarray(chosen)]
+        chosen = jax.random.randint(key_prime, (count,), 0, len(run.primers))
+        primers = run.primers[np.asarray(chosen)]
     else:
-        primes = np.tile(_prime_ids(run, prime), (count, 1))
+        primers = np.tile(_prime_ids(run, prime), (count, 1))
     # What stands for many tokens can't be played.
     never = run.vocabulary.place(RARE) if RARE in run.vocabulary else None
     ids = _generate(
         run.params,
         run.batch_stats,
-        jnp.asarray(primes, jnp.int32),
+        jnp.asarray(primers, jnp.int32),
         # A key each, so that a piece doesn't depend on how many are made with it.
         jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count)),
         length=length,
         sampling=sampling,
         never=never,
-        structure=run.structure,
+        graphdef=run.graphdef,
     )
     return [run.vocabulary.decode(row) for row in np.asarray(ids)]
 
@@ -123,20 +123,20 @@ def _prime_ids(run: Run, prime: Sequence[str]) -> np.ndarray:
     return run.vocabulary.encode(last)
 
 
-@partial(jax.jit, static_argnames=("length", "sampling", "never", "structure"))
+@partial(jax.jit, static_argnames=("length", "sampling", "never", "graphdef"))
 def _generate(
     params: PyTree,
     batch_stats: PyTree,
-    primes: jax.Array,
+    primers: jax.Array,
     keys: jax.Array,
     *,
     length: int,
     sampling: SamplingConfig,
     never: int | None,
-    structure: nnx.GraphDef[MusicLSTM],
+    graphdef: nnx.GraphDef[MusicLSTM],
 ) -> jax.Array:
-    """From primes (count, time) and keys (count,) to ids (count, length)."""
-    model: MusicLSTM = nnx.merge(structure, params, batch_stats)
+    """From primers (count, time) and keys (count,) to ids (count, length)."""
+    model: MusicLSTM = nnx.merge(graphdef, params, batch_stats)
 
     def choose(logits: jax.Array, number: jax.Array) -> jax.Array:
         if never is not None:
@@ -147,14 +147,14 @@ def _generate(
     # Each way has a memory: the logits follow from it and the token that was added last.
     memory: Any
     if model.config.objective == "every":
-        features, memory = model.recur(primes)
+        features, memory = model.recur(primers)
         logits = model.head(features)[:, -1]
 
         def advance(memory: Any, token: jax.Array) -> tuple[Any, jax.Array]:
             features, memory = model.recur(token[:, None], carries=memory)
             return memory, model.head(features)[:, -1]
     else:
-        memory, logits = primes, model(primes)
+        memory, logits = primers, model(primers)
 
         def advance(memory: Any, token: jax.Array) -> tuple[Any, jax.Array]:
             memory = jnp.concatenate([memory[:, 1:], token[:, None]], axis=1)

@@ -16,21 +16,21 @@ from jax.sharding import Mesh
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
 from jaxmusic.corpus.corpus import Corpus
-from jaxmusic.data.batch_sampler import Feed, batches_in_order
-from jaxmusic.data.dataset import cut_windows, map_tokens, open_corpus
-from jaxmusic.data.dispatch_tuner import Pace
-from jaxmusic.data.loader import Supply, make_supply
+from jaxmusic.data.batch_sampler import BatchSampler, sequential_batches
+from jaxmusic.data.dataset import make_windows, map_tokens, open_corpus
+from jaxmusic.data.dispatch_tuner import DispatchTuner
+from jaxmusic.data.loader import Loader, make_loader
 from jaxmusic.data.token_map import TokenMap
 from jaxmusic.data.windows import Windows
 from jaxmusic.distributed.devices import local_devices
-from jaxmusic.distributed.mesh import batch_share, make_mesh, put_everywhere, put_rows
+from jaxmusic.distributed.mesh import local_rows, make_mesh, put_everywhere, put_rows
 from jaxmusic.distributed.processes import Processes, join_processes
 from jaxmusic.distributed.signals import Stopped, StopSignals
 from jaxmusic.nn.cell import precision_here
 from jaxmusic.nn.lstm import can_keep, recurrence_used, why_not_cpu
 from jaxmusic.run import (
     Run,
-    chosen_primes,
+    choose_primers,
     enter_run,
     open_checkpoints,
     open_run,
@@ -71,7 +71,7 @@ class Training(NamedTuple):
     token_map: TokenMap
     windows: Windows
     held_out: Windows | None
-    feed: Feed
+    sampler: BatchSampler
     last_step: int
     lock: FileLock | None  # of the folder, in the process that writes to it
 
@@ -98,14 +98,14 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
             use_compilation_cache()
         console = console or Console(silent=not processes.first)
         if set_aside:
-            console.say(
+            console.log(
                 f"Settings of JAX that are set aside while this trains: {', '.join(set_aside)}. "
                 "They would change its numbers, or end it."
             )
         training = _settle(config, processes, console, stack)
         step, stopped_by = _loop(training, stop)
         if stopped_by is not None:
-            training.console.say(
+            training.console.log(
                 f"Stopped and saved after step {step:,}: the same command goes on from there."
             )
             raise Stopped(stopped_by)
@@ -129,37 +129,38 @@ def _settle(config: Config, processes: Processes, console: Console, stack: ExitS
     # Data.
     corpus = open_corpus(config, processes, console)
     processes.agree({"the digest of the corpus": corpus.digest})
-    windows, held_out = cut_windows(config, corpus, console)
+    windows, held_out = make_windows(config, corpus, console)
     token_map = map_tokens(config, corpus, console)
-    share = batch_share(config.train.batch_size, mesh)
-    feed = Feed(
+    row_range = local_rows(config.train.batch_size, mesh)
+    sampler = BatchSampler(
         windows,
         config.train.batch_size,
-        share=share,
+        row_range=row_range,
         seed=config.train.seed,
         token_map=token_map,
     )
-    last_step = config.train.epochs * feed.steps_per_epoch
+    last_step = config.train.epochs * sampler.steps_per_epoch
     if config.train.max_steps is not None:
         last_step = min(last_step, config.train.max_steps)
     if last_step > MOST_STEPS_IN_ALL:
         raise ConfigError(
-            f"--epochs {config.train.epochs} of {feed.steps_per_epoch:,} steps are {last_step:,} "
-            f"steps, but a run has {MOST_STEPS_IN_ALL:,} at most: give fewer, or --max-steps."
+            f"--epochs {config.train.epochs} of {sampler.steps_per_epoch:,} steps are "
+            f"{last_step:,} steps, but a run has {MOST_STEPS_IN_ALL:,} at most: give fewer, or "
+            "--max-steps."
         )
-    console.say(
-        f"{len(windows):,} windows of {config.data.window}, {feed.steps_per_epoch:,} steps an "
+    console.log(
+        f"{len(windows):,} windows of {config.data.window}, {sampler.steps_per_epoch:,} steps an "
         f"epoch, {last_step:,} steps in all; {mesh.size} x {mesh.devices.flat[0].device_kind}"
         + (f" of {processes.count} processes" if processes.count > 1 else "")
     )
     if precision_here(config.train.precision) != config.train.precision:
-        console.say("TensorFloat-32 (--precision tf32) is of GPUs: the products are in float32.")
+        console.log("TensorFloat-32 (--precision tf32) is of GPUs: the products are in float32.")
     if config.run.recurrence == "auto" and (reason := why_not_cpu()) is not None:
-        console.say(f"Training takes about twice as long as it could: {reason}.")
+        console.log(f"Training takes about twice as long as it could: {reason}.")
 
     lock = None
     if processes.first:
-        lock = stack.enter_context(folder.claim(console.say))
+        lock = stack.enter_context(folder.claim(console.log))
         enter_run(folder, config, corpus, token_map, windows)
     return Training(
         config,
@@ -171,7 +172,7 @@ def _settle(config: Config, processes: Processes, console: Console, stack: ExitS
         token_map,
         windows,
         held_out,
-        feed,
+        sampler,
         last_step,
         lock,
     )
@@ -180,21 +181,23 @@ def _settle(config: Config, processes: Processes, console: Console, stack: ExitS
 def _loop(training: Training, stop: StopSignals) -> tuple[int, int | None]:
     """Train until all is done, or asked to stop: steps done, and the signal that stopped it."""
     config, processes, console, folder, mesh, *_ = training
-    feed, last_step = training.feed, training.last_step
+    sampler, last_step = training.sampler, training.last_step
 
     # State: new, or as it was left. Process 0 reads and writes it.
     checkpoints = (
-        open_checkpoints(folder, lock=training.lock, tell=console.say) if processes.first else None
+        open_checkpoints(folder, lock=training.lock, tell=console.log) if processes.first else None
     )
     step, state, epoch_to_come = _starting_state(training, checkpoints)
     to_do = step < last_step or epoch_to_come
-    config, supply = _settle_environment(training, step, to_do=to_do)
+    config, loader = _settle_environment(training, step, to_do=to_do)
 
     # Programs (compiled when first called).
     vocabulary_size = len(training.token_map.vocabulary)
-    do_steps = training_program(config, vocabulary_size, mesh, steps_per_epoch=feed.steps_per_epoch)
+    do_steps = training_program(
+        config, vocabulary_size, mesh, steps_per_epoch=sampler.steps_per_epoch
+    )
     do_eval = evaluation_program(config, vocabulary_size, mesh)
-    pace = Pace(step, supply.most_steps, config.run.steps_per_dispatch)
+    tuner = DispatchTuner(step, loader.capacity, config.run.steps_per_dispatch)
     metrics = folder.metrics if processes.first else None
     reporter = Reporter(
         metrics,
@@ -202,7 +205,7 @@ def _loop(training: Training, stop: StopSignals) -> tuple[int, int | None]:
         config,
         step,
         last_step,
-        steps_per_epoch=feed.steps_per_epoch,
+        steps_per_epoch=sampler.steps_per_epoch,
         epoch_to_come=epoch_to_come,
         place_of=partial(_place_of, training),
     )
@@ -215,29 +218,29 @@ def _loop(training: Training, stop: StopSignals) -> tuple[int, int | None]:
         stack.enter_context(console)
         stack.enter_context(reporter)
         stack.enter_context(checkpoints or nullcontext())
-        stack.callback(supply.close)
+        stack.callback(loader.close)
         stack.enter_context(jax.set_mesh(mesh))
-        console.show(step, last_step, "compiling")
+        console.progress(step, last_step, "compiling")
         stop.compile()
         if training.held_out is not None and to_do:
             # Later a signal would have to wait for it, with an epoch's work to be saved.
             _compile_evaluation(training, training.held_out, state, do_eval)
         while stopped_by is None and (step < last_step or epoch_to_come):
             if not epoch_to_come:
-                epoch_end = (step // feed.steps_per_epoch + 1) * feed.steps_per_epoch
-                count = min(pace.steps, epoch_end - step, last_step - step)
+                epoch_end = (step // sampler.steps_per_epoch + 1) * sampler.steps_per_epoch
+                count = min(tuner.steps, epoch_end - step, last_step - step)
                 with reporter.fetching():
-                    batches = supply.take(step, count)
+                    batches = loader.take(step, count)
                 state, losses = do_steps(state, batches, np.int32(count))
                 stop.hold()  # there will be something to save
                 step += count
                 reporter.steps(step, count, losses)
                 # Looked at once a dispatch: a signal that comes later is for the next one.
                 stopped_by = stop.look()
-                if pace.learns_after(step):
+                if tuner.is_measured_after(step):
                     reporter.drain()
                     speed = processes.tell(lambda: reporter.meter.windows_per_second)
-                    pace.learn(speed, config.train.batch_size)
+                    tuner.tune(speed, config.train.batch_size)
                 epoch_to_come = step == epoch_end
                 if checkpoints is not None:
                     checkpoints.check()
@@ -268,7 +271,7 @@ def _tell_skipped(console: Console, steps: int, skipped: int) -> None:
             "has learned nothing. Start another one with a smaller --learning-rate."
         )
     if skipped:
-        console.say(f"{skipped:,} of {steps:,} steps were skipped.")
+        console.log(f"{skipped:,} of {steps:,} steps were skipped.")
 
 
 def _starting_state(
@@ -289,30 +292,30 @@ def _starting_state(
     step, score = training.processes.tell(lambda: [step, score])
     placed: TrainState = put_everywhere(training.processes.share(state), training.mesh)
     if step:
-        training.console.say(f"Going on with {training.folder.path} after step {step:,}.")
+        training.console.log(f"Going on with {training.folder.path} after step {step:,}.")
     # Stopped while it was evaluating: that comes first.
-    return step, placed, step > 0 and step % training.feed.steps_per_epoch == 0 and score is None
+    return step, placed, step > 0 and step % training.sampler.steps_per_epoch == 0 and score is None
 
 
-def _settle_environment(training: Training, step: int, *, to_do: bool) -> tuple[Config, Supply]:
+def _settle_environment(training: Training, step: int, *, to_do: bool) -> tuple[Config, Loader]:
     """How the steps from `step` on are computed, as those before where that can be.
 
     Returns the settings for it, and the batches. What has changed is told, and recorded where there
     are steps `to_do`.
     """
-    processes, feed, last_step = training.processes, training.feed, training.last_step
+    processes, sampler, last_step = training.processes, training.sampler, training.last_step
     file = EnvironmentFile(training.folder.environment, step) if processes.first else None
     config = _keep_recurrence(training, processes.tell(lambda: file and file.last))
-    supply = make_supply(feed, training.mesh, config.run, step=step, last_step=last_step)
+    loader = make_loader(sampler, training.mesh, config.run, step=step, last_step=last_step)
     if to_do:
         recurrence = _recurrence(training, config)
         processes.agree({"how the LSTM layers are computed": recurrence})
         here = of_all_processes(
-            processes.gather(environment_here(recurrence, training.mesh, supply.most_steps))
+            processes.gather(environment_here(recurrence, training.mesh, loader.capacity))
         )
         if file is not None and (line := file.go_on(here)) is not None:
-            training.console.say(line)
-    return config, supply
+            training.console.log(line)
+    return config, loader
 
 
 def _keep_recurrence(training: Training, before: Environment | None) -> Config:
@@ -327,7 +330,7 @@ def _keep_recurrence(training: Training, before: Environment | None) -> Config:
     same_kind = before.get(DEVICE_KIND) == mesh.devices.flat[0].device_kind
     if kept == chosen or not same_kind or not can_keep(kept):
         return config
-    training.console.say(
+    training.console.log(
         f"The LSTM layers are computed as in this run before, as with --recurrence {kept}. "
         f"(--recurrence {chosen}, which suits this machine, would change bits.)"
     )
@@ -341,14 +344,14 @@ def _recurrence(training: Training, config: Config) -> str:
             config.run.recurrence,
             layers=config.model.layers,
             steps=config.data.window,
-            rows=training.feed.share.rows,
+            rows=training.sampler.row_range.total,
         )
 
 
 def _compile_evaluation(
     training: Training, held_out: Windows, state: TrainState, do_eval: Callable[..., jax.Array]
 ) -> None:
-    batches = batches_in_order(held_out, training.feed.share, training.token_map)
+    batches = sequential_batches(held_out, training.sampler.row_range, training.token_map)
     do_eval(state.params, state.batch_stats, put_rows(next(batches), training.mesh))
 
 
@@ -364,7 +367,9 @@ def _epoch_ends(
     held_out_loss = None
     if training.held_out is not None:
         sums: list[jax.Array] = []
-        batches = batches_in_order(training.held_out, training.feed.share, training.token_map)
+        batches = sequential_batches(
+            training.held_out, training.sampler.row_range, training.token_map
+        )
         for batch in batches:
             sums.append(do_eval(state.params, state.batch_stats, put_rows(batch, training.mesh)))
             jax.block_until_ready(sums[-2:-1])  # one ahead, so that a signal is soon seen
@@ -379,8 +384,8 @@ def _epoch_ends(
 
 def _place_of(training: Training, step: int) -> str:
     """Where in the songs the windows of a step begin (of this process's rows, the first few)."""
-    places = training.feed.places(step - 1)
-    starts = places.starts[places.weights > 0]
+    index = training.sampler.batch_index(step - 1)
+    starts = index.starts[index.weights > 0]
     offsets, names = training.corpus.offsets, training.corpus.songs
     songs = np.searchsorted(offsets, starts[:PLACES_TOLD], side="right") - 1
     told = [
@@ -412,14 +417,14 @@ def _best(training: Training) -> Run:
     """The run at its best checkpoint, which process 0 reads and gives to the others."""
     config, processes, token_map = training.config, training.processes, training.token_map
     if processes.first:
-        run = open_run(training.folder.path, tell=training.console.say)
+        run = open_run(training.folder.path, tell=training.console.log)
     else:
         abstract = abstract_state(config, len(token_map.vocabulary))
         empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
-        primes = chosen_primes(config, token_map, training.windows)
+        primers = choose_primers(config, token_map, training.windows)
         run = Run(
             training.folder.path, config, token_map.vocabulary, 0, empty.params, empty.batch_stats,
-            primes,
+            primers,
         )  # fmt: skip
     step = processes.tell(lambda: run.step)
     params, batch_stats = processes.share((run.params, run.batch_stats))

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jaxmusic.config import PRESETS, Config, take_preset
+from jaxmusic.config import PRESETS, Config, split_preset
 from jaxmusic.runtime.paths import OptionalPath, with_local_paths
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     """Read the flags, compile, tell."""
     import tyro  # noqa: PLC0415 (as train.py: help and errors come before JAX)
 
-    preset, arguments = take_preset(sys.argv[1:])
+    preset, arguments = split_preset(sys.argv[1:])
     marked: Any = tyro.conf.OmitArgPrefixes[Flags]
     flags: Flags = tyro.cli(
         marked,

@@ -98,8 +98,8 @@ def _prepare(arguments: Arguments, midi_dir: str, corpus_dir: str) -> None:
                 verify=arguments.verify,
                 deduplicate=arguments.deduplicate,
                 max_skipped_share=arguments.max_skipped_share,
-                progress=lambda done, total: console.show(done, total, "MIDI files read"),
-                tell=console.say,
+                progress=lambda done, total: console.progress(done, total, "MIDI files read"),
+                tell=console.log,
             )
     except KeyboardInterrupt:
         print("Stopped. What was read is kept: the same command goes on from there.")
@@ -113,7 +113,7 @@ def _prepare_notes(arguments: Arguments, notes: str) -> None:
         raise ConfigError("--corpus is missing: give --notes FILE and --corpus DIR.")
     if arguments.midi_dir is not None or arguments.workers is not None or arguments.verify:
         raise ConfigError("--notes FILE takes --corpus DIR, and no MIDI_DIR, --workers, --verify.")
-    _tell(prepare_notes(Path(notes), Path(arguments.corpus), tell=Console().say), arguments)
+    _tell(prepare_notes(Path(notes), Path(arguments.corpus), tell=Console().log), arguments)
 
 
 def _tell(corpus: Corpus, arguments: Arguments) -> None:

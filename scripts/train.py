@@ -11,7 +11,7 @@ begin(TRAINING)  # before what is heavy is imported
 import dataclasses
 import sys
 
-from jaxmusic.config import PRESETS, Config, take_preset
+from jaxmusic.config import PRESETS, Config, split_preset
 from jaxmusic.runtime.printable import as_argument, printable
 from jaxmusic.runtime.streams import optional_output
 
@@ -23,7 +23,7 @@ def main() -> None:
     # shall neither wait for JAX nor take an accelerator.
     import tyro  # noqa: PLC0415
 
-    preset, arguments = take_preset(sys.argv[1:])
+    preset, arguments = split_preset(sys.argv[1:])
     config = tyro.cli(
         tyro.conf.OmitArgPrefixes[Config],
         default=PRESETS[preset],

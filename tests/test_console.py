@@ -24,13 +24,13 @@ def main():
     print("print", name)
     print("error", name, file=sys.stderr)
     with Console() as console:
-        console.show(1, 2, "bar " + name)
-        console.say("say " + name)
+        console.progress(1, 2, "bar " + name)
+        console.log("say " + name)
         print("under the bar", name)
         warnings.warn("warning " + name)
     warnings.warn("second warning " + name)
     with Console() as console:
-        console.show(2, 2, "bar " + name)
+        console.progress(2, 2, "bar " + name)
     raise UserError("sentence " + name)
 
 sys.exit(run_script(main))

@@ -12,7 +12,7 @@ from helpers.preparations import tree_of
 from jaxmusic.config import Config, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.console import Console
 from jaxmusic.corpus.corpus import Corpus
-from jaxmusic.data.dataset import cut_windows, map_tokens
+from jaxmusic.data.dataset import make_windows, map_tokens
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.run import enter_run, open_run
 from jaxmusic.run_dir.checkpoint import CheckpointError
@@ -53,7 +53,7 @@ def go_on(folder: Path, run: Path) -> None:
     settings = config(folder, "one")
     corpus = Corpus.open(folder / "one-corpus")
     silent = Console(silent=True)
-    windows, _ = cut_windows(settings, corpus, silent)
+    windows, _ = make_windows(settings, corpus, silent)
     enter_run(RunFolder(run), settings, corpus, map_tokens(settings, corpus, silent), windows)
 
 
@@ -262,7 +262,7 @@ def test_songs_that_changed_since_a_run_began_are_told_as_that(
 
     def begin() -> None:
         corpus = prepare(songs, tmp_path / "corpus", workers=1)
-        windows, _ = cut_windows(settings, corpus, silent)
+        windows, _ = make_windows(settings, corpus, silent)
         run.mkdir(exist_ok=True)
         enter_run(RunFolder(run), settings, corpus, map_tokens(settings, corpus, silent), windows)
 

@@ -42,8 +42,8 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_logits_are_those_of_the_model(run: Run) -> None:
-    ids = run.primes[:5]
-    model = nnx.merge(run.structure, run.params, run.batch_stats)
+    ids = run.primers[:5]
+    model = nnx.merge(run.graphdef, run.params, run.batch_stats)
     logits = jax.jit(model)(jnp.asarray(ids))
     expected = logits if run.config.model.objective == "last" else logits[:, -1]
     assert run.logits(ids).shape == (5, len(run.vocabulary))
@@ -54,14 +54,14 @@ def test_logits_are_those_of_the_model(run: Run) -> None:
 
 def test_greedy_is_the_likeliest_token_step_by_step(run: Run) -> None:
     """Against the plain loop: for `last` over sliding windows, for `every` over all so far."""
-    prime = run.vocabulary.decode(run.primes[3])
+    prime = run.vocabulary.decode(run.primers[3])
     (piece,) = generate(run, length=20, sampling=SamplingConfig(greedy=True), prime=prime)
-    ids = np.concatenate([run.primes[3], run.vocabulary.encode(piece)])
+    ids = np.concatenate([run.primers[3], run.vocabulary.encode(piece)])
     ends = np.arange(WINDOW, len(ids))
     if run.config.model.objective == "last":
         logits = run.logits(np.stack([ids[end - WINDOW : end] for end in ends]))
     else:
-        model = nnx.merge(run.structure, run.params, run.batch_stats)
+        model = nnx.merge(run.graphdef, run.params, run.batch_stats)
         logits = np.asarray(jax.jit(model)(jnp.asarray(ids[None])))[0, ends - 1]
         # A program for each length takes long to compile: a few show that all are as in one.
         for end in (WINDOW, WINDOW + 7, len(ids) - 1):
@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_music(run: Run) -> None:
 
 
 def test_a_piece_does_not_depend_on_those_beside_it(run: Run) -> None:
-    prime = run.vocabulary.decode(run.primes[0])
+    prime = run.vocabulary.decode(run.primers[0])
     alone = generate(run, length=30, count=1, prime=prime, seed=4)
     beside = generate(run, length=30, count=3, prime=prime, seed=4)
     assert beside[0] == alone[0]
@@ -89,14 +89,14 @@ def test_a_piece_does_not_depend_on_those_beside_it(run: Run) -> None:
 
 def test_samples_follow_the_probabilities(run: Run) -> None:
     """The first token of many pieces, against the softmax of the logits."""
-    prime = run.vocabulary.decode(run.primes[7])
+    prime = run.vocabulary.decode(run.primers[7])
     sampling = SamplingConfig(temperature=1.0)
     pieces = generate(run, length=1, count=4000, prime=prime, seed=5, sampling=sampling)
     counts = np.bincount(
         [run.vocabulary.tokens.index(token) for (token,) in pieces],
         minlength=len(run.vocabulary),
     )
-    expected = np.asarray(jax.nn.softmax(run.logits(run.primes[7:8])[0])) * 4000
+    expected = np.asarray(jax.nn.softmax(run.logits(run.primers[7:8])[0])) * 4000
     large = expected > 20
     z = (counts - expected)[large] / np.sqrt(expected[large])
     assert np.abs(z).max() < 4.5
@@ -199,9 +199,9 @@ def test_primes_are_windows_of_the_corpus(run: Run) -> None:
     songs = run.path.parent / "songs"
     stream = [token for path in sorted(songs.glob("*.mid")) for token in read_tokens(path)]
     windows = {tuple(stream[at : at + WINDOW]) for at in range(len(stream) - WINDOW)}
-    primes = {tuple(run.vocabulary.decode(row)) for row in run.primes}
-    assert len(primes) > 50
-    assert primes <= windows
+    primers = {tuple(run.vocabulary.decode(row)) for row in run.primers}
+    assert len(primers) > 50
+    assert primers <= windows
 
 
 def test_folders_that_are_no_runs_are_told(run: Run, tmp_path: Path) -> None:

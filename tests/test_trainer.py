@@ -233,7 +233,7 @@ def test_a_signal_at_any_moment_finds_its_step_saved(
 ) -> None:
     told: list[str] = []
     console = Console()
-    monkeypatch.setattr(console, "say", told.append)
+    monkeypatch.setattr(console, "log", told.append)
     asked_to_stop_after(looks, monkeypatch)
     with pytest.raises(Stopped):
         fit(config, console=console)

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from jaxmusic.aot.chips import Topology, unknown_topology
 from jaxmusic.aot.libtpu import CompilerError
 from jaxmusic.config import BATCH_AXIS, Config, ConfigError
-from jaxmusic.distributed.mesh import batch_share
+from jaxmusic.distributed.mesh import local_rows
 from jaxmusic.training.jax_settings import pinned_settings
 from jaxmusic.training.programs import training_arguments, training_program
 
@@ -108,7 +108,7 @@ def compile_training(config: Config, corpus: Corpus, mesh: Mesh) -> Compiled | T
     compiler runs out of another memory than HBM or its program can't be read back.
     """
     began = time.monotonic()
-    rows = batch_share(config.train.batch_size, mesh).rows
+    rows = local_rows(config.train.batch_size, mesh).total
     try:
         with jax.set_mesh(mesh):  # as `fit` does: the Pallas kernel has to know it
             program = training_program(

@@ -25,7 +25,7 @@ from jaxmusic.benchmarks.output import check_output
 from jaxmusic.benchmarks.workload import SYNTHETIC_TOKENS, Workload, training_flop
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.corpus import corpus as corpora
-from jaxmusic.data.loader import MOST_STEPS
+from jaxmusic.data.loader import MAX_STEPS_PER_DISPATCH
 from jaxmusic.storage.json_text import render_json
 from jaxmusic.storage.outputs import write_output
 
@@ -98,7 +98,7 @@ def describe_corpus(config: Config, *, tokens: int | None, vocabulary_size: int 
     width = 2 if vocabulary_size <= 2**16 else 4
     # As training decides it.
     on_devices = tokens * width <= config.run.device_corpus_mib * 2**20 and tokens < 2**31
-    steps = (config.run.steps_per_dispatch or MOST_STEPS) if on_devices else 1
+    steps = (config.run.steps_per_dispatch or MAX_STEPS_PER_DISPATCH) if on_devices else 1
     return Corpus(tokens, vocabulary_size, on_devices, steps)
 
 

@@ -111,7 +111,7 @@ def workload_for(flags: ScalingFlags, configuration: Configuration) -> Workload:
         batch_size = workload.train.batch_size * configuration.devices
         train_config = dataclasses.replace(workload.train, batch_size=batch_size)
         workload = dataclasses.replace(workload, train=train_config)
-    workload.feed()
+    workload.sampler()
     return workload
 
 

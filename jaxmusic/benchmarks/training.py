@@ -130,7 +130,7 @@ def workloads(flags: TrainFlags) -> list[Workload]:
         )
     for workload in found:
         workload.config.check()
-        workload.feed()
+        workload.sampler()
     return found
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from jaxmusic.config import Config, ConfigError, DataConfig, ModelConfig, TrainConfig
 from jaxmusic.corpus.corpus import Corpus
 from jaxmusic.data.batch import Batch
-from jaxmusic.data.batch_sampler import Feed
+from jaxmusic.data.batch_sampler import BatchSampler
 from jaxmusic.data.windows import Windows
-from jaxmusic.distributed.row_range import Share
+from jaxmusic.distributed.row_range import RowRange
 
 SYNTHETIC_TOKENS = 57_177  # 57,077 windows of 100: the size of the notebooks' own set
 
@@ -57,7 +57,7 @@ class Workload:
         model = dataclasses.replace(self.model, dropout=0.0, recurrent_dropout=0.0)
         return dataclasses.replace(self, model=model)
 
-    def feed(self, rows: int | None = None) -> Feed:
+    def sampler(self, rows: int | None = None) -> BatchSampler:
         """The batches; the same ones in every process. `rows` of each (default: its size)."""
         if self.corpus is not None:
             tokens = Corpus.open(self.corpus).tokens
@@ -70,14 +70,16 @@ class Workload:
                 f"--batch-size {self.train.batch_size}: the tokens give {len(windows):,} windows "
                 f"of {self.window}; give a smaller one, or more tokens."
             )
-        share = None if rows is None else Share.all(rows)
-        return Feed(windows, self.train.batch_size, seed=self.train.seed, share=share)
+        row_range = None if rows is None else RowRange.all(rows)
+        return BatchSampler(
+            windows, self.train.batch_size, seed=self.train.seed, row_range=row_range
+        )
 
-    def full_batches(self, feed: Feed, step: int, count: int) -> list[Batch]:
+    def full_batches(self, sampler: BatchSampler, step: int, count: int) -> list[Batch]:
         """`count` batches without filling, from a step on, skipping each epoch's smaller last."""
-        full = len(feed.windows) // self.train.batch_size
+        full = len(sampler.windows) // self.train.batch_size
         steps = np.arange(step, step + count)
-        return [feed.batch(int(s // full * feed.steps_per_epoch + s % full)) for s in steps]
+        return [sampler.batch(int(s // full * sampler.steps_per_epoch + s % full)) for s in steps]
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmusic.config import Objective
-from jaxmusic.data.windows import cut_rows
+from jaxmusic.data.windows import split_targets
 
 
 class Batch(NamedTuple):
@@ -18,7 +18,7 @@ class Batch(NamedTuple):
     weights: np.ndarray  # (batch,) float32: 1 for a window, 0 for filling
 
 
-class Places(NamedTuple):
+class BatchIndex(NamedTuple):
     """Where a batch's windows start in the token stream."""
 
     starts: np.ndarray  # (batch,) int64
@@ -42,11 +42,11 @@ def batch_at(
     """One of several batches: of arrays with an axis of steps before the others', or of places."""
     if isinstance(batches, Batch):
         return Batch(*(array[number] for array in batches))
-    places = batches.starts[number][:, None] + jnp.arange(window + 1, dtype=jnp.int32)
-    rows = batches.tokens.at[places].get(mode="promise_in_bounds")
+    positions = batches.starts[number][:, None] + jnp.arange(window + 1, dtype=jnp.int32)
+    rows = batches.tokens.at[positions].get(mode="promise_in_bounds")
     if batches.table is not None and batches.shifts is not None:
         rows = map_rows(rows, batches.table, batches.shifts[number])
-    return Batch(*cut_rows(rows, objective), batches.weights[number])  # type: ignore[arg-type]
+    return Batch(*split_targets(rows, objective), batches.weights[number])  # type: ignore[arg-type]
 
 
 def map_rows(rows: Any, table: Any, shifts: Any) -> Any:

@@ -11,11 +11,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from jaxmusic.data.batch import Batch, Places, map_rows
-from jaxmusic.data.shuffle import drawn, shuffled
+from jaxmusic.data.batch import Batch, BatchIndex, map_rows
+from jaxmusic.data.shuffle import random_choice, shuffle
 from jaxmusic.data.token_map import TokenMap
-from jaxmusic.data.windows import Windows, cut_rows
-from jaxmusic.distributed.row_range import Share
+from jaxmusic.data.windows import Windows, split_targets
+from jaxmusic.distributed.row_range import RowRange
 
 # Positions of the order that are computed at once: enough to make one call cheap an index
 # (about 40 ns), small beside everything else in memory.
@@ -23,7 +23,7 @@ ORDER_CHUNK = 1 << 14
 READERS = 4  # threads that copy windows out of a corpus, each waiting for its own part of the disk
 
 
-class Feed:
+class BatchSampler:
     """The batches of a training, by the number of their step."""
 
     def __init__(
@@ -32,34 +32,37 @@ class Feed:
         batch_size: int,
         *,
         seed: int,
-        share: Share | None = None,
+        row_range: RowRange | None = None,
         token_map: TokenMap | None = None,
     ) -> None:
-        """The share's `rows` are `batch_size` (the default) or more: devices have equally many."""
+        """`row_range.total` is `batch_size` (the default) or more: devices have equal rows."""
         self.windows = windows
         self.table = None if token_map is None else token_map.table
-        self._first_drawn = 0 if token_map is None else token_map.first_drawn
+        self._first_random_row = 0 if token_map is None else token_map.first_random_row
         self.batch_size = batch_size
-        self.share = share or Share.all(batch_size)
+        self.row_range = row_range or RowRange.all(batch_size)
         self.seed = seed
         self.steps_per_epoch = -(-len(windows) // batch_size)
         self._chunk = lru_cache(maxsize=2)(self._computed_chunk)
 
-    def places(self, step: int) -> Places:
+    def batch_index(self, step: int) -> BatchIndex:
         """Where the windows of a step start, for steps counted over all epochs from 0."""
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
         first = step_of_epoch * self.batch_size
         size = min(self.batch_size, len(self.windows) - first)
-        rows, weights = _rows(self.share, size)
+        rows, weights = _rows(self.row_range, size)
         shifts = None
         if self.table is not None:
-            choices = len(self.table) - self._first_drawn
-            shifts = drawn(first + rows, choices, seed=self.seed, epoch=epoch) + self._first_drawn
-        return Places(self.windows.places(self._order(epoch, first + rows)), weights, shifts)
+            choices = len(self.table) - self._first_random_row
+            shifts = (
+                random_choice(first + rows, choices, seed=self.seed, epoch=epoch)
+                + self._first_random_row
+            )
+        return BatchIndex(self.windows.offsets(self._order(epoch, first + rows)), weights, shifts)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted over all epochs from 0."""
-        return read_batch(self.windows, self.places(step), self.table)
+        return read_batch(self.windows, self.batch_index(step), self.table)
 
     def _order(self, epoch: int, positions: np.ndarray) -> np.ndarray:
         indices = np.empty(len(positions), np.int64)
@@ -73,10 +76,10 @@ class Feed:
     def _computed_chunk(self, epoch: int, number: int) -> np.ndarray:
         start = number * ORDER_CHUNK
         positions = np.arange(start, min(start + ORDER_CHUNK, len(self.windows)))
-        return shuffled(positions, len(self.windows), seed=self.seed, epoch=epoch)
+        return shuffle(positions, len(self.windows), seed=self.seed, epoch=epoch)
 
 
-class ReadAhead:
+class Prefetcher:
     """The batches of steps that follow each other, read before they are asked for.
 
     A window of a large corpus is a page somewhere on the disk. The system is asked for all pages
@@ -84,8 +87,8 @@ class ReadAhead:
     works while the devices do.
     """
 
-    def __init__(self, feed: Feed, step: int, last_step: int) -> None:
-        self._feed = feed
+    def __init__(self, sampler: BatchSampler, step: int, last_step: int) -> None:
+        self._sampler = sampler
         self._next = step  # to be handed to a reader
         self._last = last_step
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="read-ahead")
@@ -94,45 +97,47 @@ class ReadAhead:
     def batch(self) -> Batch:
         """The batch of the next step."""
         while len(self._coming) <= READERS and (self._next < self._last or not self._coming):
-            places = self._feed.places(self._next)
-            self._coming.append(self._pool.submit(self._read, places))
+            index = self._sampler.batch_index(self._next)
+            self._coming.append(self._pool.submit(self._read, index))
             self._next += 1
         return self._coming.popleft().result()
 
-    def _read(self, places: Places) -> Batch:
-        self._feed.windows.read_ahead(places.starts)
-        return read_batch(self._feed.windows, places, self._feed.table)
+    def _read(self, index: BatchIndex) -> Batch:
+        self._sampler.windows.prefetch(index.starts)
+        return read_batch(self._sampler.windows, index, self._sampler.table)
 
     def close(self) -> None:
         """Read no more."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def read_batch(windows: Windows, places: Places, table: np.ndarray | None) -> Batch:
+def read_batch(windows: Windows, index: BatchIndex, table: np.ndarray | None) -> Batch:
     """The batch whose windows lie there, its ids by the table of a token map."""
-    rows = windows.gather(places.starts)
+    rows = windows.gather(index.starts)
     if table is not None:
-        rows = map_rows(rows, table, places.shifts)
-    return Batch(*cut_rows(rows, windows.objective), places.weights)
+        rows = map_rows(rows, table, index.shifts)
+    return Batch(*split_targets(rows, windows.objective), index.weights)
 
 
-def batches_in_order(
-    windows: Windows, share: Share, token_map: TokenMap | None = None
+def sequential_batches(
+    windows: Windows, row_range: RowRange, token_map: TokenMap | None = None
 ) -> Iterator[Batch]:
     """All windows once, from the first to the last, none transposed: for evaluation."""
     table = None if token_map is None else token_map.table
-    for first in range(0, len(windows), share.rows):
-        size = min(share.rows, len(windows) - first)
-        rows, weights = _rows(share, size)
+    for first in range(0, len(windows), row_range.total):
+        size = min(row_range.total, len(windows) - first)
+        rows, weights = _rows(row_range, size)
         unshifted = np.zeros(len(rows), np.int64)
-        yield read_batch(windows, Places(windows.places(first + rows), weights, unshifted), table)
+        yield read_batch(
+            windows, BatchIndex(windows.offsets(first + rows), weights, unshifted), table
+        )
 
 
-def _rows(share: Share, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _rows(row_range: RowRange, size: int) -> tuple[np.ndarray, np.ndarray]:
     """A process's rows of a batch of `size` windows, and their weights.
 
     The batch has its full number of rows, so that one compiled step serves all.
     """
-    rows = np.arange(share.start, share.stop)
+    rows = np.arange(row_range.start, row_range.stop)
     present = rows < size
     return np.where(present, rows, 0), present.astype(np.float32)

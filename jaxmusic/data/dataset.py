@@ -5,8 +5,8 @@ import numpy as np
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
 from jaxmusic.corpus.corpus import Corpus, CorpusError, is_deduplicated, read_about, summary
-from jaxmusic.data.token_map import LEAVES, TokenMap, make_token_map
-from jaxmusic.data.windows import Windows, held_out_songs, stretches
+from jaxmusic.data.token_map import OUT_OF_VOCABULARY, TokenMap, make_token_map
+from jaxmusic.data.windows import Windows, held_out_songs, token_ranges
 from jaxmusic.distributed.processes import Processes
 from jaxmusic.errors import UserError
 from jaxmusic.preparation.prepare import TOKENISER, default_corpus_dir, prepare
@@ -31,13 +31,13 @@ def open_corpus(config: Config, processes: Processes, console: Console) -> Corpu
         corpus = _found(config, digest) or _prepared(config, console)
     if processes.first:
         for line in summary(corpus):
-            console.say(line)
+            console.log(line)
     return corpus
 
 
 def _prepared(config: Config, console: Console) -> Corpus:
     if config.data.corpus is not None:
-        corpus = Corpus.open_checked(config.data.corpus, console.say)
+        corpus = Corpus.open_checked(config.data.corpus, console.log)
         if corpus.vocabulary.scheme != config.data.scheme:
             raise ConfigError(
                 f"--corpus {corpus.path} is of the scheme {corpus.vocabulary.scheme}, not of "
@@ -49,7 +49,7 @@ def _prepared(config: Config, console: Console) -> Corpus:
                 "prepared without it: prepare it again with prepare.py --deduplicate."
             )
         if corpus.tokeniser != TOKENISER:
-            console.say(
+            console.log(
                 f"The corpus {printable(corpus.path)} was made by version {corpus.tokeniser} of "
                 f"the tokeniser and is used as it is; version {TOKENISER}, this one's, may make "
                 "other tokens of the same files."
@@ -63,8 +63,8 @@ def _prepared(config: Config, console: Console) -> Corpus:
             workers=config.run.workers,
             deduplicate=config.data.deduplicate,
             max_skipped_share=config.run.max_skipped_share,
-            progress=lambda done, total: console.show(done, total, "MIDI files read"),
-            tell=console.say,
+            progress=lambda done, total: console.progress(done, total, "MIDI files read"),
+            tell=console.log,
         )
 
 
@@ -82,7 +82,9 @@ def _found(config: Config, digest: str) -> Corpus | None:
         return None
 
 
-def cut_windows(config: Config, corpus: Corpus, console: Console) -> tuple[Windows, Windows | None]:
+def make_windows(
+    config: Config, corpus: Corpus, console: Console
+) -> tuple[Windows, Windows | None]:
     """The windows to train on, and those of the songs held out (None: no songs are).
 
     Raises DataError where there would be none.
@@ -95,7 +97,7 @@ def cut_windows(config: Config, corpus: Corpus, console: Console) -> tuple[Windo
     def cut(chosen: np.ndarray) -> Windows:
         return Windows(
             corpus.tokens,
-            stretches(corpus.offsets, chosen, across_songs=data.across_songs),
+            token_ranges(corpus.offsets, chosen, across_songs=data.across_songs),
             data.window,
             stride=data.stride,
             objective=config.model.objective,
@@ -104,7 +106,7 @@ def cut_windows(config: Config, corpus: Corpus, console: Console) -> tuple[Windo
     windows = cut(~held)
     lengths = np.diff(corpus.offsets)
     if not data.across_songs and (short := int((lengths <= data.window).sum())):
-        console.say(f"{short:,} songs are shorter than a window and its target: not used")
+        console.log(f"{short:,} songs are shorter than a window and its target: not used")
     if len(windows) == 0:
         longest = int(lengths.max()) if not data.across_songs else int(lengths[~held].sum())
         raise DataError(
@@ -119,7 +121,7 @@ def cut_windows(config: Config, corpus: Corpus, console: Console) -> tuple[Windo
             f"--held-out {data.held_out} keeps {int(held.sum())} songs out, all too short for a "
             f"--window of {data.window}: hold out more, or give a smaller window."
         )
-    console.say(f"{int(held.sum()):,} songs held out, {len(held_out):,} windows")
+    console.log(f"{int(held.sum()):,} songs held out, {len(held_out):,} windows")
     return windows, held_out
 
 
@@ -128,13 +130,13 @@ def map_tokens(config: Config, corpus: Corpus, console: Console) -> TokenMap:
     data = config.data
     token_map = make_token_map(corpus, transpose=data.transpose_range, min_count=data.min_count)
     if token_map.rare:
-        console.say(
+        console.log(
             f"{token_map.rare:,} tokens occur fewer than {data.min_count} times and are one now: "
             f"{len(token_map.vocabulary):,} distinct"
         )
     if token_map.table is not None and len(token_map.shifts) > 1:
-        leaves = token_map.table[token_map.first_drawn :] == LEAVES
-        console.say(
+        leaves = token_map.table[token_map.first_random_row :] == OUT_OF_VOCABULARY
+        console.log(
             f"Windows are transposed by {data.transpose} semitones, but for those with a token "
             f"that leaves the vocabulary ({leaves.sum() / leaves.size:.0%} of tokens and shifts)"
         )

@@ -8,7 +8,7 @@ ROUNDS = 8
 DRAWS = 1  # keeps the keys of draws apart from those of orders
 
 
-def shuffled(positions: np.ndarray, count: int, *, seed: int, epoch: int) -> np.ndarray:
+def shuffle(positions: np.ndarray, count: int, *, seed: int, epoch: int) -> np.ndarray:
     """Which of `count` windows stands at each of `positions` in an epoch's order.
 
     Over all positions 0..count-1 this is a permutation, another one for each (seed, epoch). It
@@ -33,7 +33,7 @@ def shuffled(positions: np.ndarray, count: int, *, seed: int, epoch: int) -> np.
     return indices.astype(np.int64)
 
 
-def drawn(positions: np.ndarray, choices: int, *, seed: int, epoch: int) -> np.ndarray:
+def random_choice(positions: np.ndarray, choices: int, *, seed: int, epoch: int) -> np.ndarray:
     """A number from 0 to `choices` - 1 for each of `positions` in an epoch, all equally likely.
 
     It depends on (seed, epoch, position) alone. int64, shaped as `positions`.

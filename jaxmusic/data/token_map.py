@@ -13,7 +13,7 @@ from jaxmusic.corpus.corpus import Corpus, token_counts
 from jaxmusic.tokenizers.pitch_names import transposed
 from jaxmusic.tokenizers.tokens import RARE, Vocabulary
 
-LEAVES = -1  # in the table: the transposed token is none of the corpus's
+OUT_OF_VOCABULARY = -1  # in the table: the transposed token is none of the corpus's
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class TokenMap:
     """How a run sees the tokens of its corpus."""
 
     vocabulary: Vocabulary  # the run's
-    # (shifts, corpus's tokens) int32 ids of the run, or LEAVES; the first row is shift 0. None:
-    # the run's ids are the corpus's, and nothing is transposed.
+    # (shifts, corpus tokens) int32: ids of the run, or OUT_OF_VOCABULARY; row 0 is shift 0.
+    # None: the run uses the corpus's ids, without transposition.
     table: np.ndarray | None
     shifts: tuple[int, ...] = (0,)  # semitones, by row
-    first_drawn: int = 0  # training draws from this row on: 1 where 0 is not in the range
+    first_random_row: int = 0  # training draws from this row on: 1 where 0 is not in the range
     rare: int = 0  # how many of the corpus's tokens are one now
 
 
@@ -69,7 +69,7 @@ def make_token_map(
             )
     if len(shifts) == 1 and not rare:
         return TokenMap(vocabulary, None)
-    table = np.full((len(shifts), len(ids)), LEAVES, np.int32)
+    table = np.full((len(shifts), len(ids)), OUT_OF_VOCABULARY, np.int32)
     for row, shift in enumerate(shifts):
         for place, token in enumerate(corpus.vocabulary.tokens):
             moved = transposed(token, shift) if shift else token

@@ -12,17 +12,17 @@ from jaxmusic.errors import UserError
 
 
 class Windows:
-    """All windows of some stretches of a token stream; none is ever stored.
+    """All windows of some token_ranges of a token stream; none is ever stored.
 
     Window i is `window` tokens and what follows them. In each stretch (start, stop) of the
     stream, windows start every `stride` tokens and end, target included, inside it. Memory
-    grows with the number of stretches alone.
+    grows with the number of token_ranges alone.
     """
 
     def __init__(
         self,
         tokens: np.ndarray,
-        stretches: Sequence[tuple[int, int]] | np.ndarray,
+        token_ranges: Sequence[tuple[int, int]] | np.ndarray,
         window: int,
         *,
         stride: int = 1,
@@ -38,7 +38,7 @@ class Windows:
         self.window = window
         self.stride = stride
         self.objective = objective
-        parts = np.asarray(stretches, np.int64).reshape(-1, 2)
+        parts = np.asarray(token_ranges, np.int64).reshape(-1, 2)
         self.starts = parts[:, 0]
         lengths = parts[:, 1] - parts[:, 0]
         counts = np.maximum(0, (lengths - window - 1) // stride + 1)
@@ -53,21 +53,21 @@ class Windows:
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
 
-    def places(self, indices: np.ndarray) -> np.ndarray:
+    def offsets(self, indices: np.ndarray) -> np.ndarray:
         """Where in the stream the windows start: int64, shaped as `indices`."""
         stretch = np.searchsorted(self.ends, indices, side="right")
         before = np.where(stretch > 0, self.ends[stretch - 1], 0)
-        places: np.ndarray = self.starts[stretch] + (indices - before) * self.stride
-        return places
+        offsets: np.ndarray = self.starts[stretch] + (indices - before) * self.stride
+        return offsets
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Window `index` as views: inputs (window,), and the target: () or (window,)."""
         if not 0 <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
-        inputs, targets = cut_rows(self.rows[self.places(np.array(index))], self.objective)
+        inputs, targets = split_targets(self.rows[self.offsets(np.array(index))], self.objective)
         return inputs, targets
 
-    def read_ahead(self, places: np.ndarray) -> None:
+    def prefetch(self, offsets: np.ndarray) -> None:
         """Have the system read these windows (those that start there) off the disk, all at once.
 
         Otherwise each would be waited for when it is copied, one after the other.
@@ -76,19 +76,19 @@ class Windows:
             return
         descriptor, size = self._file.fileno(), self.tokens.itemsize
         length = (self.window + 1) * size
-        for start in (self._offset + places * size).tolist():
+        for start in (self._offset + offsets * size).tolist():
             os.posix_fadvise(descriptor, start, length, os.POSIX_FADV_WILLNEED)
 
-    def gather(self, places: np.ndarray) -> np.ndarray:
-        """The windows that start at `places` (batch,), with their targets: (batch, window + 1).
+    def gather(self, offsets: np.ndarray) -> np.ndarray:
+        """The windows that start at `offsets` (batch,), with their targets: (batch, window + 1).
 
-        They are copied; `cut_rows` parts inputs and targets.
+        They are copied; `split_targets` parts inputs and targets.
         """
-        rows: np.ndarray = self.rows[places]
+        rows: np.ndarray = self.rows[offsets]
         return rows
 
 
-def cut_rows(rows: Any, objective: Objective) -> tuple[Any, Any]:
+def split_targets(rows: Any, objective: Objective) -> tuple[Any, Any]:
     """Inputs and targets of rows (..., window + 1): views, of arrays of NumPy or JAX.
 
     For `last` the target is the one token after the inputs, (...,); for `every` it is the next
@@ -125,7 +125,7 @@ def held_out_songs(names: Sequence[str], share: float, *, seed: int) -> np.ndarr
     return held
 
 
-def stretches(offsets: np.ndarray, chosen: np.ndarray, *, across_songs: bool) -> np.ndarray:
+def token_ranges(offsets: np.ndarray, chosen: np.ndarray, *, across_songs: bool) -> np.ndarray:
     """The parts of the stream that windows may lie in: (parts, 2) int64, (start, stop) each.
 
     Args:

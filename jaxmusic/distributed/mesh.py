@@ -8,7 +8,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxmusic.config import BATCH_AXIS, ConfigError
 from jaxmusic.distributed.devices import find_devices
-from jaxmusic.distributed.row_range import Share
+from jaxmusic.distributed.row_range import RowRange
 
 PyTree = Any
 
@@ -35,11 +35,11 @@ def make_mesh(devices: int | None = None) -> Mesh:
     return Mesh(np.array(chosen), (BATCH_AXIS,))
 
 
-def batch_share(batch_size: int, mesh: Mesh) -> Share:
+def local_rows(batch_size: int, mesh: Mesh) -> RowRange:
     """This process's rows of a batch, whose size is raised to a multiple of the devices."""
     rows = -(-batch_size // mesh.size) * mesh.size
     here = rows // jax.process_count()
-    return Share(rows, jax.process_index() * here, (jax.process_index() + 1) * here)
+    return RowRange(rows, jax.process_index() * here, (jax.process_index() + 1) * here)
 
 
 def rows_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:

@@ -3,14 +3,14 @@
 from typing import NamedTuple
 
 
-class Share(NamedTuple):
-    """The rows of each batch that are this process's: from `start` to below `stop` of `rows`."""
+class RowRange(NamedTuple):
+    """A process's rows of each batch: `start` to below `stop` of `total`."""
 
-    rows: int
+    total: int
     start: int
     stop: int
 
     @classmethod
-    def all(cls, rows: int) -> "Share":
-        """Those of a process by itself."""
-        return cls(rows, 0, rows)
+    def all(cls, total: int) -> "RowRange":
+        """All rows, for a single process."""
+        return cls(total, 0, total)

@@ -41,7 +41,7 @@ class RunFolder:
         return self.path / "vocabulary.json"
 
     @property
-    def primes(self) -> Path:
+    def primers(self) -> Path:
         """Windows of the corpus that generating can start from, (windows, window) ids."""
         return self.path / "primes.npy"
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 
-class Sum(NamedTuple):
+class CompensatedSum(NamedTuple):
     """A sum as two float32 numbers, of 48 significant bits together (Dekker 1971).
 
     A single float32 stops at 2**24 times its smallest term: past 2.4e9 windows, an epoch's sum
@@ -17,17 +17,17 @@ class Sum(NamedTuple):
     low: jax.Array  # () float32: what the rounding left out
 
     @classmethod
-    def zero(cls) -> "Sum":
+    def zero(cls) -> "CompensatedSum":
         """The sum of nothing."""
         return cls(jnp.float32(0), jnp.float32(0))
 
-    def plus(self, term: jax.Array) -> "Sum":
+    def add(self, term: jax.Array) -> "CompensatedSum":
         """The sum with one more term.
 
         Correct as long as the compiler keeps the order of additions, as XLA does.
         """
         high, error = _two_sum(self.high, term)
-        return Sum(*_two_sum(high, error + self.low))
+        return CompensatedSum(*_two_sum(high, error + self.low))
 
     def value(self) -> float:
         """The sum in float64."""

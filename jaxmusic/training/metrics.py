@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from jaxmusic.config import Config
-from jaxmusic.console import Console, duration
+from jaxmusic.console import Console, format_duration
 from jaxmusic.errors import UserError
 from jaxmusic.storage.atomic import fsync, open_regular, write_atomic, writing
 from jaxmusic.storage.json_text import render_json
@@ -55,7 +55,7 @@ def _lines(path: Path) -> list[bytes]:
         ) from error
 
 
-class Meter:
+class ThroughputMeter:
     """Windows a second of training time alone: pauses (compiling, saving, evaluating) don't count.
 
     The speed is that of the last minute or so: older steps fade out.
@@ -205,12 +205,12 @@ class Reporter:
         self.steps_per_epoch = steps_per_epoch
         self.batch_size = config.train.batch_size
         self.log_steps = config.run.log_steps
-        self.meter = Meter()
+        self.meter = ThroughputMeter()
         self._file = MetricsFile(path, from_step=from_step, epoch_to_come=epoch_to_come)
         if lines := self._file.damaged:
             few = ", ".join(map(str, lines[:LINES_NAMED])) + (", ..." * (len(lines) > LINES_NAMED))
             rows = "1 damaged row was" if len(lines) == 1 else f"{len(lines):,} damaged rows were"
-            console.say(f"metrics.jsonl: {rows} dropped (line{'s'[: len(lines) - 1]} {few})")
+            console.log(f"metrics.jsonl: {rows} dropped (line{'s'[: len(lines) - 1]} {few})")
         self.bad_steps = self._file.bad_steps  # of the run; told in process 0 alone
         self._under_way: deque[tuple[int, int, jax.Array]] = deque()
         self._compiled = False  # the first dispatch waits for that, and isn't counted
@@ -262,7 +262,7 @@ class Reporter:
             row["held_out_loss"] = held_out_loss
             line += f", held out {held_out_loss:.4f}"
         self._file.write(row)
-        self.console.say(line)
+        self.console.log(line)
         return loss if held_out_loss is None else held_out_loss
 
     def _idle(self) -> bool:
@@ -288,8 +288,8 @@ class Reporter:
         text = f"epoch {epoch}, loss {loss:.4f}"
         if speed is not None:
             left = (self.last_step - last) * self.batch_size / speed
-            text += f", {speed:,.0f} windows/s, {duration(left)} left"
-        self.console.show(last, self.last_step, text)
+            text += f", {speed:,.0f} windows/s, {format_duration(left)} left"
+        self.console.progress(last, self.last_step, text)
 
     def _tell_bad(self, step: int, epoch: int) -> None:
         bad = f"The loss or its gradient is no number in epoch {epoch}, step {step:,}"
@@ -302,7 +302,7 @@ class Reporter:
             )
         self.bad_steps += 1
         self._file.write({"step": step, "epoch": epoch, "skipped": True})
-        self.console.say(f"{bad}{place}: skipped ({self.bad_steps} of {self.most_bad_steps}).")
+        self.console.log(f"{bad}{place}: skipped ({self.bad_steps} of {self.most_bad_steps}).")
 
     def __enter__(self) -> Self:
         return self

@@ -9,8 +9,8 @@ from jax.sharding import Mesh
 
 from jaxmusic.config import Config
 from jaxmusic.data.batch import Batch, CorpusBatches
-from jaxmusic.distributed.mesh import batch_share, replicated, rows_sharding
-from jaxmusic.training.state import PyTree, abstract_state, model_structure, new_optimizer
+from jaxmusic.distributed.mesh import local_rows, replicated, rows_sharding
+from jaxmusic.training.state import PyTree, abstract_state, make_optimizer, model_graphdef
 from jaxmusic.training.step import eval_step, train_steps
 
 Program = Any  # jax.jit's, to be called, or lowered and compiled
@@ -23,8 +23,8 @@ def training_program(
     return jax.jit(
         partial(
             train_steps,
-            structure=model_structure(config, vocabulary_size),
-            optimizer=new_optimizer(config.train),
+            graphdef=model_graphdef(config, vocabulary_size),
+            optimizer=make_optimizer(config.train),
             seed=config.train.seed,
             steps_per_epoch=steps_per_epoch,
             window=config.data.window,
@@ -37,8 +37,8 @@ def training_program(
 
 def evaluation_program(config: Config, vocabulary_size: int, mesh: Mesh) -> Program:
     """`eval_step` over the devices of the mesh."""
-    structure = model_structure(config, vocabulary_size)
-    return jax.jit(partial(eval_step, structure=structure), out_shardings=replicated(mesh))
+    graphdef = model_graphdef(config, vocabulary_size)
+    return jax.jit(partial(eval_step, graphdef=graphdef), out_shardings=replicated(mesh))
 
 
 def training_arguments(
@@ -65,7 +65,7 @@ def training_arguments(
     state = jax.tree.map(
         lambda leaf: shaped(leaf.shape, leaf.dtype), abstract_state(config, vocabulary_size)
     )
-    rows = (steps, batch_share(config.train.batch_size, mesh).rows)
+    rows = (steps, local_rows(config.train.batch_size, mesh).total)
     weights = shaped(rows, jnp.float32, 1)
     batches: PyTree
     if tokens is not None:

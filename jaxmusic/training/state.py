@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxmusic.config import Config, TrainConfig
 from jaxmusic.nn.model import MusicLSTM
-from jaxmusic.training.compensated import Sum
+from jaxmusic.training.compensated import CompensatedSum
 
 PyTree = Any  # nested dicts of arrays
 
@@ -25,8 +25,8 @@ class TrainState(NamedTuple):
     params: PyTree
     batch_stats: PyTree
     optimizer: optax.OptState
-    loss_sum: Sum  # the loss summed over this epoch's windows so far
-    window_sum: Sum  # how many those were
+    loss_sum: CompensatedSum  # the loss summed over this epoch's windows so far
+    window_sum: CompensatedSum  # how many those were
 
 
 def new_model(config: Config, vocabulary_size: int) -> MusicLSTM:
@@ -41,13 +41,13 @@ def new_model(config: Config, vocabulary_size: int) -> MusicLSTM:
 
 
 @cache  # every program of a training wants it
-def model_structure(config: Config, vocabulary_size: int) -> nnx.GraphDef[MusicLSTM]:
+def model_graphdef(config: Config, vocabulary_size: int) -> nnx.GraphDef[MusicLSTM]:
     """The network without its arrays: `nnx.merge` it with those of a state."""
     abstract = nnx.eval_shape(lambda: new_model(config, vocabulary_size))
     return nnx.graphdef(abstract)
 
 
-def new_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     """RMSprop as Keras computes it: epsilon inside the square root."""
     return optax.rmsprop(config.learning_rate, decay=0.9, eps=1e-7, eps_in_sqrt=True)
 
@@ -60,9 +60,9 @@ def new_state(config: Config, vocabulary_size: int) -> TrainState:
         step=jnp.int32(0),
         params=params,
         batch_stats=nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)),
-        optimizer=new_optimizer(config.train).init(params),
-        loss_sum=Sum.zero(),
-        window_sum=Sum.zero(),
+        optimizer=make_optimizer(config.train).init(params),
+        loss_sum=CompensatedSum.zero(),
+        window_sum=CompensatedSum.zero(),
     )
 
 

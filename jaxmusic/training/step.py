@@ -37,7 +37,7 @@ def train_step(
     state: TrainState,
     batch: Batch,
     *,
-    structure: nnx.GraphDef[MusicLSTM],
+    graphdef: nnx.GraphDef[MusicLSTM],
     optimizer: optax.GradientTransformation,
     seed: int,
     steps_per_epoch: int,
@@ -53,7 +53,7 @@ def train_step(
     windows = weights.sum()
 
     def loss_of(params: PyTree) -> tuple[jax.Array, PyTree]:
-        model = nnx.merge(structure, params, state.batch_stats)
+        model = nnx.merge(graphdef, params, state.batch_stats)
         masks = model.draw_masks(jax.random.fold_in(key, state.step), *inputs.shape)
         logits = model(inputs, training=True, masks=masks, row_weights=weights)
         losses = window_losses(logits, targets)
@@ -74,8 +74,8 @@ def train_step(
         params=params,
         batch_stats=batch_stats,
         optimizer=optimizer_state,
-        loss_sum=loss_sum.plus(total),
-        window_sum=window_sum.plus(windows),
+        loss_sum=loss_sum.add(total),
+        window_sum=window_sum.add(windows),
     )
     good = jnp.isfinite(total) & jnp.isfinite(optax.tree.norm(params))
     kept: TrainState = jax.tree.map(partial(jnp.where, good), after, before)
@@ -87,7 +87,7 @@ def train_steps(
     batches: Batch | CorpusBatches,
     count: jax.Array,
     *,
-    structure: nnx.GraphDef[MusicLSTM],
+    graphdef: nnx.GraphDef[MusicLSTM],
     optimizer: optax.GradientTransformation,
     seed: int,
     steps_per_epoch: int,
@@ -107,7 +107,7 @@ def train_steps(
         state, loss = train_step(
             state,
             batch,
-            structure=structure,
+            graphdef=graphdef,
             optimizer=optimizer,
             seed=seed,
             steps_per_epoch=steps_per_epoch,
@@ -120,9 +120,9 @@ def train_steps(
 
 
 def eval_step(
-    params: PyTree, batch_stats: PyTree, batch: Batch, *, structure: nnx.GraphDef[MusicLSTM]
+    params: PyTree, batch_stats: PyTree, batch: Batch, *, graphdef: nnx.GraphDef[MusicLSTM]
 ) -> jax.Array:
     """The loss in evaluation mode, summed over the batch's windows, ()."""
     inputs, targets, weights = map(jnp.asarray, batch)
-    logits = nnx.merge(structure, params, batch_stats)(inputs)
+    logits = nnx.merge(graphdef, params, batch_stats)(inputs)
     return (window_losses(logits, targets) * weights).sum()

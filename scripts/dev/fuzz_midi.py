@@ -75,7 +75,9 @@ def main() -> None:
         log = str(Path(logs) / "costs")
         install(log)
         install_in_workers(log)
-        campaign.run(numbers, log, lambda done: console.show(done, flags.files, "bad files read"))
+        campaign.run(
+            numbers, log, lambda done: console.progress(done, flags.files, "bad files read")
+        )
     for line in table(campaign.outcome):
         print(line)
     if broken := campaign.outcome.broken:

@@ -13,8 +13,8 @@ from helpers.midi_files import write_song
 from jaxmusic.config import PRESETS, Config, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.console import Console
 from jaxmusic.corpus.corpus import CorpusError
-from jaxmusic.data.batch_sampler import Feed
-from jaxmusic.data.dataset import cut_windows, open_corpus
+from jaxmusic.data.batch_sampler import BatchSampler
+from jaxmusic.data.dataset import make_windows, open_corpus
 from jaxmusic.distributed.processes import Processes
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.trainer import fit
@@ -42,9 +42,9 @@ def test_classic_sees_the_published_numbers(
     )
     fit(config)
     assert "57,077 windows of 100, 446 steps an epoch, 1 steps in all" in capsys.readouterr().out
-    windows, held_out = cut_windows(classic, corpus, Console())
+    windows, held_out = make_windows(classic, corpus, Console())
     assert held_out is None
-    last = Feed(windows, 128, seed=0).batch(445)
+    last = BatchSampler(windows, 128, seed=0).batch(445)
     assert last.weights.sum() == 57_077 - 445 * 128
 
 
@@ -61,12 +61,12 @@ def test_held_out_songs_are_in_no_training_window(tmp_path: Path) -> None:
             model=ModelConfig(),
             train=TrainConfig(seed=4),
         )
-        windows, held_out = cut_windows(config, corpus, Console())
+        windows, held_out = make_windows(config, corpus, Console())
         assert held_out is not None
         seen = [
             {
                 int(place) + step
-                for place in each.places(np.arange(len(each)))
+                for place in each.offsets(np.arange(len(each)))
                 for step in range(10)  # with the target
             }
             for each in (windows, held_out)

@@ -13,12 +13,12 @@ from helpers.midi_files import write_song
 from jaxmusic.config import Config, ConfigError, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.corpus.corpus import Corpus, token_counts
 from jaxmusic.data.batch import batch_at, map_rows
-from jaxmusic.data.batch_sampler import Feed, batches_in_order
-from jaxmusic.data.loader import make_supply
-from jaxmusic.data.token_map import LEAVES, TokenMap, make_token_map
+from jaxmusic.data.batch_sampler import BatchSampler, sequential_batches
+from jaxmusic.data.loader import make_loader
+from jaxmusic.data.token_map import OUT_OF_VOCABULARY, TokenMap, make_token_map
 from jaxmusic.data.windows import Windows
 from jaxmusic.distributed.mesh import make_mesh
-from jaxmusic.distributed.row_range import Share
+from jaxmusic.distributed.row_range import RowRange
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.run import open_run
 from jaxmusic.sampling import SamplingConfig, generate
@@ -75,14 +75,14 @@ def test_the_table_is_the_corpus_own(corpus: Corpus) -> None:
         for place, token in enumerate(corpus.vocabulary.tokens):
             moved = transposed(token, shift)
             there = moved is not None and moved in corpus.vocabulary
-            expected = corpus.vocabulary.place(str(moved)) if there else LEAVES
+            expected = corpus.vocabulary.place(str(moved)) if there else OUT_OF_VOCABULARY
             assert token_map.table[row, place] == expected
-    assert (token_map.table == LEAVES).any()
+    assert (token_map.table == OUT_OF_VOCABULARY).any()
     assert make_token_map(corpus).table is None
 
 
 def test_rows_that_leave_the_vocabulary_stay_as_they_are() -> None:
-    table = np.array([[0, 1, 2], [1, 2, LEAVES]], np.int32)
+    table = np.array([[0, 1, 2], [1, 2, OUT_OF_VOCABULARY]], np.int32)
     rows = np.array([[0, 1, 0], [0, 1, 0], [0, 2, 1]], np.uint16)
     shifts = np.array([0, 1, 1])
     expected = [[0, 1, 0], [1, 2, 1], [0, 2, 1]]
@@ -91,29 +91,29 @@ def test_rows_that_leave_the_vocabulary_stay_as_they_are() -> None:
     np.testing.assert_array_equal(there, expected)
 
 
-def feeds(corpus: Corpus) -> tuple[Feed, Feed, TokenMap]:
+def samplers(corpus: Corpus) -> tuple[BatchSampler, BatchSampler, TokenMap]:
     """The training windows as they are, and transposed."""
     windows = Windows(corpus.tokens, [(0, len(corpus.tokens))], 12, objective="every")
     token_map = make_token_map(corpus, transpose=(-5, 6))
-    plain = Feed(windows, 32, seed=7)
-    return plain, Feed(windows, 32, seed=7, token_map=token_map), token_map
+    plain = BatchSampler(windows, 32, seed=7)
+    return plain, BatchSampler(windows, 32, seed=7, token_map=token_map), token_map
 
 
 def test_each_window_is_transposed_as_a_whole_and_anew_each_epoch(corpus: Corpus) -> None:
-    plain, moved, token_map = feeds(corpus)
+    plain, moved, token_map = samplers(corpus)
     seen: list[list[int]] = []
     for epoch in range(3):
         shifts = []
         for step in range(epoch * plain.steps_per_epoch, (epoch + 1) * plain.steps_per_epoch):
             here, there = plain.batch(step), moved.batch(step)
             np.testing.assert_array_equal(here.weights, there.weights)
-            wanted = moved.places(step).shifts
+            wanted = moved.batch_index(step).shifts
             assert wanted is not None and token_map.table is not None
             rows = np.concatenate([here.inputs, here.targets[:, -1:]], axis=1)
             found = np.concatenate([there.inputs, there.targets[:, -1:]], axis=1)
             for row, shift, result in zip(rows, wanted, found, strict=True):
                 by_table = token_map.table[shift][row]
-                expected = row if (by_table == LEAVES).any() else by_table
+                expected = row if (by_table == OUT_OF_VOCABULARY).any() else by_table
                 np.testing.assert_array_equal(result, expected)
             shifts += wanted.tolist()
         seen.append(shifts)
@@ -132,8 +132,8 @@ def test_only_shifts_of_the_range_are_drawn(
     windows = Windows(corpus.tokens, [(0, len(corpus.tokens))], 12, objective="every")
     token_map = make_token_map(corpus, transpose=transpose)
     assert token_map.table is not None
-    feed = Feed(windows, 32, seed=7, token_map=token_map)
-    rows = [feed.places(step).shifts for step in range(2 * feed.steps_per_epoch)]
+    sampler = BatchSampler(windows, 32, seed=7, token_map=token_map)
+    rows = [sampler.batch_index(step).shifts for step in range(2 * sampler.steps_per_epoch)]
     found = np.array(token_map.shifts)[np.concatenate([row for row in rows if row is not None])]
     assert set(found.tolist()) == drawn
     counts = np.array([(found == shift).sum() for shift in drawn])
@@ -144,8 +144,8 @@ def test_only_shifts_of_the_range_are_drawn(
 
 def test_what_is_drawn_never_changes(corpus: Corpus) -> None:
     """Runs that go on depend on it. If this fails the draws have changed: old runs can't resume."""
-    _, feed, _ = feeds(corpus)  # -5..6
-    shifts = feed.places(3).shifts
+    _, sampler, _ = samplers(corpus)  # -5..6
+    shifts = sampler.batch_index(3).shifts
     assert shifts is not None
     assert shifts[:12].tolist() == [10, 4, 11, 9, 7, 11, 5, 8, 3, 9, 11, 5]
 
@@ -161,10 +161,10 @@ def test_a_count_that_no_token_reaches_is_refused(corpus: Corpus) -> None:
 
 
 def test_songs_held_out_are_never_transposed(corpus: Corpus) -> None:
-    plain, moved, token_map = feeds(corpus)
+    plain, moved, token_map = samplers(corpus)
     for here, there in zip(
-        batches_in_order(plain.windows, Share.all(32)),
-        batches_in_order(moved.windows, Share.all(32), token_map),
+        sequential_batches(plain.windows, RowRange.all(32)),
+        sequential_batches(moved.windows, RowRange.all(32), token_map),
         strict=True,
     ):
         np.testing.assert_array_equal(here.inputs, there.inputs)
@@ -172,10 +172,10 @@ def test_songs_held_out_are_never_transposed(corpus: Corpus) -> None:
 
 
 def test_devices_and_host_transpose_alike(corpus: Corpus) -> None:
-    _, feed, _ = feeds(corpus)
+    _, sampler, _ = samplers(corpus)
     mesh = make_mesh(1)
-    devices = make_supply(feed, mesh, RunConfig(), step=5, last_step=9)
-    host = make_supply(feed, mesh, RunConfig(device_corpus_mib=0), step=5, last_step=9)
+    devices = make_loader(sampler, mesh, RunConfig(), step=5, last_step=9)
+    host = make_loader(sampler, mesh, RunConfig(device_corpus_mib=0), step=5, last_step=9)
     several = devices.take(5, 4)
     for number in range(4):
         there = batch_at(several, jnp.int32(number), window=12, objective="every")
@@ -202,8 +202,8 @@ def test_rare_tokens_become_one(corpus: Corpus) -> None:
     assert both is not None
     alone = make_token_map(corpus, transpose=(2, 2)).table
     assert alone is not None
-    np.testing.assert_array_equal(both[1] == LEAVES, alone[1] == LEAVES)
-    there = alone[1] != LEAVES
+    np.testing.assert_array_equal(both[1] == OUT_OF_VOCABULARY, alone[1] == OUT_OF_VOCABULARY)
+    there = alone[1] != OUT_OF_VOCABULARY
     np.testing.assert_array_equal(both[1][there], token_map.table[0][alone[1][there]])
 
 
@@ -234,7 +234,7 @@ def test_training_so_goes_on_bit_for_bit_and_makes_music(corpus: Corpus, tmp_pat
 
     assert RARE in whole.vocabulary
     rare = whole.vocabulary.place(RARE)
-    assert (whole.primes == rare).any() and whole.primes.max() < len(whole.vocabulary)
+    assert (whole.primers == rare).any() and whole.primers.max() < len(whole.vocabulary)
     # Even where it is by far the likeliest.
     whole.params["output"]["bias"] = whole.params["output"]["bias"].copy()
     whole.params["output"]["bias"][rare] = 50.0
@@ -242,5 +242,5 @@ def test_training_so_goes_on_bit_for_bit_and_makes_music(corpus: Corpus, tmp_pat
         pieces = generate(whole, length=20, count=3, sampling=sampling)
         assert not any(RARE in piece for piece in pieces)
     # A prime's unknown tokens are rare ones.
-    prime = ["A#9-never-seen", *whole.vocabulary.decode(whole.primes[0])[1:]]
+    prime = ["A#9-never-seen", *whole.vocabulary.decode(whole.primers[0])[1:]]
     assert len(generate(whole, length=3, prime=prime)[0]) == 3

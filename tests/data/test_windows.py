@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxmusic.data.windows import Windows, cut_rows, held_out_songs, stretches
+from jaxmusic.data.windows import Windows, held_out_songs, split_targets, token_ranges
 from jaxmusic.errors import UserError
 
 STREAM = np.arange(1000, dtype=np.uint16)
@@ -39,8 +39,10 @@ def test_windows_lie_inside_their_stretches(window: int, stride: int) -> None:
         for start in range(first, stop - window, stride)  # the target lies inside too
     ]
     assert len(windows) == len(expected)
-    np.testing.assert_array_equal(windows.places(np.arange(len(windows))), expected)
-    inputs, targets = cut_rows(windows.gather(windows.places(np.arange(len(windows)))), "last")
+    np.testing.assert_array_equal(windows.offsets(np.arange(len(windows))), expected)
+    inputs, targets = split_targets(
+        windows.gather(windows.offsets(np.arange(len(windows)))), "last"
+    )
     np.testing.assert_array_equal(inputs[:, 0], expected)
     np.testing.assert_array_equal(targets, np.array(expected) + window)
 
@@ -53,8 +55,8 @@ def test_no_tokens_no_windows() -> None:
 def test_stretches_join_songs_or_not() -> None:
     offsets = np.array([0, 10, 30, 60, 100])
     chosen = np.array([True, True, False, True])
-    assert stretches(offsets, chosen, across_songs=True).tolist() == [[0, 30], [60, 100]]
-    apart = stretches(offsets, chosen, across_songs=False)
+    assert token_ranges(offsets, chosen, across_songs=True).tolist() == [[0, 30], [60, 100]]
+    apart = token_ranges(offsets, chosen, across_songs=False)
     assert apart.tolist() == [[0, 10], [10, 30], [60, 100]]
 
 

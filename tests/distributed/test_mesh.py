@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from jaxmusic.config import ConfigError
-from jaxmusic.distributed.mesh import batch_share, make_mesh, put_everywhere, put_rows
-from jaxmusic.distributed.row_range import Share
+from jaxmusic.distributed.mesh import local_rows, make_mesh, put_everywhere, put_rows
+from jaxmusic.distributed.row_range import RowRange
 
 
 def test_a_mesh_of_this_machine() -> None:
@@ -34,4 +34,4 @@ def test_arrays_lie_as_asked() -> None:
 )
 def test_batches_are_filled_up_to_the_devices(devices: int, batch: int, rows: int) -> None:
     mesh = jax.sharding.Mesh(np.array([jax.devices()[0]] * devices), ("batch",))
-    assert batch_share(batch, mesh) == Share(rows, 0, rows)
+    assert local_rows(batch, mesh) == RowRange(rows, 0, rows)

@@ -181,14 +181,14 @@ def test_a_save_that_failed_ends_the_training_at_once(
     monkeypatch.setattr("jaxmusic.run.Checkpoints", Waiting)
     told: list[str] = []
     console = Console(silent=True)
-    monkeypatch.setattr(console, "say", told.append)
+    monkeypatch.setattr(console, "log", told.append)
     with pytest.raises(CheckpointError, match="Disk quota exceeded.* make room"):
         fit(config, console=console)
     assert [line for line in told if line.startswith("epoch")] == [told[-1]]
 
 
 def test_a_run_without_room_for_its_settings_begins_when_there_is(config: Config) -> None:
-    # The lock has room, and on a short path the first corpus.json too; the primes have none.
+    # The lock has room, and on a short path the first corpus.json too; the primers have none.
     with no_file_longer_than(300), pytest.raises(WriteError, match="run/(corpus.json|primes.npy) "):
         fit(config, console=Console(silent=True))
     assert not (Path(str(config.run.run_dir)) / "config.json").exists()

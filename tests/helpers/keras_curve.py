@@ -19,10 +19,10 @@ from helpers.keras_oracle import KerasOracle
 from keras.src.backend.common import dtypes
 
 from jaxmusic.config import Config, ModelConfig
-from jaxmusic.data.batch_sampler import Feed
+from jaxmusic.data.batch_sampler import BatchSampler
 from jaxmusic.data.windows import Windows
 from jaxmusic.tokenizers.tokens import Vocabulary, read_tokens
-from jaxmusic.training.state import PyTree, TrainState, model_structure, new_optimizer, new_state
+from jaxmusic.training.state import PyTree, TrainState, make_optimizer, model_graphdef, new_state
 from jaxmusic.training.step import train_step
 
 STEPS = 50
@@ -48,7 +48,7 @@ def main() -> None:
     tokens = [token for path in songs for token in read_tokens(path)]
     vocabulary = Vocabulary.of(tokens)
     stream = vocabulary.encode(tokens)
-    feed = Feed(Windows(stream, [(0, len(stream))], 100), 16, seed=1)
+    sampler = BatchSampler(Windows(stream, [(0, len(stream))], 100), 16, seed=1)
     config = Config(
         model=ModelConfig(hidden_size=32, dense_size=48, dropout=0, recurrent_dropout=0)
     )
@@ -59,15 +59,15 @@ def main() -> None:
     do_step = jax.jit(
         partial(
             train_step,
-            structure=model_structure(config, len(vocabulary)),
-            optimizer=new_optimizer(config.train),
+            graphdef=model_graphdef(config, len(vocabulary)),
+            optimizer=make_optimizer(config.train),
             seed=0,
-            steps_per_epoch=feed.steps_per_epoch,
+            steps_per_epoch=sampler.steps_per_epoch,
         )
     )
     ours, theirs = [], []
     for step in range(STEPS):
-        batch = as_floatx(feed.batch(step))
+        batch = as_floatx(sampler.batch(step))
         state, loss = do_step(state, batch)
         ours.append(float(loss))
         one_hot = np.eye(len(vocabulary), dtype=FLOAT)[batch.targets]

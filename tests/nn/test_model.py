@@ -25,9 +25,9 @@ from jaxmusic.training.state import (
     PyTree,
     TrainState,
     abstract_state,
-    model_structure,
+    make_optimizer,
+    model_graphdef,
     new_model,
-    new_optimizer,
     new_state,
 )
 from jaxmusic.training.step import train_step, window_losses
@@ -68,13 +68,13 @@ class Pair:
         state = jax.jit(partial(new_state, self.config, VOCABULARY))()
         self.params = shaken(state.params, 1)
         self.batch_stats = jax.tree.map(jnp.abs, shaken(state.batch_stats, 2))
-        self.structure = model_structure(self.config, VOCABULARY)
+        self.graphdef = model_graphdef(self.config, VOCABULARY)
         self.oracle = KerasOracle(config, VOCABULARY, WINDOW)
         self.oracle.set_weights(self.params, self.batch_stats)
 
     @property
     def model(self) -> MusicLSTM:
-        merged: MusicLSTM = nnx.merge(self.structure, self.params, self.batch_stats)
+        merged: MusicLSTM = nnx.merge(self.graphdef, self.params, self.batch_stats)
         return merged
 
 
@@ -123,7 +123,7 @@ def trained(pair: Pair) -> tuple[Trained, Trained]:
 
 def ours_trained(pair: Pair, ids: np.ndarray, targets: np.ndarray, masks: Masks) -> Trained:
     def loss_of(params: PyTree) -> tuple[jax.Array, Any]:
-        model = nnx.merge(pair.structure, params, pair.batch_stats)
+        model = nnx.merge(pair.graphdef, params, pair.batch_stats)
         logits = model(jnp.asarray(ids), training=True, masks=masks)
         stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
         return window_losses(logits, jnp.asarray(targets)).mean(), (jax.nn.softmax(logits), stats)
@@ -297,8 +297,8 @@ def test_filling_rows_count_for_nothing(name: str) -> None:
     ids, targets = small_batch(config.model, 16)
     step = partial(
         train_step,
-        structure=model_structure(config, VOCABULARY),
-        optimizer=new_optimizer(TrainConfig()),
+        graphdef=model_graphdef(config, VOCABULARY),
+        optimizer=make_optimizer(TrainConfig()),
         seed=3,
         steps_per_epoch=10,
     )
@@ -331,7 +331,7 @@ def test_bf16_stays_near_f32() -> None:
     for precision in ("f32", "bf16"):
         config = Config(model=MODELS["notebook"], train=TrainConfig(precision=precision))
         state = new_state(config, VOCABULARY)
-        model = nnx.merge(model_structure(config, VOCABULARY), state.params, state.batch_stats)
+        model = nnx.merge(model_graphdef(config, VOCABULARY), state.params, state.batch_stats)
         logits.append(np.asarray(model(jnp.asarray(ids))))
     assert logits[0].dtype == logits[1].dtype == np.float32
     assert 0 < np.abs(logits[0] - logits[1]).max() < 0.05 * np.abs(logits[0]).max()

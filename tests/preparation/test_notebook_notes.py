@@ -13,7 +13,7 @@ from jaxmusic.config import Config, DataConfig, ModelConfig, RunConfig, TrainCon
 from jaxmusic.console import Console
 from jaxmusic.corpus.corpus import Corpus, CorpusError, find_damage
 from jaxmusic.corpus.summary import inventory
-from jaxmusic.data.dataset import cut_windows
+from jaxmusic.data.dataset import make_windows
 from jaxmusic.errors import UserError
 from jaxmusic.preparation import notebook_notes as notes
 from jaxmusic.preparation.notebook_notes import NotesError, prepare_notes
@@ -132,8 +132,8 @@ def test_it_trains(tmp_path: Path) -> None:
     )
     fit(config, console=Console(silent=True))
     assert open_run(tmp_path / "run").vocabulary == corpus.vocabulary
-    windows, _ = cut_windows(config, corpus, Console())
+    windows, _ = make_windows(config, corpus, Console())
     assert len(windows) == 80
     held_out = Config(data=DataConfig(window=20, held_out=0.1))
     with pytest.raises(UserError, match="--held-out 0.1 keeps 1 of 1 songs out"):
-        cut_windows(held_out, corpus, Console())
+        make_windows(held_out, corpus, Console())

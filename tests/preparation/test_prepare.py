@@ -15,7 +15,7 @@ from jaxmusic.config import Config, DataConfig, RunConfig
 from jaxmusic.console import Console
 from jaxmusic.corpus.corpus import Corpus, CorpusError, LedgerRow, summary
 from jaxmusic.corpus.corpus_file import OWN_DIGEST
-from jaxmusic.data.dataset import cut_windows, open_corpus
+from jaxmusic.data.dataset import make_windows, open_corpus
 from jaxmusic.distributed.processes import Processes
 from jaxmusic.preparation import parsing
 from jaxmusic.preparation import prepare as preparing
@@ -285,7 +285,7 @@ def test_other_windows_and_other_songs_held_out_parse_nothing(
             data=DataConfig(midi_dir="songs", held_out=held_out, window=window),
             run=RunConfig(workers=1),
         )
-        cut_windows(config, open_corpus(config, Processes(), Console()), Console())
+        make_windows(config, open_corpus(config, Processes(), Console()), Console())
         assert parsed.count == 5
 
 

@@ -8,20 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmusic.training.compensated import Sum
+from jaxmusic.training.compensated import CompensatedSum
 
 
 @jax.jit
-def add_all(so_far: Sum, terms: jax.Array) -> Sum:
+def add_all(so_far: CompensatedSum, terms: jax.Array) -> CompensatedSum:
     """As in a dispatch: a loop in a compiled program."""
-    total: Sum = jax.lax.fori_loop(0, len(terms), lambda i, before: before.plus(terms[i]), so_far)
+    total: CompensatedSum = jax.lax.fori_loop(
+        0, len(terms), lambda i, before: before.add(terms[i]), so_far
+    )
     return total
 
 
-def sum_of(value: int) -> Sum:
+def sum_of(value: int) -> CompensatedSum:
     """The sum that an epoch has come to, of whole numbers."""
     high = np.float32(value)
-    return Sum(jnp.float32(high), jnp.float32(value - int(high)))
+    return CompensatedSum(jnp.float32(high), jnp.float32(value - int(high)))
 
 
 @pytest.mark.parametrize("before", [0, 10**9 + 7, 2_400_000_001, 7_500_000_123, 2**47 + 3])
@@ -44,6 +46,6 @@ def test_losses_are_summed_to_twelve_digits(before: int) -> None:
 def test_terms_of_many_sizes_and_signs() -> None:
     rng = np.random.default_rng(2)
     terms = (rng.normal(size=4000) * 10.0 ** rng.uniform(-6, 6, 4000)).astype(np.float32)
-    after = add_all(Sum.zero(), jnp.asarray(terms))
+    after = add_all(CompensatedSum.zero(), jnp.asarray(terms))
     exact = math.fsum(map(float, terms))
     assert abs(after.value() - exact) <= 1e-12 * np.abs(terms).astype(np.float64).sum()

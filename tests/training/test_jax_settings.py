@@ -109,7 +109,7 @@ def test_a_program_that_has_set_x64_may_train_and_keeps_it(config: Config, tmp_p
     config = changed(config, "run", run_dir=str(tmp_path / "run"))
     with jax.enable_x64(True):
         run = fit(changed(config, "train", max_steps=1))
-        assert run.logits(run.primes[:2]).dtype == "float32"
+        assert run.logits(run.primers[:2]).dtype == "float32"
         assert jnp.arange(2.0).dtype == "float64"
 
 

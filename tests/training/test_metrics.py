@@ -8,9 +8,15 @@ import jax.numpy as jnp
 import pytest
 
 from jaxmusic.config import Config, RunConfig, TrainConfig
-from jaxmusic.console import Console, duration
+from jaxmusic.console import Console, format_duration
 from jaxmusic.storage.reading import LINE
-from jaxmusic.training.metrics import LossError, Meter, MetricsError, MetricsFile, Reporter
+from jaxmusic.training.metrics import (
+    LossError,
+    MetricsError,
+    MetricsFile,
+    Reporter,
+    ThroughputMeter,
+)
 
 
 class Clock:
@@ -22,7 +28,7 @@ class Clock:
 
 
 def test_the_meter_counts_training_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, meter = Clock(monkeypatch), Meter()
+    clock, meter = Clock(monkeypatch), ThroughputMeter()
     meter.count(128)  # the first step compiles: it only starts the clock
     assert meter.windows_per_second is None
     for _ in range(5):
@@ -36,7 +42,7 @@ def test_the_meter_counts_training_time_alone(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_meter_forgets_old_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, meter = Clock(monkeypatch), Meter()
+    clock, meter = Clock(monkeypatch), ThroughputMeter()
     meter.count(10)
     for seconds, steps in ((1.0, 300), (0.1, 6000)):
         for _ in range(steps):
@@ -150,5 +156,5 @@ def test_an_epoch_without_a_loss_is_null_and_told(
 
 
 def test_durations_read_as_people_say_them() -> None:
-    said = [duration(seconds) for seconds in (0.2, 45, 59.6, 725, 11_220)]
+    said = [format_duration(seconds) for seconds in (0.2, 45, 59.6, 725, 11_220)]
     assert said == ["0s", "45s", "1m 00s", "12m 05s", "3h 07m"]

@@ -12,14 +12,14 @@ import pytest
 
 from jaxmusic.config import PRESETS, Config, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.data.batch import Batch
-from jaxmusic.data.batch_sampler import Feed
-from jaxmusic.data.loader import make_supply
+from jaxmusic.data.batch_sampler import BatchSampler
+from jaxmusic.data.loader import make_loader
 from jaxmusic.data.windows import Windows
 from jaxmusic.distributed.mesh import make_mesh, put_everywhere
 from jaxmusic.preparation.prepare import prepare
-from jaxmusic.training.compensated import Sum
+from jaxmusic.training.compensated import CompensatedSum
 from jaxmusic.training.programs import training_program
-from jaxmusic.training.state import model_structure, new_optimizer, new_state
+from jaxmusic.training.state import make_optimizer, model_graphdef, new_state
 from jaxmusic.training.step import train_step
 
 SONGS = Path(__file__).parents[2] / "midi_songs"
@@ -30,14 +30,16 @@ def losses_of(
 ) -> tuple[list[float], Any]:
     """Losses of the steps of some dispatches, with room for so many in each; the state after."""
     mesh = make_mesh(1)
-    feed = Feed(windows, config.train.batch_size, seed=config.train.seed)
-    program = training_program(config, vocabulary_size, mesh, steps_per_epoch=feed.steps_per_epoch)
+    sampler = BatchSampler(windows, config.train.batch_size, seed=config.train.seed)
+    program = training_program(
+        config, vocabulary_size, mesh, steps_per_epoch=sampler.steps_per_epoch
+    )
     steps = sum(dispatches)
-    supply = make_supply(feed, mesh, RunConfig(steps_per_dispatch=room), step=0, last_step=steps)
+    loader = make_loader(sampler, mesh, RunConfig(steps_per_dispatch=room), step=0, last_step=steps)
     state = put_everywhere(new_state(config, vocabulary_size), mesh)
     losses: list[float] = []
     for count in dispatches:
-        state, found = program(state, supply.take(len(losses), count), np.int32(count))
+        state, found = program(state, loader.take(len(losses), count), np.int32(count))
         losses += np.asarray(found)[:count].tolist()
     return losses, jax.device_get(state)
 
@@ -67,16 +69,16 @@ def test_an_epochs_sums_go_on_from_billions_of_windows() -> None:
     )
     before, loss = 2_400_000_001, 2.5  # a whole number plus what float32 has no room for
     sums = {
-        "window_sum": Sum(jnp.float32(before - 1), jnp.float32(1)),
-        "loss_sum": Sum(jnp.float32(before - 1), jnp.float32(loss)),
+        "window_sum": CompensatedSum(jnp.float32(before - 1), jnp.float32(1)),
+        "loss_sum": CompensatedSum(jnp.float32(before - 1), jnp.float32(loss)),
     }
     mesh, steps = make_mesh(1), 31
-    feed = Feed(windows, 128, seed=0)
+    sampler = BatchSampler(windows, 128, seed=0)
     # As if these windows were the end of a long epoch, whose steps before have been done.
     program = training_program(config, 20, mesh, steps_per_epoch=10**8)
-    supply = make_supply(feed, mesh, RunConfig(steps_per_dispatch=31), step=0, last_step=steps)
+    loader = make_loader(sampler, mesh, RunConfig(steps_per_dispatch=31), step=0, last_step=steps)
     state = put_everywhere(new_state(config, 20)._replace(step=jnp.int32(1), **sums), mesh)
-    state, losses = program(state, supply.take(0, steps), np.int32(steps))
+    state, losses = program(state, loader.take(0, steps), np.int32(steps))
     assert state.window_sum.value() == before + 31 * 128
     terms = np.asarray(losses)[:steps].astype(np.float64) * 128
     expected = before - 1 + loss + terms.sum()
@@ -87,13 +89,13 @@ def test_an_epochs_sums_go_on_from_billions_of_windows() -> None:
 def test_a_bad_step_changes_nothing_but_their_number() -> None:
     config = Config(model=ModelConfig(hidden_size=6, dense_size=5, layers=1))
     state = new_state(config, 7)._replace(
-        step=jnp.int32(3), loss_sum=Sum.zero().plus(jnp.float32(2.5))
+        step=jnp.int32(3), loss_sum=CompensatedSum.zero().add(jnp.float32(2.5))
     )
     do_step = jax.jit(
         partial(
             train_step,
-            structure=model_structure(config, 7),
-            optimizer=new_optimizer(config.train),
+            graphdef=model_graphdef(config, 7),
+            optimizer=make_optimizer(config.train),
             seed=0,
             steps_per_epoch=10,
         )

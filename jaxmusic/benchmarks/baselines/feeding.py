@@ -13,8 +13,8 @@ class Feeding:
     """Batches in shuffled order, gathered from a memory-mapped stream."""
 
     def __init__(self, workload: Workload) -> None:
-        self.feed = workload.feed()
-        windows = self.feed.windows
+        self.sampler = workload.sampler()
+        windows = self.sampler.windows
         # On disk, as a corpus is.
         self.folder = tempfile.TemporaryDirectory(prefix="benchmark-")
         path = Path(self.folder.name) / "tokens.npy"
@@ -26,7 +26,7 @@ class Feeding:
     def run(self, steps: int) -> None:
         """Make so many batches."""
         for step in range(self.step, self.step + steps):
-            self.feed.batch(step)
+            self.sampler.batch(step)
         self.step += steps
 
     def report(self) -> dict[str, Any]:
@@ -38,7 +38,7 @@ class NotebookLoops:
     """All windows as Python lists, then an array of floats, and one-hot targets."""
 
     def __init__(self, workload: Workload, windows: int) -> None:
-        rows = workload.feed().windows.rows
+        rows = workload.sampler().windows.rows
         ids = [*rows[:, 0].tolist(), *rows[-1, 1:].tolist()]
         self.notes = [f"note {number}" for number in ids[: windows + workload.window]]
         self.number_of = {note: int(note.split()[1]) for note in set(self.notes)}

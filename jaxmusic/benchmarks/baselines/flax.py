@@ -64,7 +64,7 @@ class Peer:
     def __init__(self, workload: Workload, weights: Path) -> None:
         self.workload = workload
         self.weights = load_weights(weights)
-        self.feed = workload.feed()
+        self.sampler = workload.sampler()
         self.do_step, self.state = self._new(workload)
         self.step = 0
 
@@ -73,13 +73,13 @@ class Peer:
         do_step, state = self._new(self.workload.without_dropout())
         losses = []
         for _ in range(2):
-            state, loss = do_step(state, *_batch(*self.feed.batch(0)[:2]))
+            state, loss = do_step(state, *_batch(*self.sampler.batch(0)[:2]))
             losses.append(float(loss))
         return losses
 
     def run(self, steps: int) -> None:
         """Train on."""
-        for batch in self.workload.full_batches(self.feed, self.step, steps):
+        for batch in self.workload.full_batches(self.sampler, self.step, steps):
             self.state, _ = self.do_step(self.state, *_batch(batch.inputs, batch.targets))
         self.step += steps
         jax.block_until_ready(self.state)

@@ -36,7 +36,7 @@ class Peer:
             step=0,
             params=jax.tree.map(np.asarray, load_weights(weights)),
             batch_stats=jax.tree.map(np.asarray, state.batch_stats),
-            primes=self.prime[None],
+            primers=self.prime[None],
         )
 
     def first_tokens(self) -> list[int]:
@@ -61,7 +61,7 @@ class Peer:
     @cached_property
     def prime(self) -> np.ndarray:
         """The window that all pieces go on from."""
-        inputs: np.ndarray = self.workload.feed().windows[0][0]
+        inputs: np.ndarray = self.workload.sampler().windows[0][0]
         return inputs
 
 

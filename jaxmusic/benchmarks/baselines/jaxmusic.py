@@ -12,8 +12,8 @@ from jaxmusic.benchmarks.products import xla_product_rate
 from jaxmusic.benchmarks.weights import load_weights, save_weights
 from jaxmusic.benchmarks.workload import Workload
 from jaxmusic.config import RunConfig
-from jaxmusic.data.loader import Supply, make_supply
-from jaxmusic.distributed.mesh import batch_share, make_mesh, put_everywhere
+from jaxmusic.data.loader import Loader, make_loader
+from jaxmusic.distributed.mesh import local_rows, make_mesh, put_everywhere
 from jaxmusic.runtime.allocator import keep_freed_memory
 from jaxmusic.training.jax_settings import pinned_settings
 from jaxmusic.training.programs import training_program
@@ -34,8 +34,8 @@ class Peer:
         if not weights.exists():
             save_weights(new_state(workload.config, workload.vocabulary_size).params, weights)
         self.weights = load_weights(weights)
-        self.feed = workload.feed(batch_share(workload.train.batch_size, self.mesh).rows)
-        self.supply = self._supply(workload.fed_from)
+        self.sampler = workload.sampler(local_rows(workload.train.batch_size, self.mesh).total)
+        self.loader = self._loader(workload.fed_from)
         self.state = self._new_state(workload)
         self.step = 0
         self.loss: Any = None  # of the last dispatch
@@ -50,7 +50,7 @@ class Peer:
         """Losses of two steps on the first batch, with all dropout off."""
         plain = self.workload.without_dropout()
         state, do_steps = self._new_state(plain), self._program(plain)
-        batches = self._supply("devices").take(0, 1)
+        batches = self._loader("devices").take(0, 1)
         losses = []
         with jax.set_mesh(self.mesh):
             for _ in range(2):
@@ -100,9 +100,9 @@ class Peer:
         return xla_product_rate(self.workload.train.precision, size, repeats)
 
     def _compile(self) -> None:
-        supply = self._supply(self.workload.fed_from)
-        batches = supply.take(0, self.workload.steps_per_dispatch)
-        supply.close()
+        loader = self._loader(self.workload.fed_from)
+        batches = loader.take(0, self.workload.steps_per_dispatch)
+        loader.close()
         if self.workload.fed_from == "ready":
             self.ready = batches
         start = time.perf_counter()
@@ -117,16 +117,16 @@ class Peer:
     def _take(self, count: int) -> Any:
         if self.ready is not None:
             return self.ready
-        batches = self.supply.take(self.step, count)
+        batches = self.loader.take(self.step, count)
         self.step += count
         return batches
 
-    def _supply(self, fed_from: str) -> Supply:
+    def _loader(self, fed_from: str) -> Loader:
         run = RunConfig(
             steps_per_dispatch=self.workload.steps_per_dispatch,
             device_corpus_mib=0 if fed_from == "host" else 1e9,
         )
-        return make_supply(self.feed, self.mesh, run, step=0, last_step=ENDLESS)
+        return make_loader(self.sampler, self.mesh, run, step=0, last_step=ENDLESS)
 
     def _new_state(self, workload: Workload) -> TrainState:
         state = new_state(workload.config, workload.vocabulary_size)
@@ -139,7 +139,7 @@ class Peer:
             workload.config,
             workload.vocabulary_size,
             self.mesh,
-            steps_per_epoch=self.feed.steps_per_epoch,
+            steps_per_epoch=self.sampler.steps_per_epoch,
         )
 
 

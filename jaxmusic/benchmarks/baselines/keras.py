@@ -26,14 +26,14 @@ class Peer:
             tensorflow.config.experimental.enable_tensor_float_32_execution(tf32)
         bf16 = workload.train.precision == "bf16"
         keras.config.set_dtype_policy("mixed_bfloat16" if bf16 else "float32")
-        self.feed = workload.feed()
+        self.sampler = workload.sampler()
         self.model = self._compiled(workload)
         self.step = 0
 
     def check_losses(self) -> list[float]:
         """Losses of two steps on the first batch, with all dropout off."""
         plain = self._compiled(self.workload.without_dropout())
-        batch = self.feed.batch(0)
+        batch = self.sampler.batch(0)
         losses = []
         for _ in range(2):
             plain.reset_metrics()
@@ -43,7 +43,7 @@ class Peer:
 
     def run(self, steps: int) -> None:
         """Train on, by `fit` over the next batches."""
-        batches = self.workload.full_batches(self.feed, self.step, steps)
+        batches = self.workload.full_batches(self.sampler, self.step, steps)
         self.step += steps
         self.model.fit(
             self._inputs(np.concatenate([batch.inputs for batch in batches])),

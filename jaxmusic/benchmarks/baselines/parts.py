@@ -15,7 +15,7 @@ from jaxmusic.benchmarks.weights import load_weights
 from jaxmusic.benchmarks.workload import Workload
 from jaxmusic.nn.cell import dot
 from jaxmusic.nn.model import Masks, MusicLSTM
-from jaxmusic.training.state import PyTree, model_structure, new_optimizer, new_state
+from jaxmusic.training.state import PyTree, make_optimizer, model_graphdef, new_state
 from jaxmusic.training.step import window_losses
 
 
@@ -37,11 +37,11 @@ class Part:
 
 def _loss(workload: Workload) -> Callable[[PyTree, Masks], jax.Array]:
     state = new_state(workload.config, workload.vocabulary_size)
-    structure = model_structure(workload.config, workload.vocabulary_size)
-    batch = jax.tree.map(jnp.asarray, workload.feed().batch(0))
+    graphdef = model_graphdef(workload.config, workload.vocabulary_size)
+    batch = jax.tree.map(jnp.asarray, workload.sampler().batch(0))
 
     def loss(params: PyTree, masks: Masks) -> jax.Array:
-        model = nnx.merge(structure, params, state.batch_stats)
+        model = nnx.merge(graphdef, params, state.batch_stats)
         logits = model(batch.inputs, training=True, masks=masks, row_weights=batch.weights)
         return window_losses(logits, batch.targets).mean()
 
@@ -49,9 +49,9 @@ def _loss(workload: Workload) -> Callable[[PyTree, Masks], jax.Array]:
 
 
 def _draw(workload: Workload) -> Callable[[], Masks]:
-    structure = model_structure(workload.config, workload.vocabulary_size)
+    graphdef = model_graphdef(workload.config, workload.vocabulary_size)
     state = new_state(workload.config, workload.vocabulary_size)
-    model: MusicLSTM = nnx.merge(structure, state.params, state.batch_stats)
+    model: MusicLSTM = nnx.merge(graphdef, state.params, state.batch_stats)
     size = (workload.train.batch_size, workload.window)
     return partial(jax.jit(lambda key: model.draw_masks(key, *size)), jax.random.key(0))
 
@@ -83,7 +83,7 @@ def masks(workload: Workload, params: PyTree) -> Callable[[], Any]:
 
 def optimizer(workload: Workload, params: PyTree) -> Callable[[], Any]:
     """New weights and a new optimiser's state from a gradient."""
-    rule = new_optimizer(workload.train)
+    rule = make_optimizer(workload.train)
 
     def update(params: PyTree, state: Any) -> tuple[PyTree, Any]:
         updates, state = rule.update(params, state, params)  # the weights as their own gradient

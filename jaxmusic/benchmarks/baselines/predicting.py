@@ -17,7 +17,7 @@ class Peer:
         self.workload = workload
         self.model = build_model(workload)
         set_weights(self.model, load_weights(weights))
-        self.prime = workload.feed().windows[0][0]
+        self.prime = workload.sampler().windows[0][0]
         self.windows = np.tile(self.prime, (pieces, 1))
 
     def first_tokens(self, count: int) -> list[int]:

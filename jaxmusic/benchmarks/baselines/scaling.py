@@ -19,10 +19,10 @@ from jaxmusic.benchmarks import collectives
 from jaxmusic.benchmarks.worker import peak_bytes
 from jaxmusic.benchmarks.workload import Workload
 from jaxmusic.config import RunConfig
-from jaxmusic.data.batch_sampler import Feed
-from jaxmusic.data.dispatch_tuner import Pace
-from jaxmusic.data.loader import make_supply
-from jaxmusic.distributed.mesh import batch_share, make_mesh, put_everywhere
+from jaxmusic.data.batch_sampler import BatchSampler
+from jaxmusic.data.dispatch_tuner import DispatchTuner
+from jaxmusic.data.loader import make_loader
+from jaxmusic.distributed.mesh import local_rows, make_mesh, put_everywhere
 from jaxmusic.distributed.processes import Processes, join_processes
 from jaxmusic.runtime.allocator import keep_freed_memory
 from jaxmusic.training.jax_settings import pinned_settings
@@ -42,14 +42,16 @@ class Training:
         self.processes = processes
         self.batch_size = config.train.batch_size
         self.mesh = make_mesh(devices)
-        share = batch_share(self.batch_size, self.mesh)
-        windows = workload.feed().windows
-        feed = Feed(windows, self.batch_size, seed=config.train.seed, share=share)
-        self.supply = make_supply(feed, self.mesh, RunConfig(), step=0, last_step=ENDLESS)
-        self.pace = Pace(0, self.supply.most_steps)
+        row_range = local_rows(self.batch_size, self.mesh)
+        windows = workload.sampler().windows
+        sampler = BatchSampler(
+            windows, self.batch_size, seed=config.train.seed, row_range=row_range
+        )
+        self.loader = make_loader(sampler, self.mesh, RunConfig(), step=0, last_step=ENDLESS)
+        self.tuner = DispatchTuner(0, self.loader.capacity)
         self.state: Any = put_everywhere(new_state(config, vocabulary_size), self.mesh)
         self.do_steps = training_program(
-            config, vocabulary_size, self.mesh, steps_per_epoch=feed.steps_per_epoch
+            config, vocabulary_size, self.mesh, steps_per_epoch=sampler.steps_per_epoch
         )
         self.step = 0
         self.loss: Any = None  # of the last dispatch
@@ -65,7 +67,7 @@ class Training:
         self._train(steps)
         seconds = time.perf_counter() - start
         speed = self.processes.tell(lambda: steps * self.batch_size / seconds)
-        self.pace.learn(speed, self.batch_size)
+        self.tuner.tune(speed, self.batch_size)
         if self.first_loss is None:
             self.first_loss = float(self.loss[0])
 
@@ -100,7 +102,7 @@ class Training:
             "compile_seconds": self.compile_seconds,
             "host_peak_bytes": sum(self.processes.gather(peak_bytes())),
             "first_loss": self.first_loss,
-            "steps_per_dispatch": self.pace.steps,
+            "steps_per_dispatch": self.tuner.steps,
         }
 
     def _train(self, steps: int) -> None:
@@ -108,8 +110,8 @@ class Training:
         last = self.step + steps
         with jax.set_mesh(self.mesh):
             while self.step < last:
-                count = min(self.pace.steps, last - self.step)
-                batches = self.supply.take(self.step, count)
+                count = min(self.tuner.steps, last - self.step)
+                batches = self.loader.take(self.step, count)
                 before = self.loss
                 self.state, self.loss = self.do_steps(self.state, batches, np.int32(count))
                 self.step += count
@@ -118,7 +120,7 @@ class Training:
             jax.block_until_ready((self.state, self.loss))
 
     def _compile(self) -> None:
-        batches = self.supply.take(0, 1)
+        batches = self.loader.take(0, 1)
         start = time.perf_counter()
         with jax.set_mesh(self.mesh):
             self.do_steps = self.do_steps.lower(self.state, batches, np.int32(1)).compile()

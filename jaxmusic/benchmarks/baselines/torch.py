@@ -63,18 +63,18 @@ class Peer:
         self.variant = variant
         self.weights = load_weights(weights)
         self.device = torch.device("cuda" if cuda else "cpu")
-        self.feed = workload.feed()
+        self.sampler = workload.sampler()
         self.network, self.optimizer = self._new(workload)
         self.step = 0
 
     def check_losses(self) -> list[float]:
         """The loss of the first batch with all dropout off. (RMSprop's epsilon is elsewhere.)"""
         network, optimizer = self._new(self.workload.without_dropout())
-        return [float(self._step(network, optimizer, *self.feed.batch(0)[:2]))]
+        return [float(self._step(network, optimizer, *self.sampler.batch(0)[:2]))]
 
     def run(self, steps: int) -> None:
         """Train on."""
-        for batch in self.workload.full_batches(self.feed, self.step, steps):
+        for batch in self.workload.full_batches(self.sampler, self.step, steps):
             self._step(self.network, self.optimizer, batch.inputs, batch.targets)
         self.step += steps
         if self.device.type == "cuda":
