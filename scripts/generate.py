@@ -18,7 +18,7 @@ import tyro
 
 from jaxmusic.config import ConfigError
 from jaxmusic.errors import reason_of
-from jaxmusic.midi.files import MidiError
+from jaxmusic.midi.types import MidiError
 from jaxmusic.run import open_run
 from jaxmusic.run_dir.folder import RunFolder
 from jaxmusic.runtime.paths import LocalPath, OptionalPath, with_local_paths

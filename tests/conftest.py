@@ -8,7 +8,8 @@ import jax
 import pytest
 from helpers.midi_notes import Reader
 
-from jaxmusic.midi.files import MidiScore, read_midi
+from jaxmusic.midi.reader import read_midi
+from jaxmusic.midi.types import MidiScore
 
 # The oracle of the network; read when keras is first imported, so before any test file.
 os.environ["KERAS_BACKEND"] = "jax"

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from jaxmusic.midi.files import MAX_FILE_SIZE, TOO_LARGE, MidiError
+from jaxmusic.midi.reader import MAX_FILE_SIZE, TOO_LARGE
+from jaxmusic.midi.types import MidiError
 from jaxmusic.tokenizers.tokens import parse_tokens
 
 NO_FILE = "it is no file but a device or the like"

@@ -20,13 +20,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from jaxmusic.midi.files import MidiScore
-from jaxmusic.midi.lenient_reader import (
+from jaxmusic.midi.types import (
     KEY_SIGNATURE,
     PROGRAM,
     TEMPO,
     TIME_SIGNATURE,
     MidiError,
+    MidiScore,
     Track,
 )
 from jaxmusic.tokenizers.classic_voices import lost_notes, rounds_up
@@ -74,7 +74,7 @@ def classic_tokens(score: MidiScore) -> list[str]:
     May be empty, when no note of the first instrument ever ends. Raises MidiError for a file
     without any note-on.
     """
-    sounding = [track for track in score.tracks if track.sounds]
+    sounding = [track for track in score.tracks if track.has_note_on]
     if not sounding:
         raise MidiError("it has no notes")
     sounds = _take_first_part(_to_parts(score, sounding))
@@ -209,7 +209,7 @@ def _to_parts(score: MidiScore, sounding: Iterable[Track]) -> list[_Part]:
     tempo, key and time changes. The time and key changes of tracks without notes count in every
     part as well, and their tempo changes in the first.
     """
-    silent = [mark for track in score.tracks if not track.sounds for mark in track.marks]
+    silent = [mark for track in score.tracks if not track.has_note_on for mark in track.meta_events]
     shared = [mark.tick for mark in silent if mark.kind in (TIME_SIGNATURE, KEY_SIGNATURE)]
     tempos = [mark.tick for mark in silent if mark.kind == TEMPO]
 
@@ -217,7 +217,7 @@ def _to_parts(score: MidiScore, sounding: Iterable[Track]) -> list[_Part]:
     gathered = [gather(track, score.ticks_per_quarter) for track in sounding]
     ticks = []
     for track, notes in zip(sounding, gathered, strict=True):
-        ticks += [notes.onsets, notes.lengths, [mark.tick for mark in track.marks]]
+        ticks += [notes.onsets, notes.lengths, [mark.tick for mark in track.meta_events]]
     ends = [max(shared, default=0), max(tempos, default=0)]
     times = to_grid(np.concatenate([*ticks, ends]).astype(np.int64), score.ticks_per_quarter)
 
@@ -228,7 +228,7 @@ def _to_parts(score: MidiScore, sounding: Iterable[Track]) -> list[_Part]:
         middle = position + len(notes.onsets)
         stop = middle + len(notes.lengths)
         onsets, lengths = times[position:middle], times[middle:stop]
-        position = stop + len(track.marks)
+        position = stop + len(track.meta_events)
         marks = times[stop:position].tolist()
         sounds = notes.sounds
         if notes.needs_voices and (lost := lost_notes(onsets, lengths)):
@@ -241,7 +241,7 @@ def _to_parts(score: MidiScore, sounding: Iterable[Track]) -> list[_Part]:
         )
         programs = [
             (onset, PROGRAM_NAMES.get(mark.value))
-            for onset, mark in zip(marks, track.marks, strict=True)
+            for onset, mark in zip(marks, track.meta_events, strict=True)
             if mark.kind == PROGRAM
         ]
         parts.append(_Part(onsets, lengths, sounds, programs, end))

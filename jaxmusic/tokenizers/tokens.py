@@ -12,7 +12,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from jaxmusic.midi.files import TICKS_PER_QUARTER, Note, parse_midi, read_midi, write_notes
+from jaxmusic.midi.reader import parse_midi, read_midi
+from jaxmusic.midi.types import Note
+from jaxmusic.midi.writer import TICKS_PER_QUARTER, write_notes
 from jaxmusic.storage.atomic import write_atomic
 from jaxmusic.storage.reading import read_json
 from jaxmusic.tokenizers.classic import classic_tokens

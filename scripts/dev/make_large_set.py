@@ -23,7 +23,8 @@ from jaxmusic.benchmarks.output import check_new_folder
 from jaxmusic.config import ConfigError
 from jaxmusic.corpus.corpus import CorpusError
 from jaxmusic.errors import reason_of
-from jaxmusic.midi.files import MidiError, MidiScore, read_midi
+from jaxmusic.midi.reader import read_midi
+from jaxmusic.midi.types import MidiError, MidiScore
 from jaxmusic.preparation.scan import find_files
 from jaxmusic.runtime.paths import with_local_paths
 from jaxmusic.runtime.printable import printable

@@ -11,7 +11,7 @@ from fuzzing.loads import LOADS
 from fuzzing.pieces import split, valid_file
 from helpers.midi_bytes import midi, off, on, track
 
-from jaxmusic.midi.files import MAX_FILE_SIZE, parse_midi
+from jaxmusic.midi.reader import MAX_FILE_SIZE, parse_midi
 from jaxmusic.preparation import parsing
 from jaxmusic.preparation import worker_pool as workers
 

@@ -13,7 +13,7 @@ from make_large_set import make_file, read_songs
 
 from jaxmusic.benchmarks.output import check_new_folder
 from jaxmusic.config import ConfigError
-from jaxmusic.midi.files import MidiError
+from jaxmusic.midi.types import MidiError
 from jaxmusic.tokenizers.tokens import parse_tokens
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"

@@ -14,7 +14,8 @@ from songwriting.keys import Key
 from songwriting.score import QUARTER, Score, lanes, save
 
 from jaxmusic.config import ConfigError
-from jaxmusic.midi.files import Note, write_notes
+from jaxmusic.midi.types import Note
+from jaxmusic.midi.writer import write_notes
 from jaxmusic.tokenizers.tokens import read_tokens
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ from unittest import mock
 import mido
 from mido.midifiles import midifiles
 
-from jaxmusic.midi.files import MidiScore
+from jaxmusic.midi.types import MidiScore
 
 BUILD_META_MESSAGE = midifiles.build_meta_message
 TrackNotes = list[tuple[int, int, int]]

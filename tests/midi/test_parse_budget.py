@@ -1,17 +1,18 @@
-"""How much is read of a file."""
+"""The limit on what is parsed of a file."""
 
 import numpy as np
 import pytest
 from helpers.midi_bytes import chunk, key, meta, meter, midi, off, on, program, tempo, track
 
-from jaxmusic.midi import parse_budget as effort
-from jaxmusic.midi.files import MAX_FILE_SIZE, MidiError, parse_midi
+from jaxmusic.midi import parse_budget
+from jaxmusic.midi.reader import MAX_FILE_SIZE, parse_midi
+from jaxmusic.midi.types import MidiError
 from jaxmusic.tokenizers.tokens import parse_tokens
 
 NOTE = on(0, 60) + off(9, 60)
 
-# What is in a track besides a first note (a run of 2 events, 5 in all; the end-of-track 3; the
-# track itself 150), and what that counts as.
+# Events after a first note, and their cost. The first note costs 5 (a run of 2 events), the
+# end-of-track event 3 and the track itself 150.
 COSTS = {
     "notes": (NOTE * 7, 14),
     "programs": (program(0, 5) * 7, 42),
@@ -31,27 +32,27 @@ FIRST = 150 + 5 + 3
 def test_all_that_is_read_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     events, cost = COSTS[name]
     data = midi(track(NOTE, events))
-    monkeypatch.setattr(effort, "MOST", FIRST + cost)
+    monkeypatch.setattr(parse_budget, "MAX_COST", FIRST + cost)
     parse_midi(data)
-    monkeypatch.setattr(effort, "MOST", FIRST + cost - 1)
+    monkeypatch.setattr(parse_budget, "MAX_COST", FIRST + cost - 1)
     with pytest.raises(MidiError, match=f"too much in it.* are more than {FIRST + cost - 1}"):
         parse_midi(data)
 
 
 def test_tracks_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(effort, "MOST", 5 * FIRST)
+    monkeypatch.setattr(parse_budget, "MAX_COST", 5 * FIRST)
     parse_midi(midi(*[track(NOTE)] * 5))
     with pytest.raises(MidiError, match="and 6 tracks"):
         parse_midi(midi(*[track(NOTE)] * 6))
 
 
 def test_what_breaks_the_rules_counts_event_by_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And so does what was read before that was seen."""
+    """What the strict reader parsed before it gave up counts as well."""
     data = midi(chunk(b"MTrk", program(0, 5) * 4 + on(0, 200) + NOTE * 10 + program(0, 5)))
     cost = 150 + 4 * 6 + 21 * 3 + 5 * (6 + 3)
-    monkeypatch.setattr(effort, "MOST", cost)
+    monkeypatch.setattr(parse_budget, "MAX_COST", cost)
     assert len(parse_midi(data).tracks[0].starts) == 10
-    monkeypatch.setattr(effort, "MOST", cost - 1)
+    monkeypatch.setattr(parse_budget, "MAX_COST", cost - 1)
     with pytest.raises(MidiError, match="9 changes of program"):
         parse_midi(data)
 
@@ -66,7 +67,7 @@ def test_long_music_is_read_whole() -> None:
 
 
 def test_the_worst_sixteen_megabytes_are_refused() -> None:
-    """Not parsed for most of a minute, in gigabytes, as they once were."""
+    """They would take most of a minute, and gigabytes of memory."""
     for unit in (program(0, 5), NOTE, b"\0\xf8"):
         with pytest.raises(MidiError, match=r"too much in it.* are more than 2,500,000"):
             parse_midi(midi(track(NOTE, unit * ((MAX_FILE_SIZE - 99) // len(unit)))))

@@ -25,8 +25,7 @@ from helpers.midi_bytes import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxmusic.midi.files import MidiError
-from jaxmusic.midi.lenient_reader import Track
+from jaxmusic.midi.types import MidiError, Track
 from jaxmusic.tokenizers.classic import gather, to_grid
 from jaxmusic.tokenizers.tokens import read_tokens
 

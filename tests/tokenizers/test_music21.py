@@ -21,9 +21,9 @@ from helpers.midi_notes import mido_notes
 from helpers.random_midi import damaged_files, dense_file, files, packed_files
 from hypothesis import HealthCheck, given, settings
 
-from jaxmusic.midi.files import MidiError, MidiScore
-from jaxmusic.midi.lenient_reader import read_loose_track
-from jaxmusic.midi.parse_budget import Effort
+from jaxmusic.midi.lenient_reader import read_lenient_track
+from jaxmusic.midi.parse_budget import ParseBudget
+from jaxmusic.midi.types import MidiError, MidiScore
 from jaxmusic.tokenizers.classic import classic_tokens
 from jaxmusic.tokenizers.pitch_names import chord_name
 from jaxmusic.tokenizers.tokens import read_tokens, write_midi
@@ -163,7 +163,7 @@ def loose_tokens(data: bytes) -> list[str]:
         chunks.append((start, position))
     division = int.from_bytes(data[12:14])
     quarter = 1024 if division & 0x8000 else division
-    tracks = [read_loose_track(data, start, end, Effort()) for start, end in chunks]
+    tracks = [read_lenient_track(data, start, end, ParseBudget()) for start, end in chunks]
     return classic_tokens(MidiScore(quarter, tracks))
 
 

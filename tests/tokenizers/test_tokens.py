@@ -15,7 +15,8 @@ from helpers.random_midi import dense_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxmusic.midi.files import MidiError, read_midi
+from jaxmusic.midi.reader import read_midi
+from jaxmusic.midi.types import MidiError
 from jaxmusic.tokenizers.pitch_names import chord_name, pitch_name
 from jaxmusic.tokenizers.tokens import SCHEMES, Vocabulary, read_tokens, write_midi
 
@@ -181,7 +182,7 @@ def test_a_repeated_pitch_keeps_its_length(tmp_path: Path) -> None:
         (480, 960, 55),
         (720, 1200, 60),
     ]
-    assert {mark.value for part in score.tracks for mark in part.marks} == {0, 7}
+    assert {mark.value for part in score.tracks for mark in part.meta_events} == {0, 7}
     assert read_tokens(path) == ["C4", "C4", "0.4.7", "C4"]
 
 

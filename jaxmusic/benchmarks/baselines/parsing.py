@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxmusic.midi.files import MidiError
+from jaxmusic.midi.types import MidiError
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.tokenizers.tokens import read_tokens
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fuzzing.pieces import LONGEST_DELTA, midi, number, riff_chunk
-from jaxmusic.midi.files import MAX_FILE_SIZE
+from jaxmusic.midi.reader import MAX_FILE_SIZE
 
 MOST_TRACKS = 0xFFFF
 NOTE = b"\0\x90\x3c\x40\x60\x3c\0"  # with running status

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 
-from jaxmusic.midi.files import Note
+from jaxmusic.midi.types import Note
 
 from . import melody, voicing
 from .harmony import Chord, progression

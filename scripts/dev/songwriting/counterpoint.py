@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
 
-from jaxmusic.midi.files import Note
+from jaxmusic.midi.types import Note
 
 from . import melody
 from .harmony import Span, at, progression

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from jaxmusic.midi.files import Note
+from jaxmusic.midi.types import Note
 
 from .keys import ACCIDENTALS, LETTERS, NATURAL
 from .score import QUARTER

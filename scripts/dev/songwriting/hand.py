@@ -2,7 +2,7 @@
 
 import re
 
-from jaxmusic.midi.files import Note
+from jaxmusic.midi.types import Note
 
 from .keys import LETTERS, NATURAL
 from .score import WHOLE

@@ -24,7 +24,7 @@ import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from jaxmusic.midi.files import Note
+from jaxmusic.midi.types import Note
 
 from . import figuration
 from .figuration import Harmony

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
 
-from jaxmusic.midi.files import Note
+from jaxmusic.midi.types import Note
 
 from . import figuration, melody
 from .figuration import Harmony

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxmusic.midi.files import TICKS_PER_QUARTER, Note, write_notes
+from jaxmusic.midi.types import Note
+from jaxmusic.midi.writer import TICKS_PER_QUARTER, write_notes
 
 QUARTER = TICKS_PER_QUARTER
 WHOLE = 4 * QUARTER
