@@ -25,7 +25,7 @@ from jaxmusic.distributed.devices import find_devices
 from jaxmusic.nn.model import MusicLSTM
 from jaxmusic.run_dir.checkpoint import Checkpoints
 from jaxmusic.run_dir.config_file import save_config
-from jaxmusic.run_dir.folder import RunError, RunFolder
+from jaxmusic.run_dir.folder import RunDir, RunError
 from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.atomic import refuse_link, remove_abandoned, write_atomic
 from jaxmusic.storage.file_lock import FileLock
@@ -37,14 +37,14 @@ from jaxmusic.training.state import PyTree, abstract_state, model_graphdef
 PRIMERS = 1024  # windows kept in the run, for generating to start from
 
 
-class RunAbout(msgspec.Struct, frozen=True):
+class RunOrigin(msgspec.Struct, frozen=True):
     """The corpus.json of a run: what it is trained on."""
 
     path: str  # of its corpus
     digest: str  # of its corpus
     tokens: Count
     songs: Count
-    run: str  # its name, which its checkpoints tell too
+    run: str  # its name, which its checkpoints hold too
     digests: dict[str, str]  # of what belongs to its weights, and may not be another run's
 
     def save(self, path: Path) -> None:
@@ -94,8 +94,8 @@ def _logits(
     return logits if logits.ndim == 2 else logits[:, -1]
 
 
-def enter_run(
-    folder: RunFolder, config: Config, corpus: Corpus, token_map: TokenMap, windows: Windows
+def start_or_resume(
+    folder: RunDir, config: Config, corpus: Corpus, token_map: TokenMap, windows: Windows
 ) -> None:
     """Begin a run in its folder, or refuse to go on with one that is another training.
 
@@ -120,7 +120,7 @@ def enter_run(
         if vocabulary != token_map.vocabulary:
             raise _damaged(folder, "vocabulary.json has other tokens than its corpus")
     else:
-        about = RunAbout(
+        about = RunOrigin(
             path=str(corpus.path.resolve()),
             digest=corpus.digest,
             tokens=len(corpus.tokens),
@@ -139,7 +139,7 @@ def enter_run(
     save_config(config, folder.config)  # last: it makes the folder a run
 
 
-def _other_corpus(folder: RunFolder, about: RunAbout, corpus: Corpus) -> str:
+def _other_corpus(folder: RunDir, about: RunOrigin, corpus: Corpus) -> str:
     """Why a run can't go on with a corpus that isn't its own."""
     if about.path != str(corpus.path.resolve()):
         return (
@@ -162,18 +162,18 @@ def choose_primers(config: Config, token_map: TokenMap, windows: Windows) -> np.
 
 
 def open_checkpoints(
-    folder: RunFolder,
+    folder: RunDir,
     *,
     read_only: bool = False,
     lock: FileLock | None = None,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Checkpoints:
-    """The checkpoints of a run that was entered; `tell` gets a line for each that is damaged.
+    """The checkpoints of a run that was entered; `log` gets a line for each that is damaged.
 
     They are saved as long as the run's lock is held.
     """
     run = _origin(folder).run
-    return Checkpoints(folder.checkpoints, run=run, read_only=read_only, lock=lock, tell=tell)
+    return Checkpoints(folder.checkpoints, run=run, read_only=read_only, lock=lock, log=log)
 
 
 @pinned_settings()
@@ -181,18 +181,18 @@ def open_run(
     run_dir: str | os.PathLike[str],
     which: Literal["best", "latest"] = "best",
     *,
-    tell: Callable[[str], None] = warnings.warn,
+    log: Callable[[str], None] = warnings.warn,
 ) -> Run:
     """Open a trained run, wherever its folder was copied.
 
     `best` is the checkpoint with the lowest loss (held-out, where songs are held out); as long
-    as no epoch has ended it is the latest. `tell` gets a line for each that is damaged and passed
+    as no epoch has ended it is the latest. `log` gets a line for each that is damaged and passed
     over; mostly that is a warning.
 
     Raises RunError when the folder holds no run or no checkpoint, or is damaged, or has files of
     another run; ConfigError when JAX finds no device.
     """
-    folder = RunFolder(Path(run_dir))
+    folder = RunDir(Path(run_dir))
     if not folder.config.exists():
         raise RunError(
             f"{folder.path} holds no run (no config.json): give the folder that train.py named."
@@ -203,7 +203,7 @@ def open_run(
         raise RunError(f"The run {folder.path} has no checkpoint yet: train it further.")
     find_devices()
     abstract = abstract_state(config, len(vocabulary))._asdict()
-    with open_checkpoints(folder, read_only=True, tell=tell) as checkpoints:
+    with open_checkpoints(folder, read_only=True, log=log) as checkpoints:
         restored = (
             checkpoints.restore_best(abstract)
             if which == "best"
@@ -222,23 +222,23 @@ def open_run(
     )
 
 
-def _damaged(folder: RunFolder, what: object) -> RunError:
+def _damaged(folder: RunDir, what: object) -> RunError:
     return RunError(
         f"The run {folder.path} is damaged: {what}. Copy it again, whole, or train anew in another "
         "folder."
     )
 
 
-def _origin(folder: RunFolder) -> RunAbout:
+def _origin(folder: RunDir) -> RunOrigin:
     """What the run's corpus.json tells. Raises RunError when it is damaged."""
-    return read_stored(folder.corpus, partial(read_json, kind=RunAbout), partial(_damaged, folder))
+    return read_stored(folder.corpus, partial(read_json, kind=RunOrigin), partial(_damaged, folder))
 
 
-def _digested(folder: RunFolder) -> tuple[Path, ...]:
+def _digested(folder: RunDir) -> tuple[Path, ...]:
     return (folder.vocabulary, folder.primers)
 
 
-def _vocabulary_and_primers(folder: RunFolder, config: Config) -> tuple[Vocabulary, np.ndarray]:
+def _vocabulary_and_primers(folder: RunDir, config: Config) -> tuple[Vocabulary, np.ndarray]:
     """What belongs to the run's weights. Raises RunError for damage, or another run's files."""
     damaged = partial(_damaged, folder)
     digests = _origin(folder).digests

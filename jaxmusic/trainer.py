@@ -23,7 +23,7 @@ from jaxmusic.data.loader import Loader, make_loader
 from jaxmusic.data.token_map import TokenMap
 from jaxmusic.data.windows import Windows
 from jaxmusic.distributed.devices import local_devices
-from jaxmusic.distributed.mesh import local_rows, make_mesh, put_everywhere, put_rows
+from jaxmusic.distributed.mesh import local_rows, make_mesh, replicate, shard_rows
 from jaxmusic.distributed.processes import Processes, join_processes
 from jaxmusic.distributed.signals import Stopped, StopSignals
 from jaxmusic.nn.cell import precision_here
@@ -31,9 +31,9 @@ from jaxmusic.nn.lstm import can_keep, recurrence_used, why_not_cpu
 from jaxmusic.run import (
     Run,
     choose_primers,
-    enter_run,
     open_checkpoints,
     open_run,
+    start_or_resume,
 )
 from jaxmusic.run_dir.checkpoint import Checkpoints, check_folder
 from jaxmusic.run_dir.environment import (
@@ -41,10 +41,10 @@ from jaxmusic.run_dir.environment import (
     RECURRENCE,
     Environment,
     EnvironmentFile,
-    environment_here,
-    of_all_processes,
+    current_environment,
+    merge_environments,
 )
-from jaxmusic.run_dir.folder import RunFolder
+from jaxmusic.run_dir.folder import RunDir
 from jaxmusic.runtime.allocator import keep_freed_memory
 from jaxmusic.runtime.paths import with_local_paths
 from jaxmusic.runtime.versions import package_versions, sources_digest
@@ -65,7 +65,7 @@ class Training(NamedTuple):
     config: Config
     processes: Processes
     console: Console
-    folder: RunFolder
+    folder: RunDir
     mesh: Mesh
     corpus: Corpus
     token_map: TokenMap
@@ -96,7 +96,7 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
         stack.enter_context(processes.together())
         if config.run.compilation_cache:
             use_compilation_cache()
-        console = console or Console(silent=not processes.first)
+        console = console or Console(silent=not processes.is_primary)
         if set_aside:
             console.log(
                 f"Settings of JAX that are set aside while this trains: {', '.join(set_aside)}. "
@@ -118,17 +118,17 @@ def _settle(config: Config, processes: Processes, console: Console, stack: ExitS
     The run's folder is held as long as the stack isn't closed.
     """
     # Mesh. (One over different numbers of devices can't be made.)
-    processes.agree(_common(config) | local_devices())
+    processes.require_equal(_common(config) | local_devices())
     mesh = make_mesh(config.run.devices)
 
     # The run's folder, before songs are prepared for hours; it is held further below.
-    folder = RunFolder(Path(str(config.run.run_dir)))
-    if processes.first:
+    folder = RunDir(Path(str(config.run.run_dir)))
+    if processes.is_primary:
         folder.check()
 
     # Data.
     corpus = open_corpus(config, processes, console)
-    processes.agree({"the digest of the corpus": corpus.digest})
+    processes.require_equal({"the digest of the corpus": corpus.digest})
     windows, held_out = make_windows(config, corpus, console)
     token_map = map_tokens(config, corpus, console)
     row_range = local_rows(config.train.batch_size, mesh)
@@ -159,9 +159,9 @@ def _settle(config: Config, processes: Processes, console: Console, stack: ExitS
         console.log(f"Training takes about twice as long as it could: {reason}.")
 
     lock = None
-    if processes.first:
-        lock = stack.enter_context(folder.claim(console.log))
-        enter_run(folder, config, corpus, token_map, windows)
+    if processes.is_primary:
+        lock = stack.enter_context(folder.acquire(console.log))
+        start_or_resume(folder, config, corpus, token_map, windows)
     return Training(
         config,
         processes,
@@ -185,7 +185,9 @@ def _loop(training: Training, stop: StopSignals) -> tuple[int, int | None]:
 
     # State: new, or as it was left. Process 0 reads and writes it.
     checkpoints = (
-        open_checkpoints(folder, lock=training.lock, tell=console.log) if processes.first else None
+        open_checkpoints(folder, lock=training.lock, log=console.log)
+        if processes.is_primary
+        else None
     )
     step, state, epoch_to_come = _starting_state(training, checkpoints)
     to_do = step < last_step or epoch_to_come
@@ -198,7 +200,7 @@ def _loop(training: Training, stop: StopSignals) -> tuple[int, int | None]:
     )
     do_eval = evaluation_program(config, vocabulary_size, mesh)
     tuner = DispatchTuner(step, loader.capacity, config.run.steps_per_dispatch)
-    metrics = folder.metrics if processes.first else None
+    metrics = folder.metrics if processes.is_primary else None
     reporter = Reporter(
         metrics,
         console,
@@ -232,14 +234,14 @@ def _loop(training: Training, stop: StopSignals) -> tuple[int, int | None]:
                 with reporter.fetching():
                     batches = loader.take(step, count)
                 state, losses = do_steps(state, batches, np.int32(count))
-                stop.hold()  # there will be something to save
+                stop.defer()  # there will be something to save
                 step += count
                 reporter.steps(step, count, losses)
                 # Looked at once a dispatch: a signal that comes later is for the next one.
-                stopped_by = stop.look()
+                stopped_by = stop.poll()
                 if tuner.is_measured_after(step):
                     reporter.drain()
-                    speed = processes.tell(lambda: reporter.meter.windows_per_second)
+                    speed = processes.broadcast(lambda: reporter.meter.windows_per_second)
                     tuner.tune(speed, config.train.batch_size)
                 epoch_to_come = step == epoch_end
                 if checkpoints is not None:
@@ -249,17 +251,17 @@ def _loop(training: Training, stop: StopSignals) -> tuple[int, int | None]:
                 reporter.drain()
                 score = None
                 if epoch_to_come:
-                    stop.hold()
+                    stop.defer()
                     score = _epoch_ends(training, step, state, do_eval, reporter, stop)
                     epoch_to_come = score is None  # stopped before the epoch was evaluated
-                    stopped_by = stop.look()
+                    stopped_by = stop.poll()
                 reporter.sync()  # a row that a checkpoint counts on is on disk before it
                 if checkpoints is not None:
                     checkpoints.save(step, state._asdict(), score=score)
                 save_at = time.monotonic() + save_seconds
     done = step >= last_step and not epoch_to_come
     if done:
-        _tell_skipped(console, step, processes.tell(lambda: reporter.bad_steps))
+        _tell_skipped(console, step, processes.broadcast(lambda: reporter.bad_steps))
     return step, None if done else stopped_by
 
 
@@ -289,8 +291,8 @@ def _starting_state(
         step, state, score = restored.step, TrainState(**restored.state), restored.score
     else:
         step, state, score = 0, new_state(config, vocabulary_size), None
-    step, score = training.processes.tell(lambda: [step, score])
-    placed: TrainState = put_everywhere(training.processes.share(state), training.mesh)
+    step, score = training.processes.broadcast(lambda: [step, score])
+    placed: TrainState = replicate(training.processes.broadcast_arrays(state), training.mesh)
     if step:
         training.console.log(f"Going on with {training.folder.path} after step {step:,}.")
     # Stopped while it was evaluating: that comes first.
@@ -304,14 +306,14 @@ def _settle_environment(training: Training, step: int, *, to_do: bool) -> tuple[
     are steps `to_do`.
     """
     processes, sampler, last_step = training.processes, training.sampler, training.last_step
-    file = EnvironmentFile(training.folder.environment, step) if processes.first else None
-    config = _keep_recurrence(training, processes.tell(lambda: file and file.last))
+    file = EnvironmentFile(training.folder.environment, step) if processes.is_primary else None
+    config = _keep_recurrence(training, processes.broadcast(lambda: file and file.last))
     loader = make_loader(sampler, training.mesh, config.run, step=step, last_step=last_step)
     if to_do:
         recurrence = _recurrence(training, config)
-        processes.agree({"how the LSTM layers are computed": recurrence})
-        here = of_all_processes(
-            processes.gather(environment_here(recurrence, training.mesh, loader.capacity))
+        processes.require_equal({"how the LSTM layers are computed": recurrence})
+        here = merge_environments(
+            processes.gather(current_environment(recurrence, training.mesh, loader.capacity))
         )
         if file is not None and (line := file.go_on(here)) is not None:
             training.console.log(line)
@@ -352,7 +354,7 @@ def _compile_evaluation(
     training: Training, held_out: Windows, state: TrainState, do_eval: Callable[..., jax.Array]
 ) -> None:
     batches = sequential_batches(held_out, training.sampler.row_range, training.token_map)
-    do_eval(state.params, state.batch_stats, put_rows(next(batches), training.mesh))
+    do_eval(state.params, state.batch_stats, shard_rows(next(batches), training.mesh))
 
 
 def _epoch_ends(
@@ -371,9 +373,9 @@ def _epoch_ends(
             training.held_out, training.sampler.row_range, training.token_map
         )
         for batch in batches:
-            sums.append(do_eval(state.params, state.batch_stats, put_rows(batch, training.mesh)))
+            sums.append(do_eval(state.params, state.batch_stats, shard_rows(batch, training.mesh)))
             jax.block_until_ready(sums[-2:-1])  # one ahead, so that a signal is soon seen
-            if stop.look() is not None:
+            if stop.poll() is not None:
                 return None
         total = np.sum(jax.device_get(sums), dtype=np.float64)
         held_out_loss = float(total) / len(training.held_out)
@@ -416,8 +418,8 @@ def _common(config: Config) -> dict[str, Any]:
 def _best(training: Training) -> Run:
     """The run at its best checkpoint, which process 0 reads and gives to the others."""
     config, processes, token_map = training.config, training.processes, training.token_map
-    if processes.first:
-        run = open_run(training.folder.path, tell=training.console.log)
+    if processes.is_primary:
+        run = open_run(training.folder.path, log=training.console.log)
     else:
         abstract = abstract_state(config, len(token_map.vocabulary))
         empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
@@ -426,6 +428,6 @@ def _best(training: Training) -> Run:
             training.folder.path, config, token_map.vocabulary, 0, empty.params, empty.batch_stats,
             primers,
         )  # fmt: skip
-    step = processes.tell(lambda: run.step)
-    params, batch_stats = processes.share((run.params, run.batch_stats))
+    step = processes.broadcast(lambda: run.step)
+    params, batch_stats = processes.broadcast_arrays((run.params, run.batch_stats))
     return dataclasses.replace(run, step=step, params=params, batch_stats=batch_stats)

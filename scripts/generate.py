@@ -20,7 +20,7 @@ from jaxmusic.config import ConfigError
 from jaxmusic.errors import reason_of
 from jaxmusic.midi.types import MidiError
 from jaxmusic.run import open_run
-from jaxmusic.run_dir.folder import RunFolder
+from jaxmusic.run_dir.folder import RunDir
 from jaxmusic.runtime.paths import LocalPath, OptionalPath, with_local_paths
 from jaxmusic.runtime.printable import printable
 from jaxmusic.runtime.streams import optional_output
@@ -61,7 +61,7 @@ def main() -> None:
     arguments.sampling.check()
     if not 4 <= arguments.tempo <= 1000:
         raise ConfigError(f"--tempo is {arguments.tempo}, but must be from 4 to 1000.")
-    run = open_run(arguments.run_dir, arguments.which, tell=_warn)
+    run = open_run(arguments.run_dir, arguments.which, log=_warn)
     prime = None
     if arguments.prime is not None:
         try:
@@ -70,7 +70,7 @@ def main() -> None:
             raise SamplingError(
                 f"--prime {arguments.prime} can't be read: {reason_of(error)}. Give another file."
             ) from error
-    default = RunFolder(run.path).samples / f"seed-{arguments.seed}.mid"
+    default = RunDir(run.path).samples / f"seed-{arguments.seed}.mid"
     out = Path(arguments.out) if arguments.out is not None else default
     # Known before the music is made:
     if arguments.out is None:  # in the run's folder

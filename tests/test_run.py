@@ -14,9 +14,9 @@ from jaxmusic.console import Console
 from jaxmusic.corpus.corpus import Corpus
 from jaxmusic.data.dataset import make_windows, map_tokens
 from jaxmusic.preparation.prepare import prepare
-from jaxmusic.run import enter_run, open_run
+from jaxmusic.run import open_run, start_or_resume
 from jaxmusic.run_dir.checkpoint import CheckpointError
-from jaxmusic.run_dir.folder import RunError, RunFolder
+from jaxmusic.run_dir.folder import RunDir, RunError
 from jaxmusic.storage.atomic import write_atomic
 from jaxmusic.storage.reading import file_digest, with_digest
 from jaxmusic.trainer import fit
@@ -54,7 +54,7 @@ def go_on(folder: Path, run: Path) -> None:
     corpus = Corpus.open(folder / "one-corpus")
     silent = Console(silent=True)
     windows, _ = make_windows(settings, corpus, silent)
-    enter_run(RunFolder(run), settings, corpus, map_tokens(settings, corpus, silent), windows)
+    start_or_resume(RunDir(run), settings, corpus, map_tokens(settings, corpus, silent), windows)
 
 
 def told(folder: Path, run: Path) -> set[str]:
@@ -90,7 +90,7 @@ def test_checkpoints_of_another_run_are_refused(folder: Path, run: Path) -> None
     shutil.copytree(folder / "two-run" / "checkpoints", run / "checkpoints")
     lines: list[str] = []
     with pytest.raises(CheckpointError, match=r"\(steps 1\) are damaged, or of other settings"):
-        open_run(run, tell=lines.append)
+        open_run(run, log=lines.append)
     assert lines == ["The checkpoint of step 1 is damaged, passed over: it is another run's"]
     with pytest.warns(UserWarning, match="another run's"), pytest.raises(CheckpointError):
         open_run(run)
@@ -103,7 +103,7 @@ def test_checkpoints_of_other_shapes_are_refused(folder: Path, run: Path) -> Non
     (run / "config.json").write_text(json.dumps(with_digest(settings)))
     lines: list[str] = []
     with pytest.raises(CheckpointError, match="are damaged, or of other settings"):
-        open_run(run, tell=lines.append)
+        open_run(run, log=lines.append)
     (line,) = lines
     assert "['mean'] is float32(8,), not float32(9,)" in line
 
@@ -197,7 +197,7 @@ def test_a_run_does_not_begin_among_other_things(
     before = tree_of(tmp_path)
     for attempt in (
         lambda: go_on(folder, tmp_path / "run"),
-        lambda: RunFolder(tmp_path / "run").claim(),
+        lambda: RunDir(tmp_path / "run").acquire(),
     ):
         with pytest.raises(RunError) as caught:
             attempt()
@@ -241,11 +241,11 @@ def test_a_run_that_was_stopped_as_it_began_begins_again(
         write_atomic(path, content)
 
     with monkeypatch.context() as patched:
-        for module in ("run", "tokens", "config_file"):
+        for module in ("run", "tokenizers.tokens", "run_dir.config_file"):
             patched.setattr(f"jaxmusic.{module}.write_atomic", stop)
-        with RunFolder(run).claim(), pytest.raises(KeyboardInterrupt):
+        with RunDir(run).acquire(), pytest.raises(KeyboardInterrupt):
             go_on(folder, run)
-    with RunFolder(run).claim():
+    with RunDir(run).acquire():
         go_on(folder, run)
     names = ["corpus.json", "primes.npy", "vocabulary.json", "corpus.json", "config.json"]
     assert written == names[:stopped_at]
@@ -264,7 +264,8 @@ def test_songs_that_changed_since_a_run_began_are_told_as_that(
         corpus = prepare(songs, tmp_path / "corpus", workers=1)
         windows, _ = make_windows(settings, corpus, silent)
         run.mkdir(exist_ok=True)
-        enter_run(RunFolder(run), settings, corpus, map_tokens(settings, corpus, silent), windows)
+        token_map = map_tokens(settings, corpus, silent)
+        start_or_resume(RunDir(run), settings, corpus, token_map, windows)
 
     begin()
     write_song(songs / "b.mid", 25, seed=1, tokens=["C4", "D4", "E4"])

@@ -30,8 +30,8 @@ from jaxmusic.data.dataset import DataError
 from jaxmusic.data.windows import held_out_songs
 from jaxmusic.distributed.signals import Stopped, StopSignals
 from jaxmusic.preparation.prepare import prepare
-from jaxmusic.run import Run, enter_run, open_run
-from jaxmusic.run_dir.folder import RunError, RunFolder
+from jaxmusic.run import Run, open_run, start_or_resume
+from jaxmusic.run_dir.folder import RunDir, RunError
 from jaxmusic.storage.file_lock import LockError
 from jaxmusic.trainer import fit
 from jaxmusic.training.metrics import LossError
@@ -185,7 +185,7 @@ def test_bad_steps_are_gone_over_as_often_as_allowed(config: Config) -> None:
 
 
 def test_a_second_training_in_the_same_folder_is_refused(config: Config, tmp_path: Path) -> None:
-    with RunFolder(tmp_path / "run").claim(), pytest.raises(RunError, match="Another training is"):
+    with RunDir(tmp_path / "run").acquire(), pytest.raises(RunError, match="Another training is"):
         fit(config)
     assert not list((tmp_path / "run").iterdir())
     fit(changed(config, "train", max_steps=1))
@@ -199,11 +199,11 @@ def test_a_training_that_lost_its_lock_saves_nothing(
 ) -> None:
     """As that of a host that was frozen, while another host took the run over."""
 
-    def enter_and_lose(folder: RunFolder, *arguments: Any) -> None:
-        enter_run(folder, *arguments)
+    def enter_and_lose(folder: RunDir, *arguments: Any) -> None:
+        start_or_resume(folder, *arguments)
         folder.lock.unlink()
 
-    monkeypatch.setattr("jaxmusic.trainer.enter_run", enter_and_lose)
+    monkeypatch.setattr("jaxmusic.trainer.start_or_resume", enter_and_lose)
     with pytest.raises(LockError, match=r"\.lock is no longer held by this process: it was"):
         fit(changed(config, "train", max_steps=1))
     assert not list((Path(str(config.run.run_dir)) / "checkpoints").iterdir())

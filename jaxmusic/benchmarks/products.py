@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmusic.config import Precision
-from jaxmusic.distributed.mesh import make_mesh, replicated, rows_sharding
+from jaxmusic.distributed.mesh import make_mesh, replicated_sharding, row_sharding
 from jaxmusic.nn.cell import dot
 
 
@@ -18,8 +18,8 @@ def xla_product_rate(precision: Precision, size: int, repeats: int) -> float:
     """
     mesh = make_mesh()
     dtype = jnp.bfloat16 if precision == "bf16" else jnp.float32
-    lhs = jax.device_put(jnp.ones((mesh.size * size, size), dtype), rows_sharding(mesh))
-    rhs = jax.device_put(jnp.ones((size, size), dtype), replicated(mesh))
+    lhs = jax.device_put(jnp.ones((mesh.size * size, size), dtype), row_sharding(mesh))
+    rhs = jax.device_put(jnp.ones((size, size), dtype), replicated_sharding(mesh))
     multiply = jax.jit(lambda lhs, rhs: dot(lhs, rhs, precision))
     seconds = best_seconds(lambda: jax.block_until_ready(multiply(lhs, rhs)), repeats)
     return 2 * mesh.size * size**3 / seconds

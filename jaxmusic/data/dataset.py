@@ -25,11 +25,11 @@ def open_corpus(config: Config, processes: Processes, console: Console) -> Corpu
 
     Raises ConfigError for a corpus of another scheme, CorpusError for one that can't be used.
     """
-    corpus = _prepared(config, console) if processes.first else None
-    digest = processes.tell(lambda: corpus.digest if corpus is not None else None)
+    corpus = _prepared(config, console) if processes.is_primary else None
+    digest = processes.broadcast(lambda: corpus.digest if corpus is not None else None)
     if corpus is None:
         corpus = _found(config, digest) or _prepared(config, console)
-    if processes.first:
+    if processes.is_primary:
         for line in summary(corpus):
             console.log(line)
     return corpus

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxmusic.config import RunConfig
 from jaxmusic.data.batch import Batch, CorpusBatches
 from jaxmusic.data.batch_sampler import BatchSampler, Prefetcher
-from jaxmusic.distributed.mesh import put_everywhere, put_rows
+from jaxmusic.distributed.mesh import replicate, shard_rows
 
 # Room for steps in a dispatch. It is the same however many of them are used: a program with room
 # for another number of steps is another program, and rounds otherwise.
@@ -56,7 +56,7 @@ class DeviceLoader:
         self._sampler = sampler
         self._mesh = mesh
         # None stays None.
-        self._tokens, self._table = put_everywhere(
+        self._tokens, self._table = replicate(
             (np.asarray(sampler.windows.tokens), sampler.table), mesh
         )
 
@@ -71,7 +71,7 @@ class DeviceLoader:
             starts[number], weights[number] = index.starts, index.weights
             if shifts is not None and index.shifts is not None:
                 shifts[number] = index.shifts
-        starts, weights, shifts = put_rows((starts, weights, shifts), self._mesh, axis=1)
+        starts, weights, shifts = shard_rows((starts, weights, shifts), self._mesh, axis=1)
         return CorpusBatches(self._tokens, starts, weights, shifts, self._table)
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ class HostLoader:
         """As in Loader."""
         batch = self._ahead.batch()
         one_step = Batch(*(array[None] for array in batch))
-        placed: Batch = put_rows(one_step, self._mesh, axis=1)
+        placed: Batch = shard_rows(one_step, self._mesh, axis=1)
         return placed
 
     def close(self) -> None:

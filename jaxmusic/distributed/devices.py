@@ -23,7 +23,7 @@ def find_devices() -> list[jax.Device]:
     ) as error:  # a RuntimeError, or a bare AssertionError where CUDA isn't installed
         words = printable(str(error).split("\n", maxsplit=1)[0].removesuffix(JAX_HINT).rstrip(". "))
         reason = words or "no such device is here, or JAX was installed without support for it"
-        if platforms := platforms_asked_for():
+        if platforms := requested_platforms():
             message = (
                 f"JAX can't use the platforms asked for, JAX_PLATFORMS={printable(platforms)}: "
                 f"{reason}. Unset it to take what is here, or install what is missing."
@@ -36,7 +36,7 @@ def find_devices() -> list[jax.Device]:
         raise ConfigError(message) from error
 
 
-def platforms_asked_for() -> str | None:
+def requested_platforms() -> str | None:
     """By JAX_PLATFORMS, or by a program."""
     platforms: str | None = jax.config.jax_platforms  # type: ignore[attr-defined]
     return platforms

@@ -42,25 +42,25 @@ def local_rows(batch_size: int, mesh: Mesh) -> RowRange:
     return RowRange(rows, jax.process_index() * here, (jax.process_index() + 1) * here)
 
 
-def rows_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
+def row_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
     """Each device has its own rows, which are counted by the axis of that number."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, BATCH_AXIS))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated_sharding(mesh: Mesh) -> NamedSharding:
     """Each device has all of it."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def put_rows(local: PyTree, mesh: Mesh, axis: int = 0) -> PyTree:
+def shard_rows(local: PyTree, mesh: Mesh, axis: int = 0) -> PyTree:
     """Arrays over all devices, of which each process gives its own rows."""
-    sharding = rows_sharding(mesh, axis)
+    sharding = row_sharding(mesh, axis)
     return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), local)
 
 
-def put_everywhere(whole: PyTree, mesh: Mesh) -> PyTree:
+def replicate(whole: PyTree, mesh: Mesh) -> PyTree:
     """Arrays of which each device has all; every process gives the same."""
-    sharding = replicated(mesh)
+    sharding = replicated_sharding(mesh)
     return jax.tree.map(
         lambda array: jax.make_array_from_callback(
             np.shape(array), sharding, lambda _: np.asarray(array)

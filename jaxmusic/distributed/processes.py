@@ -59,7 +59,7 @@ class Processes:
         self._channel = channel
 
     @property
-    def first(self) -> bool:
+    def is_primary(self) -> bool:
         """Whether this is process 0, which writes and speaks."""
         return self.index == 0
 
@@ -67,17 +67,17 @@ class Processes:
         """What each process gave, by its index: values as JSON has them; waits for all."""
         return [value] if self._channel is None else self._channel.gather(value)
 
-    def tell(self, make: Callable[[], Any]) -> Any:
-        """What process 0 makes (a value as JSON has it), on all; they wait for it."""
-        return self.gather(make() if self.first else None)[0]
+    def broadcast(self, make: Callable[[], Any]) -> Any:
+        """Returns on all processes the JSON value that process 0 makes."""
+        return self.gather(make() if self.is_primary else None)[0]
 
-    def share(self, arrays: PyTree) -> PyTree:
+    def broadcast_arrays(self, arrays: PyTree) -> PyTree:
         """Process 0's arrays, on all, as NumPy arrays; the others give any of the same shapes."""
         if self._channel is None:
             return arrays
         return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(arrays))
 
-    def agree(self, values: dict[str, Any]) -> None:
+    def require_equal(self, values: dict[str, Any]) -> None:
         """See that all processes give the same values, by name.
 
         Raises ProcessError naming the first process that differs from process 0, and in what.
@@ -131,7 +131,7 @@ def join_processes(run: RunConfig, values: dict[str, Any] | None = None) -> Proc
     of a program; processes that the program has joined itself are taken as they are.
 
     `values`, by name, as JSON has them, are what all processes must have alike. (Where they are
-    joined already, it is for `Processes.agree` to compare them.)
+    joined already, it is for `Processes.require_equal` to compare them.)
 
     Raises ConfigError for flags that don't fit, ProcessError when the others don't come, differ,
     or belong to another training.

@@ -57,7 +57,7 @@ class StopSignals:
 
     At first there is nothing to lose: a signal raises Terminated or KeyboardInterrupt, and where
     Python can't do that for a while the process just ends, with the same exit code. From `compile`
-    on it just ends in any case, and from `hold` on a signal is only noted, for `look` to tell of.
+    on it just ends in any case, and from `defer` on a signal is only noted, for `poll` to tell of.
     Then a second Ctrl-C ends the process at once.
 
     Of several processes one is enough to stop them all, after the same step.
@@ -65,10 +65,10 @@ class StopSignals:
 
     def __init__(self) -> None:
         # How all processes learn what each was asked; and what the others are told, with the exit
-        # code, by one that ends without a word to `look`.
+        # code, by one that ends without a word to `poll`.
         self._gather: Callable[[int | None], Sequence[int | None]] = _alone
         self._leave: Callable[[int], None] = lambda exit_code: None
-        self._compiling = self._held = False
+        self._compiling = self._deferred = False
         self._number: int | None = None  # of the signal that this process got
         self._agreed: int | None = None  # that all processes stop
         self._before: dict[signal.Signals, Any] = {}
@@ -89,13 +89,13 @@ class StopSignals:
         """From now on JAX is at work: it takes minutes, maybe, and an exception might crash it."""
         self._compiling = True
 
-    def hold(self) -> None:
-        """From now on there is something to save: a signal is noted, for `look`."""
-        if self._before and not self._held:
-            self._held = True
+    def defer(self) -> None:
+        """From now on there is something to save: a signal is noted, for `poll`."""
+        if self._before and not self._deferred:
+            self._deferred = True
             self._take(self._note)
 
-    def look(self) -> int | None:
+    def poll(self) -> int | None:
         """The signal that asks to stop, or None; all processes are to look equally often."""
         if self._agreed is None:
             asked = [number for number in self._gather(self._number) if number is not None]
@@ -110,7 +110,7 @@ class StopSignals:
         if self._compiling and self._wakes is not None:
             return  # the thread that watches ends the process
         self._answered.set()
-        self._number = number  # for `look`, should what is raised here be lost in some callback
+        self._number = number  # for `poll`, should what is raised here be lost in some callback
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -127,7 +127,7 @@ class StopSignals:
                     continue
                 asked += 1
                 again = asked > 1 and number == signal.SIGINT
-                if again or not (self._held or self._is_raised()):
+                if again or not (self._deferred or self._is_raised()):
                     self._end(number)
 
     def _is_raised(self) -> bool:
@@ -137,7 +137,7 @@ class StopSignals:
         exit_code = exit_code_of(number)
         if is_terminal():
             terminal().write("\x1b[?25h\n")  # of a bar, which hides the cursor
-        print("Stopped at once." if self._held else "Stopped; nothing had to be saved.")
+        print("Stopped at once." if self._deferred else "Stopped; nothing had to be saved.")
         self._leave(exit_code)
         flush_streams()
         os._exit(exit_code)

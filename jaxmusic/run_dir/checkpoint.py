@@ -50,7 +50,7 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The checkpoints of one run: the two latest and the best are kept.
 
-    One that is damaged is passed over for the next, with a line to `tell`, and removed after the
+    One that is damaged is passed over for the next, with a line to `log`, and removed after the
     next save; when there is no whole one nothing is removed.
     """
 
@@ -61,7 +61,7 @@ class Checkpoints:
         run: str | None = None,
         read_only: bool = False,
         lock: FileLock | None = None,
-        tell: Callable[[str], None] = lambda line: None,
+        log: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Open a folder, and make it unless `read_only`. Checkpoints named otherwise than `run`
         are passed over.
@@ -70,10 +70,10 @@ class Checkpoints:
         """
         check_folder(folder)
         self.folder = folder.resolve()  # Orbax refuses relative paths
-        self.tell = tell
+        self.log = log
         self._lock = lock
         check_lock = lock.check if lock is not None else lambda: None
-        self._shelf = Shelf(self.folder, tell, run=run, check_lock=check_lock)
+        self._shelf = Shelf(self.folder, log, run=run, check_lock=check_lock)
         if not read_only:
             self._shelf.open()
         # Of several processes one alone reads and writes: the others aren't waited for.
@@ -122,7 +122,7 @@ class Checkpoints:
         except UserError as failure:
             if error is None:
                 raise
-            self.tell(str(failure))
+            self.log(str(failure))
         finally:
             self._worker.shutdown()
             self._orbax.close()

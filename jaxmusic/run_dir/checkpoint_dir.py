@@ -63,7 +63,7 @@ class Shelf:
     """A folder of checkpoints, each in a folder named by its step.
 
     A checkpoint gets that name when it is whole and sealed with the digests of all its files. One
-    that isn't as it was sealed is passed over, with a line to `tell`, and removed when the next
+    that isn't as it was sealed is passed over, with a line to `log`, and removed when the next
     one is put in. Names that begin with a dot are of what is being written or removed.
 
     What no checkpoint holds is never removed or renamed: under a step's name it is an obstacle,
@@ -73,7 +73,7 @@ class Shelf:
     def __init__(
         self,
         folder: Path,
-        tell: Callable[[str], None],
+        log: Callable[[str], None],
         *,
         run: str | None = None,
         check_lock: Callable[[], None] = lambda: None,
@@ -81,7 +81,7 @@ class Shelf:
         """`check_lock` raises a UserError when another training has taken the run over."""
         self.folder = folder
         self.run = run
-        self.tell = tell
+        self.log = log
         self._told: set[int] = set()
         self._let_alone: set[Path] = set()
         self._check_lock = check_lock
@@ -129,7 +129,7 @@ class Shelf:
             self._whole.pop(step, None)
         if step not in self._told:
             self._told.add(step)
-            self.tell(f"The checkpoint of step {step} is damaged, passed over: {printable(reason)}")
+            self.log(f"The checkpoint of step {step} is damaged, passed over: {printable(reason)}")
 
     def _look_at(self, step: int) -> About | None:
         folder, place = self.folder / str(step), self.place(step)
@@ -280,7 +280,7 @@ class Shelf:
         """Whether there is a reason why a folder isn't ours, which is told once."""
         if why and path not in self._let_alone:
             self._let_alone.add(path)
-            self.tell(f"{printable(path)} is let alone: {why}.")
+            self.log(f"{printable(path)} is let alone: {why}.")
         return why != ""
 
 

@@ -47,7 +47,7 @@ LSTM_SOURCES = {
 }
 
 
-def environment_here(recurrence: str, mesh: Mesh, most_steps: int) -> Environment:
+def current_environment(recurrence: str, mesh: Mesh, most_steps: int) -> Environment:
     """The environment of this training.
 
     Args:
@@ -84,7 +84,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def of_all_processes(environments: Sequence[Environment]) -> Environment:
+def merge_environments(environments: Sequence[Environment]) -> Environment:
     """One environment for several processes: where they differ, the values of each."""
     first, *others = environments
     return {

@@ -20,7 +20,7 @@ class RunError(UserError):
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunDir:
     """Where the files of a run lie."""
 
     path: Path
@@ -102,12 +102,12 @@ class RunFolder:
             "one that is empty or not there."
         )
 
-    def claim(
-        self, tell: Callable[[str], None] = lambda line: None
+    def acquire(
+        self, log: Callable[[str], None] = lambda line: None
     ) -> AbstractContextManager[FileLock]:
         """Make the folder and hold its lock, for one training at a time.
 
-        `tell` gets a line before a wait: for a sign of life of a training on another host, which
+        `log` gets a line before a wait: for a sign of life of a training on another host, which
         may have been killed. Raises RunError when another training holds the lock, the folder
         can't be made, or holds other things.
         """
@@ -119,7 +119,7 @@ class RunFolder:
             )
 
         def waiting(owner: Owner | None) -> None:
-            tell(
+            log(
                 f"Another training{in_brackets(owner)} holds --run-dir {self.path}: waiting up to "
                 f"{LEASE:g} seconds for a sign of life of it."
             )

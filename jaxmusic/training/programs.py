@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from jaxmusic.config import Config
 from jaxmusic.data.batch import Batch, CorpusBatches
-from jaxmusic.distributed.mesh import local_rows, replicated, rows_sharding
+from jaxmusic.distributed.mesh import local_rows, replicated_sharding, row_sharding
 from jaxmusic.training.state import PyTree, abstract_state, make_optimizer, model_graphdef
 from jaxmusic.training.step import eval_step, train_steps
 
@@ -31,14 +31,14 @@ def training_program(
             objective=config.model.objective,
         ),
         donate_argnums=0,
-        out_shardings=replicated(mesh),
+        out_shardings=replicated_sharding(mesh),
     )
 
 
 def evaluation_program(config: Config, vocabulary_size: int, mesh: Mesh) -> Program:
     """`eval_step` over the devices of the mesh."""
     graphdef = model_graphdef(config, vocabulary_size)
-    return jax.jit(partial(eval_step, graphdef=graphdef), out_shardings=replicated(mesh))
+    return jax.jit(partial(eval_step, graphdef=graphdef), out_shardings=replicated_sharding(mesh))
 
 
 def training_arguments(
@@ -59,7 +59,7 @@ def training_arguments(
     """
 
     def shaped(shape: tuple[int, ...], dtype: Any, rows_axis: int | None = None) -> Any:
-        sharding = replicated(mesh) if rows_axis is None else rows_sharding(mesh, rows_axis)
+        sharding = replicated_sharding(mesh) if rows_axis is None else row_sharding(mesh, rows_axis)
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
     state = jax.tree.map(

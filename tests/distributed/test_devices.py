@@ -35,6 +35,6 @@ def test_why_there_are_none_is_told(
         raise error
 
     monkeypatch.setattr(jax, "devices", fail)
-    monkeypatch.setattr(devices, "platforms_asked_for", lambda: platforms)
+    monkeypatch.setattr(devices, "requested_platforms", lambda: platforms)
     with pytest.raises(ConfigError, match=words):
         find_devices()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxmusic.config import ConfigError
-from jaxmusic.distributed.mesh import local_rows, make_mesh, put_everywhere, put_rows
+from jaxmusic.distributed.mesh import local_rows, make_mesh, replicate, shard_rows
 from jaxmusic.distributed.row_range import RowRange
 
 
@@ -19,12 +19,12 @@ def test_a_mesh_of_this_machine() -> None:
 
 def test_arrays_lie_as_asked() -> None:
     mesh = make_mesh(1)
-    rows = put_rows({"a": np.ones((4, 2))}, mesh)["a"]
+    rows = shard_rows({"a": np.ones((4, 2))}, mesh)["a"]
     assert rows.sharding.shard_shape(rows.shape) == (4, 2)
-    steps = put_rows(np.arange(6).reshape(2, 3), mesh, axis=1)
+    steps = shard_rows(np.arange(6).reshape(2, 3), mesh, axis=1)
     assert steps.sharding.spec == jax.sharding.PartitionSpec(None, "batch")
     np.testing.assert_array_equal(steps, np.arange(6).reshape(2, 3))
-    whole = put_everywhere((np.arange(3), np.float32(2)), mesh)
+    whole = replicate((np.arange(3), np.float32(2)), mesh)
     assert all(array.is_fully_replicated for array in whole)
     np.testing.assert_array_equal(whole[0], np.arange(3))
 

@@ -28,12 +28,12 @@ def test_before_there_is_anything_to_save_a_signal_is_raised(number: signal.Sign
 def test_afterwards_the_first_signal_is_only_noted(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with StopSignals() as stop:
-        stop.hold()
-        assert stop.look() is None
+        stop.defer()
+        assert stop.poll() is None
         os.kill(os.getpid(), number)
-        assert stop.look() == number
+        assert stop.poll() == number
         os.kill(os.getpid(), signal.SIGTERM)  # some send it twice
-        assert stop.look() == number
+        assert stop.poll() == number
     assert signal.getsignal(number) is before
 
 
@@ -41,10 +41,10 @@ def test_all_processes_stop_for_one_of_them() -> None:
     asked = [None, None, signal.SIGINT]
     with StopSignals() as stop:
         stop.join(lambda number: [number, *asked], lambda exit_code: None)
-        stop.hold()
-        assert stop.look() == signal.SIGINT
+        stop.defer()
+        assert stop.poll() == signal.SIGINT
         stop.join(lambda number: [None], lambda exit_code: None)
-        assert stop.look() == signal.SIGINT  # once agreed it stays so
+        assert stop.poll() == signal.SIGINT  # once agreed it stays so
 
 
 def test_exit_codes() -> None:
@@ -57,8 +57,8 @@ def test_other_threads_leave_the_signals_alone() -> None:
 
     def enter() -> None:
         with StopSignals() as stop:
-            stop.hold()
-            seen.append(stop.look())
+            stop.defer()
+            seen.append(stop.poll())
 
     thread = threading.Thread(target=enter)
     thread.start()
@@ -74,7 +74,7 @@ from jaxmusic.distributed.signals import StopSignals
 with StopSignals() as stop:
     stop.join(lambda number: [number], lambda exit_code: print("left with", exit_code))
     if sys.argv[1] == "asked already":
-        stop.hold()
+        stop.defer()
         signal.raise_signal(signal.SIGTERM)
     # Told only when the call has begun: a signal before it would find Python at work.
     threading.Timer(0.5, print, ["begins"], {"flush": True}).start()

@@ -252,5 +252,5 @@ def test_a_best_that_is_damaged_is_told_when_the_run_is_opened(config: Config) -
     best = open_run(run_dir).step
     shutil.rmtree(run_dir / "checkpoints" / str(best) / "state")
     told: list[str] = []
-    assert open_run(run_dir, tell=told.append).step == 27 - best  # of 9 and 18
+    assert open_run(run_dir, log=told.append).step == 27 - best  # of 9 and 18
     assert told == [f"The checkpoint of step {best} is damaged, passed over: state is missing"]

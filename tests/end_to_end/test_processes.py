@@ -291,9 +291,9 @@ def test_a_process_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "1")
     for run in (RunConfig(), RunConfig(num_processes=1)):
         processes = join_processes(run)
-        assert (processes.first, processes.count) == (True, 1)
+        assert (processes.is_primary, processes.count) == (True, 1)
         assert processes.gather({"a": 1}) == [{"a": 1}]
-        assert processes.tell(lambda: 5) == 5
+        assert processes.broadcast(lambda: 5) == 5
 
 
 def test_what_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +301,7 @@ def test_what_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     values = [{"a": 1, "b": 2}, {"a": 1, "b": 2}, {"a": 1, "b": 3}]
     monkeypatch.setattr(processes, "gather", lambda _: values)
     with pytest.raises(ProcessError, match=r"Process 2 differs from process 0 in b \(3, not 2\)"):
-        processes.agree(values[0])
+        processes.require_equal(values[0])
 
 
 def test_what_jax_itself_fails_at_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ def test_a_flipped_bit_is_found_and_the_older_one_used(tmp_path: Path) -> None:
     save(tmp_path, {1: None, 2: None})
     damage(tmp_path, 2)
     told: list[str] = []
-    with Checkpoints(tmp_path, tell=told.append) as checkpoints:
+    with Checkpoints(tmp_path, log=told.append) as checkpoints:
         restored = checkpoints.restore_latest(ABSTRACT)
         assert restored is not None and restored.step == 1
         assert len(told) == 1 and "step 2 is damaged" in told[0]
@@ -135,7 +135,7 @@ def test_a_donated_state_may_change_while_it_is_saved(tmp_path: Path) -> None:
 
 
 def restored_step(folder: Path, told: list[str], *, best: bool = False) -> int:
-    with Checkpoints(folder, read_only=True, tell=told.append) as checkpoints:
+    with Checkpoints(folder, read_only=True, log=told.append) as checkpoints:
         restored = (
             checkpoints.restore_best(ABSTRACT) if best else checkpoints.restore_latest(ABSTRACT)
         )
@@ -213,7 +213,7 @@ def test_what_is_ours_but_not_whole_is_told_and_goes(
     save(tmp_path, {1: None, 2: None})
     add(tmp_path)
     told: list[str] = []
-    with Checkpoints(tmp_path, tell=told.append) as checkpoints:
+    with Checkpoints(tmp_path, log=told.append) as checkpoints:
         restored = checkpoints.restore_latest(ABSTRACT)
         assert restored is not None and len(told) == 1
         damaged = 999 if (tmp_path / "999").exists() else 2
@@ -225,7 +225,7 @@ def test_what_is_ours_but_not_whole_is_told_and_goes(
 
 def test_what_comes_into_a_checkpoint_while_it_trains_is_let_alone(tmp_path: Path) -> None:
     told: list[str] = []
-    with Checkpoints(tmp_path, tell=told.append) as checkpoints:
+    with Checkpoints(tmp_path, log=told.append) as checkpoints:
         for step in range(1, 6):
             checkpoints.save(step, state_of(step))
             checkpoints._wait()
@@ -293,7 +293,7 @@ def test_after_falling_back_saves_go_on_and_the_damaged_ones_are_gone(tmp_path: 
     shutil.copytree(tmp_path / "5", tmp_path / "9")  # two damaged ones, newer than all
     damage(tmp_path, 5)
     told: list[str] = []
-    with Checkpoints(tmp_path, tell=told.append) as checkpoints:
+    with Checkpoints(tmp_path, log=told.append) as checkpoints:
         restored = checkpoints.restore_latest(ABSTRACT)
         assert restored is not None and restored.step == 4
         assert len(told) == 2
@@ -423,7 +423,7 @@ def test_what_looks_like_it_but_holds_other_things_is_let_alone(tmp_path: Path) 
     (tmp_path / ".removed-2-0123abcd").write_text("mine")
     before = tree_of(tmp_path)
     told: list[str] = []
-    with Checkpoints(tmp_path, tell=told.append) as checkpoints:
+    with Checkpoints(tmp_path, log=told.append) as checkpoints:
         checkpoints.save(2, state_of(2))
     assert sorted(told) == [
         f"{tmp_path / '.partial-3-0123abcd'} is let alone: it holds mine.txt.",
@@ -496,7 +496,7 @@ def test_a_failed_save_is_told_soon_and_leaves_all_as_it_was(tmp_path: Path) -> 
     with (
         no_file_longer_than(3000),
         pytest.raises(ZeroDivisionError),
-        Checkpoints(tmp_path, tell=told.append) as checkpoints,
+        Checkpoints(tmp_path, log=told.append) as checkpoints,
     ):
         checkpoints.save(6, state_of(6))
         raise ZeroDivisionError  # the first error is the one that ends the training
@@ -575,7 +575,7 @@ def test_a_training_stops_where_another_one_saved(tmp_path: Path) -> None:
         assert late.restore_latest(ABSTRACT) is not None
         save(tmp_path, {4: 1.0, 5: 2.0})
         late.save(3, state_of(3))
-    with Checkpoints(tmp_path, read_only=True, tell=pytest.fail) as checkpoints:
+    with Checkpoints(tmp_path, read_only=True, log=pytest.fail) as checkpoints:
         latest, best = (
             checkpoints.restore_latest(ABSTRACT),
             checkpoints.restore_best(ABSTRACT),

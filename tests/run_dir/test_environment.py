@@ -18,7 +18,7 @@ from jaxmusic.run_dir.environment import (
     EnvironmentFile,
     changes,
     cores,
-    of_all_processes,
+    merge_environments,
 )
 from jaxmusic.trainer import fit
 
@@ -69,8 +69,8 @@ def test_what_changed_is_told_by_name() -> None:
 
 def test_where_processes_differ_each_is_recorded() -> None:
     one, two = {"cores": 2, "devices": 1}, {"cores": 4, "devices": 1}
-    assert of_all_processes([one, two]) == {"cores": [2, 4], "devices": 1}
-    assert of_all_processes([one]) == one
+    assert merge_environments([one, two]) == {"cores": [2, 4], "devices": 1}
+    assert merge_environments([one]) == one
 
 
 def test_rows_after_the_checkpoint_are_of_lost_work(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from jaxmusic.data.batch import Batch
 from jaxmusic.data.batch_sampler import BatchSampler
 from jaxmusic.data.loader import make_loader
 from jaxmusic.data.windows import Windows
-from jaxmusic.distributed.mesh import make_mesh, put_everywhere
+from jaxmusic.distributed.mesh import make_mesh, replicate
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.training.compensated import CompensatedSum
 from jaxmusic.training.programs import training_program
@@ -36,7 +36,7 @@ def losses_of(
     )
     steps = sum(dispatches)
     loader = make_loader(sampler, mesh, RunConfig(steps_per_dispatch=room), step=0, last_step=steps)
-    state = put_everywhere(new_state(config, vocabulary_size), mesh)
+    state = replicate(new_state(config, vocabulary_size), mesh)
     losses: list[float] = []
     for count in dispatches:
         state, found = program(state, loader.take(len(losses), count), np.int32(count))
@@ -77,7 +77,7 @@ def test_an_epochs_sums_go_on_from_billions_of_windows() -> None:
     # As if these windows were the end of a long epoch, whose steps before have been done.
     program = training_program(config, 20, mesh, steps_per_epoch=10**8)
     loader = make_loader(sampler, mesh, RunConfig(steps_per_dispatch=31), step=0, last_step=steps)
-    state = put_everywhere(new_state(config, 20)._replace(step=jnp.int32(1), **sums), mesh)
+    state = replicate(new_state(config, 20)._replace(step=jnp.int32(1), **sums), mesh)
     state, losses = program(state, loader.take(0, steps), np.int32(steps))
     assert state.window_sum.value() == before + 31 * 128
     terms = np.asarray(losses)[:steps].astype(np.float64) * 128

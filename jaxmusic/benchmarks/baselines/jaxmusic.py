@@ -13,7 +13,7 @@ from jaxmusic.benchmarks.weights import load_weights, save_weights
 from jaxmusic.benchmarks.workload import Workload
 from jaxmusic.config import RunConfig
 from jaxmusic.data.loader import Loader, make_loader
-from jaxmusic.distributed.mesh import local_rows, make_mesh, put_everywhere
+from jaxmusic.distributed.mesh import local_rows, make_mesh, replicate
 from jaxmusic.runtime.allocator import keep_freed_memory
 from jaxmusic.training.jax_settings import pinned_settings
 from jaxmusic.training.programs import training_program
@@ -131,7 +131,7 @@ class Peer:
     def _new_state(self, workload: Workload) -> TrainState:
         state = new_state(workload.config, workload.vocabulary_size)
         state = state._replace(params=jax.tree.map(jnp.array, self.weights))
-        placed: TrainState = put_everywhere(state, self.mesh)
+        placed: TrainState = replicate(state, self.mesh)
         return placed
 
     def _program(self, workload: Workload) -> Any:

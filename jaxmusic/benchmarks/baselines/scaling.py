@@ -22,7 +22,7 @@ from jaxmusic.config import RunConfig
 from jaxmusic.data.batch_sampler import BatchSampler
 from jaxmusic.data.dispatch_tuner import DispatchTuner
 from jaxmusic.data.loader import make_loader
-from jaxmusic.distributed.mesh import local_rows, make_mesh, put_everywhere
+from jaxmusic.distributed.mesh import local_rows, make_mesh, replicate
 from jaxmusic.distributed.processes import Processes, join_processes
 from jaxmusic.runtime.allocator import keep_freed_memory
 from jaxmusic.training.jax_settings import pinned_settings
@@ -49,7 +49,7 @@ class Training:
         )
         self.loader = make_loader(sampler, self.mesh, RunConfig(), step=0, last_step=ENDLESS)
         self.tuner = DispatchTuner(0, self.loader.capacity)
-        self.state: Any = put_everywhere(new_state(config, vocabulary_size), self.mesh)
+        self.state: Any = replicate(new_state(config, vocabulary_size), self.mesh)
         self.do_steps = training_program(
             config, vocabulary_size, self.mesh, steps_per_epoch=sampler.steps_per_epoch
         )
@@ -66,7 +66,7 @@ class Training:
         start = time.perf_counter()
         self._train(steps)
         seconds = time.perf_counter() - start
-        speed = self.processes.tell(lambda: steps * self.batch_size / seconds)
+        speed = self.processes.broadcast(lambda: steps * self.batch_size / seconds)
         self.tuner.tune(speed, self.batch_size)
         if self.first_loss is None:
             self.first_loss = float(self.loss[0])
@@ -153,7 +153,7 @@ class Peer:
         return self._everywhere("report")
 
     def _everywhere(self, name: str, **arguments: Any) -> Any:
-        self.training.processes.tell(lambda: [name, arguments])
+        self.training.processes.broadcast(lambda: [name, arguments])
         return getattr(self.training, name)(**arguments)
 
 
@@ -200,7 +200,7 @@ def main() -> None:
     training = _join(arguments, arguments["index"])
     with training.processes.together():
         while True:
-            name, given = training.processes.tell(lambda: None)
+            name, given = training.processes.broadcast(lambda: None)
             getattr(training, name)(**given)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxmusic.run import open_run
 from jaxmusic.run_dir.checkpoint import Checkpoints
-from jaxmusic.run_dir.folder import RunFolder
+from jaxmusic.run_dir.folder import RunDir
 from jaxmusic.training.state import abstract_state
 
 TIMES = frozenset({"windows_per_second", "data_wait"})  # no two runs have these alike
@@ -36,7 +36,7 @@ def difference(left: Path, right: Path) -> str:
 
 def metrics_rows(run_dir: Path) -> list[dict[str, Any]]:
     """The rows of a run, without what is measured by the clock."""
-    lines = RunFolder(run_dir).metrics.read_text(encoding="utf-8").splitlines()
+    lines = RunDir(run_dir).metrics.read_text(encoding="utf-8").splitlines()
     return [
         {name: value for name, value in json.loads(line).items() if name not in TIMES}
         for line in lines
@@ -48,7 +48,7 @@ def broken_metrics(run_dir: Path) -> str:
 
     It must have been trained with --log-steps 1. Its last line may be cut off.
     """
-    path = RunFolder(run_dir).metrics
+    path = RunDir(run_dir).metrics
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     last = 0
     for number, line in enumerate(lines, 1):
@@ -66,7 +66,7 @@ def _states(run_dir: Path) -> tuple[Any, Any]:
     """All arrays of a run's newest checkpoint, and of its best one."""
     run = open_run(run_dir)
     abstract = abstract_state(run.config, len(run.vocabulary))._asdict()
-    with Checkpoints(RunFolder(run_dir).checkpoints, read_only=True) as checkpoints:
+    with Checkpoints(RunDir(run_dir).checkpoints, read_only=True) as checkpoints:
         latest = checkpoints.restore_latest(abstract)
     assert latest is not None
     best = {"step": run.step, "params": run.params, "batch_stats": run.batch_stats}

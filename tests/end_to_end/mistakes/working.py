@@ -5,7 +5,7 @@ from end_to_end.mistakes.mistake import ANEW, GENERATE, GO_ON, Mistake
 
 NO_GPU = a.several(
     a.patched("jax.devices", a.raising(AssertionError())),
-    a.patched("jaxmusic.distributed.devices.platforms_asked_for", lambda: "cuda"),
+    a.patched("jaxmusic.distributed.devices.requested_platforms", lambda: "cuda"),
 )
 
 TRAINING = [
