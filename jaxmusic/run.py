@@ -29,7 +29,7 @@ from jaxmusic.run_dir.folder import RunDir, RunError
 from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.atomic import refuse_link, remove_abandoned, write_atomic
 from jaxmusic.storage.file_lock import FileLock
-from jaxmusic.storage.reading import Count, file_digest, map_array, read_json, read_stored
+from jaxmusic.storage.reading import Count, file_digest, map_array, read_json, read_verified
 from jaxmusic.tokenizers.tokens import RARE, Vocabulary, check_tokens
 from jaxmusic.training.jax_settings import pinned_settings
 from jaxmusic.training.state import PyTree, abstract_state, model_graphdef
@@ -231,7 +231,9 @@ def _damaged(folder: RunDir, what: object) -> RunError:
 
 def _origin(folder: RunDir) -> RunOrigin:
     """What the run's corpus.json tells. Raises RunError when it is damaged."""
-    return read_stored(folder.corpus, partial(read_json, kind=RunOrigin), partial(_damaged, folder))
+    return read_verified(
+        folder.corpus, partial(read_json, kind=RunOrigin), partial(_damaged, folder)
+    )
 
 
 def _digested(folder: RunDir) -> tuple[Path, ...]:
@@ -242,11 +244,11 @@ def _vocabulary_and_primers(folder: RunDir, config: Config) -> tuple[Vocabulary,
     """What belongs to the run's weights. Raises RunError for damage, or another run's files."""
     damaged = partial(_damaged, folder)
     digests = _origin(folder).digests
-    vocabulary = read_stored(folder.vocabulary, Vocabulary.load, damaged)
+    vocabulary = read_verified(folder.vocabulary, Vocabulary.load, damaged)
     most = PRIMERS * config.data.window * 8 + 128  # numbers of 8 bytes at most, after a header
-    primers = np.array(read_stored(folder.primers, partial(map_array, most=most), damaged))
+    primers = np.array(read_verified(folder.primers, partial(map_array, most=most), damaged))
     for path in _digested(folder):
-        if read_stored(path, file_digest, damaged) != digests.get(path.name):
+        if read_verified(path, file_digest, damaged) != digests.get(path.name):
             raise damaged(f"{path.name} is not the one that the run began with")
     if vocabulary.scheme != config.data.scheme:
         raise damaged(f"vocabulary.json is of the scheme {vocabulary.scheme!r}")

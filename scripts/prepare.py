@@ -20,8 +20,8 @@ import tyro
 
 from jaxmusic.config import MAX_SKIPPED_SHARE, ConfigError
 from jaxmusic.console import Console
-from jaxmusic.corpus.corpus import Corpus, CorpusError, find_damage, summary
-from jaxmusic.corpus.summary import inventory
+from jaxmusic.corpus.corpus import Corpus, CorpusError, find_damage
+from jaxmusic.corpus.summary import describe, summarize
 from jaxmusic.preparation.notebook_notes import prepare_notes
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.runtime.paths import OptionalPath, with_local_paths
@@ -99,7 +99,7 @@ def _prepare(arguments: Arguments, midi_dir: str, corpus_dir: str) -> None:
                 deduplicate=arguments.deduplicate,
                 max_skipped_share=arguments.max_skipped_share,
                 progress=lambda done, total: console.progress(done, total, "MIDI files read"),
-                tell=console.log,
+                log=console.log,
             )
     except KeyboardInterrupt:
         print("Stopped. What was read is kept: the same command goes on from there.")
@@ -113,11 +113,11 @@ def _prepare_notes(arguments: Arguments, notes: str) -> None:
         raise ConfigError("--corpus is missing: give --notes FILE and --corpus DIR.")
     if arguments.midi_dir is not None or arguments.workers is not None or arguments.verify:
         raise ConfigError("--notes FILE takes --corpus DIR, and no MIDI_DIR, --workers, --verify.")
-    _tell(prepare_notes(Path(notes), Path(arguments.corpus), tell=Console().log), arguments)
+    _tell(prepare_notes(Path(notes), Path(arguments.corpus), log=Console().log), arguments)
 
 
 def _tell(corpus: Corpus, arguments: Arguments) -> None:
-    for line in summary(corpus):
+    for line in summarize(corpus):
         print(printable(line))
     windows = max(0, len(corpus.tokens) - arguments.window)
     print(f"{windows:,} windows of {arguments.window} (across songs, one at every token)")
@@ -133,7 +133,7 @@ def _look_at_corpora(arguments: Arguments) -> None:
             raise CorpusError(damage)
         print(f"{printable(arguments.check)} is whole: all its files are as they were written.")
     if arguments.show is not None:
-        for line in inventory(Corpus.open(arguments.show)):
+        for line in describe(Corpus.open(arguments.show)):
             print(printable(line))
 
 

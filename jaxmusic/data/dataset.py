@@ -4,12 +4,14 @@ import numpy as np
 
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
-from jaxmusic.corpus.corpus import Corpus, CorpusError, is_deduplicated, read_about, summary
+from jaxmusic.corpus.corpus import Corpus, CorpusError, is_deduplicated, read_metadata
+from jaxmusic.corpus.summary import summarize
 from jaxmusic.data.token_map import OUT_OF_VOCABULARY, TokenMap, make_token_map
 from jaxmusic.data.windows import Windows, held_out_songs, token_ranges
 from jaxmusic.distributed.processes import Processes
 from jaxmusic.errors import UserError
-from jaxmusic.preparation.prepare import TOKENISER, default_corpus_dir, prepare
+from jaxmusic.preparation.corpus_folder import TOKENIZER_VERSION
+from jaxmusic.preparation.prepare import default_corpus_dir, prepare
 from jaxmusic.runtime.printable import printable
 
 
@@ -30,7 +32,7 @@ def open_corpus(config: Config, processes: Processes, console: Console) -> Corpu
     if corpus is None:
         corpus = _found(config, digest) or _prepared(config, console)
     if processes.is_primary:
-        for line in summary(corpus):
+        for line in summarize(corpus):
             console.log(line)
     return corpus
 
@@ -48,11 +50,11 @@ def _prepared(config: Config, console: Console) -> Corpus:
                 f"--deduplicate is for preparing, and the corpus {printable(corpus.path)} was "
                 "prepared without it: prepare it again with prepare.py --deduplicate."
             )
-        if corpus.tokeniser != TOKENISER:
+        if corpus.tokenizer_version != TOKENIZER_VERSION:
             console.log(
-                f"The corpus {printable(corpus.path)} was made by version {corpus.tokeniser} of "
-                f"the tokeniser and is used as it is; version {TOKENISER}, this one's, may make "
-                "other tokens of the same files."
+                f"The corpus {printable(corpus.path)} was made by version "
+                f"{corpus.tokenizer_version} of the tokenizer and is used as it is; version "
+                f"{TOKENIZER_VERSION}, this one's, may make other tokens of the same files."
             )
         return corpus
     with console:
@@ -64,7 +66,7 @@ def _prepared(config: Config, console: Console) -> Corpus:
             deduplicate=config.data.deduplicate,
             max_skipped_share=config.run.max_skipped_share,
             progress=lambda done, total: console.progress(done, total, "MIDI files read"),
-            tell=console.log,
+            log=console.log,
         )
 
 
@@ -73,7 +75,7 @@ def _found(config: Config, digest: str) -> Corpus | None:
     if config.data.corpus is not None:
         return None
     folder = default_corpus_dir(config.data.midi_dir, config.data.scheme)
-    about = read_about(folder)
+    about = read_metadata(folder)
     if about is None or about.digest != digest:
         return None
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmusic.corpus.corpus import CorpusError
-from jaxmusic.preparation.parsing import unreadable
+from jaxmusic.preparation.parsing import why_unreadable
 from jaxmusic.runtime.printable import printable
 
 SUFFIXES = frozenset({".mid", ".midi", ".kar"})
@@ -63,7 +63,7 @@ def find_files(folder: Path) -> Found:
                         is_folder = entry.is_dir(follow_symlinks=False)
                         is_linked_folder = entry.is_symlink() and os.path.isdir(entry.path)
                     except OSError as error:  # of a disk that tells no kinds with the names
-                        closed[path] = unreadable(error)
+                        closed[path] = why_unreadable(error)
                         continue
                     if is_folder:
                         waiting.append(path + "/")

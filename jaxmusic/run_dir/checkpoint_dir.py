@@ -15,9 +15,15 @@ import msgspec
 from jaxmusic.errors import UserError, is_shortage
 from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.atomic import sync, writing
-from jaxmusic.storage.checksums import SEAL, DamageError, read_manifest, read_seal, write_seal
-from jaxmusic.storage.owned_folder import FolderKind, remove_known, why_not_ours
-from jaxmusic.storage.reading import Count, open_stored, read_json
+from jaxmusic.storage.checksums import (
+    MANIFEST,
+    DamageError,
+    read_manifest,
+    verify_manifest,
+    write_manifest,
+)
+from jaxmusic.storage.owned_folder import FolderKind, remove_known, why_foreign
+from jaxmusic.storage.reading import Count, open_to_read, read_json
 
 # Names of what is being written, replaced or removed, of a step.
 _LEFT_OVER = re.compile(r"\.(partial|replaced|removed)-(\d+)-[0-9a-f]{8}")
@@ -138,7 +144,7 @@ class Shelf:
         try:
             if not folder.is_dir():
                 raise DamageError("it is no folder")
-            about = read_seal(folder, About)
+            about = verify_manifest(folder, About)
             if about.step != step:
                 raise DamageError(f"it is that of step {about.step}")
             if self.run is not None and about.run != self.run:
@@ -192,7 +198,7 @@ class Shelf:
             partial.mkdir()
             self._begun.add(partial)
             yield partial
-            write_seal(partial, msgspec.structs.asdict(about))
+            write_manifest(partial, msgspec.structs.asdict(about))
             self._check_lock()
             self._refuse_others_steps()
             if os.path.lexists(target):
@@ -239,7 +245,7 @@ class Shelf:
                 # Stopped before the new one took its place.
                 if not self._lets_alone(path, self._why_not_ours(path)):
                     path.rename(target)
-            elif not self._lets_alone(path, why_not_ours(path, _any_checkpoint(path))):
+            elif not self._lets_alone(path, why_foreign(path, _any_checkpoint(path))):
                 remove_known(path, _any_checkpoint(path))
 
     def _new_name(self, kind: str, step: int) -> Path:
@@ -248,7 +254,7 @@ class Shelf:
 
     def _why_not_ours(self, folder: Path) -> str:
         """What makes a folder no checkpoint of this run, damaged or not; empty if it is one."""
-        if why := why_not_ours(folder, _any_checkpoint(folder)._replace(proofs=_PROOFS)):
+        if why := why_foreign(folder, _any_checkpoint(folder)._replace(proofs=_PROOFS)):
             return why
         manifest = read_manifest(folder)
         run = None if manifest is None else manifest.about.get("run")
@@ -307,7 +313,7 @@ def _any_checkpoint(folder: Path) -> FolderKind:
 
 
 def _is_checkpoint_file(path: str) -> bool:
-    return path == SEAL or _ORBAX.fullmatch(path) is not None
+    return path == MANIFEST or _ORBAX.fullmatch(path) is not None
 
 
 def _is_metadata(path: Path) -> bool:
@@ -319,14 +325,14 @@ def _is_metadata(path: Path) -> bool:
 
 def _is_database(path: Path) -> bool:
     """Whether a file begins as TensorStore's manifests do."""
-    with contextlib.suppress(OSError, ValueError), open_stored(path) as file:
+    with contextlib.suppress(OSError, ValueError), open_to_read(path) as file:
         return file.read(4) == b"\x0c\xdb:*"
     return False
 
 
 # Any one of them that is whole says that the folder is a checkpoint.
 _PROOFS = {
-    SEAL: lambda path: read_manifest(path.parent) is not None,
+    MANIFEST: lambda path: read_manifest(path.parent) is not None,
     "state/_CHECKPOINT_METADATA": _is_metadata,
     "state/_METADATA": _is_metadata,
     "state/manifest.ocdbt": _is_database,

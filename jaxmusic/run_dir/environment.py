@@ -19,7 +19,7 @@ from jaxmusic.runtime.printable import printable
 from jaxmusic.runtime.versions import files_digest, package_versions
 from jaxmusic.storage.atomic import write_atomic
 from jaxmusic.storage.json_text import render_json
-from jaxmusic.storage.reading import Count, read_json, read_stored
+from jaxmusic.storage.reading import Count, read_json, read_verified
 from jaxmusic.training.jax_settings import compile_settings
 
 Environment = dict[str, Any]  # by names that complete "... changed from 2 to 1"
@@ -132,7 +132,7 @@ class EnvironmentFile:
         self._rows: list[Row] = []
         if step:
             try:
-                rows = read_stored(path, _read_rows, UserError)
+                rows = read_verified(path, _read_rows, UserError)
                 self._rows = [row for row in rows if row.from_step < step]
             except UserError as error:
                 self._flaw = str(error)

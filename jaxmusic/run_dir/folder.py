@@ -6,13 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxmusic.config import Config, ConfigError
-from jaxmusic.corpus.corpus import read_about
-from jaxmusic.corpus.corpus_file import read_header
+from jaxmusic.corpus.corpus import read_metadata
+from jaxmusic.corpus.metadata import read_metadata_header
 from jaxmusic.errors import UserError, reason_of
 from jaxmusic.run_dir.config_file import load_config
 from jaxmusic.runtime.printable import printable
-from jaxmusic.storage.file_lock import LEASE, FileLock, Owner, hold_lock, in_brackets, is_lock_file
-from jaxmusic.storage.owned_folder import FolderKind, real_folder, why_not_ours
+from jaxmusic.storage.file_lock import (
+    LEASE,
+    FileLock,
+    Owner,
+    hold_lock,
+    is_lock_file,
+    owner_in_brackets,
+)
+from jaxmusic.storage.owned_folder import FolderKind, real_folder, why_foreign
 
 
 class RunError(UserError):
@@ -87,10 +94,10 @@ class RunDir:
             self.settings()
             return
         folder = real_folder(self.path)
-        why = why_not_ours(folder, BEGUN_RUN) if folder.is_dir() else ""
+        why = why_foreign(folder, BEGUN_RUN) if folder.is_dir() else ""
         if not why:
             return
-        if read_about(folder) is not None:
+        if read_metadata(folder) is not None:
             why = "it holds a corpus"
         elif _is_about(self.corpus):
             raise RunError(
@@ -114,14 +121,14 @@ class RunDir:
 
         def refusal(owner: Owner | None) -> RunError:
             return RunError(
-                f"Another training is at work in --run-dir {self.path}{in_brackets(owner)}: wait "
-                "for it, or give another folder."
+                f"Another training is at work in --run-dir {self.path}{owner_in_brackets(owner)}: "
+                "wait for it, or give another folder."
             )
 
         def waiting(owner: Owner | None) -> None:
             log(
-                f"Another training{in_brackets(owner)} holds --run-dir {self.path}: waiting up to "
-                f"{LEASE:g} seconds for a sign of life of it."
+                f"Another training{owner_in_brackets(owner)} holds --run-dir {self.path}: waiting "
+                f"up to {LEASE:g} seconds for a sign of life of it."
             )
 
         self.check()
@@ -135,7 +142,7 @@ class RunDir:
 
 
 def _is_about(path: Path) -> bool:
-    header = read_header(path)
+    header = read_metadata_header(path)
     return header is not None and header.is_of_run
 
 

@@ -92,7 +92,7 @@ def remove_abandoned(folder: Path) -> None:
                         os.unlink(entry.path)
 
 
-def open_regular(path: str | os.PathLike[str], flags: int) -> int:
+def open_to_write(path: str | os.PathLike[str], flags: int) -> int:
     """Open a file to be written in place: an `opener` for Python's `open`. Made if not there.
 
     Raises OSError for a link, a pipe or a device there: nothing is written through one.

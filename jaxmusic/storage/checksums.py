@@ -18,7 +18,7 @@ from jaxmusic.storage.reading import (
     with_digest,
 )
 
-SEAL = "seal.json"
+MANIFEST = "seal.json"
 LARGEST = 64 << 20  # bytes of a seal
 
 About = TypeVar("About")
@@ -29,21 +29,21 @@ class DamageError(Exception):
     """A sealed folder is not as it was written; the message tells in what, without its path."""
 
 
-def write_seal(folder: Path, about: dict[str, Any]) -> None:
+def write_manifest(folder: Path, about: dict[str, Any]) -> None:
     """Seal a folder whose files are written, with what else is to be known of it (as JSON).
 
     All is on disk when this returns. Raises WriteError.
     """
-    with writing(folder / SEAL):
+    with writing(folder / MANIFEST):
         contents: Contents = {}
         for name in _paths(folder):
             path = folder / name
             contents[name] = None if path.is_dir() else (path.stat().st_size, file_digest(path))
             sync(path)
-    write_atomic(folder / SEAL, _render({"about": about, "contents": contents}))
+    write_atomic(folder / MANIFEST, _render({"about": about, "contents": contents}))
 
 
-def read_seal(folder: Path, kind: type[About]) -> About:
+def verify_manifest(folder: Path, kind: type[About]) -> About:
     """What is told in the seal, by its schema.
 
     All files were found as they were when it was written. Fields that are not known are ignored.
@@ -51,7 +51,7 @@ def read_seal(folder: Path, kind: type[About]) -> About:
     added; PermissionError when they can't be looked at.
     """
     try:
-        content = read_bytes(folder / SEAL, most=LARGEST)
+        content = read_bytes(folder / MANIFEST, most=LARGEST)
         about, told = _parse(content, kind)
         if flaw := _flaw(folder, told, _paths(folder)):
             raise DamageError(flaw)
@@ -63,7 +63,7 @@ def read_seal(folder: Path, kind: type[About]) -> About:
     except OSError as error:
         raise DamageError(f"it can't be read: {error.strerror}") from error
     except ValueError as error:
-        raise DamageError(f"{SEAL}: {error}") from error
+        raise DamageError(f"{MANIFEST}: {error}") from error
 
 
 class Manifest(NamedTuple):
@@ -79,9 +79,9 @@ def read_manifest(folder: Path) -> Manifest | None:
     None where the seal itself is damaged, or can't be read.
     """
     with contextlib.suppress(OSError, ValueError, DamageError):
-        about, contents = _parse(read_bytes(folder / SEAL, most=LARGEST), dict[str, Any])
+        about, contents = _parse(read_bytes(folder / MANIFEST, most=LARGEST), dict[str, Any])
         names = [name + "/" * (what is None) for name, what in contents.items()]
-        return Manifest(about, frozenset({SEAL, *names}))
+        return Manifest(about, frozenset({MANIFEST, *names}))
     return None
 
 
@@ -91,7 +91,7 @@ def _parse(content: bytes, kind: type[About]) -> tuple[About, Contents]:
     except ValueError:
         seal = {}
     if content != _render(seal):  # its own digest is a part of it
-        raise DamageError(f"{SEAL} is not what was written")
+        raise DamageError(f"{MANIFEST} is not what was written")
     return convert_json(seal.get("about"), kind), convert_json(seal.get("contents"), Contents)
 
 
@@ -111,7 +111,7 @@ def _paths(folder: Path) -> list[str]:
         for where, folders, files in os.walk(folder, onerror=refuse)
         for name in (*folders, *files)
     ]
-    return sorted(path for path in paths if path != SEAL)
+    return sorted(path for path in paths if path != MANIFEST)
 
 
 def _flaw(folder: Path, told: Contents, found: list[str]) -> str:

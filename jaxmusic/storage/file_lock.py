@@ -90,7 +90,7 @@ class Owner:
         return None if start is None or self.start is None else start == self.start
 
 
-def in_brackets(owner: Owner | None) -> str:
+def owner_in_brackets(owner: Owner | None) -> str:
     """An owner as a part of a sentence, with a space before it; nothing where it isn't known."""
     return "" if owner is None else f" ({owner})"
 

@@ -54,7 +54,7 @@ class FolderKind(NamedTuple):
     proofs: Mapping[str, Callable[[Path], bool]]
 
 
-def why_not_ours(folder: Path, kind: FolderKind) -> str:
+def why_foreign(folder: Path, kind: FolderKind) -> str:
     """What makes a folder none that we may write to or replace; empty if it is ours."""
     try:
         mode = os.lstat(folder).st_mode

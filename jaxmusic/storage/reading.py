@@ -46,7 +46,7 @@ _INTEGERS = re.compile(r"[<>|][iu][1248]")
 _KINDS = {stat.S_ISFIFO: "a pipe", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device"}
 
 
-def open_stored(path: str | os.PathLike[str]) -> BufferedReader:
+def open_to_read(path: str | os.PathLike[str]) -> BufferedReader:
     """Open a regular file for reading. Raises OSError, and ValueError for anything else."""
     file = open(os.fspath(path), "rb", opener=_open_at_once)  # noqa: SIM115 (the caller closes it)
     mode = os.fstat(file.fileno()).st_mode
@@ -64,7 +64,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def read_bytes(path: str | os.PathLike[str], *, most: int) -> bytes:
     """All bytes of a file. Raises OSError, and ValueError when there are more than `most`."""
-    with open_stored(path) as file:
+    with open_to_read(path) as file:
         size = _size_of(file, most)
         content = file.read(size + 1)
     if len(content) > size:
@@ -81,11 +81,11 @@ def _size_of(file: BufferedReader, most: int | None) -> int:
 
 def read_lines(path: str | os.PathLike[str], *, most: int = LINE) -> Iterator[bytes]:
     """The lines of a file, one at a time. Raises OSError, and ValueError for a longer line."""
-    with open_stored(path) as file:
-        yield from lines_of(file, most=most)
+    with open_to_read(path) as file:
+        yield from iter_lines(file, most=most)
 
 
-def lines_of(file: IO[bytes], *, most: int = LINE) -> Iterator[bytes]:
+def iter_lines(file: IO[bytes], *, most: int = LINE) -> Iterator[bytes]:
     """The lines that follow in a file. Raises ValueError for a longer one."""
     while line := file.readline(most + 1):
         if len(line) > most:
@@ -162,7 +162,7 @@ def map_array(path: str | os.PathLike[str], *, most: int | None = None) -> np.nd
     Raises OSError, and ValueError with the reason when the file is anything else, also when it
     has another size than its header tells, or more than `most` bytes, or the array no elements.
     """
-    with open_stored(path) as file:
+    with open_to_read(path) as file:
         start = file.read(len(_MAGIC) + 2)
         header = file.read(int.from_bytes(start[len(_MAGIC) :], "little"))
         offset = file.tell()
@@ -185,7 +185,7 @@ def map_array(path: str | os.PathLike[str], *, most: int | None = None) -> np.nd
 
 def file_digest(path: str | os.PathLike[str]) -> str:
     """The digest of a file's bytes. Raises OSError, and ValueError when it is no regular file."""
-    with open_stored(path) as file:
+    with open_to_read(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
@@ -196,7 +196,7 @@ def with_digest(document: dict[str, Any], name: str = "digest") -> dict[str, Any
     return content | {name: hashlib.blake2b(text, digest_size=16).hexdigest()}
 
 
-def read_stored(
+def read_verified(
     path: Path, read: Callable[[Path], Read], damaged: Callable[[str], UserError]
 ) -> Read:
     """What `read` makes of a file, or the error that `damaged` makes of what is wrong with it."""

@@ -18,7 +18,7 @@ import numpy as np
 from jaxmusic.config import Config
 from jaxmusic.console import Console, format_duration
 from jaxmusic.errors import UserError
-from jaxmusic.storage.atomic import fsync, open_regular, write_atomic, writing
+from jaxmusic.storage.atomic import fsync, open_to_write, write_atomic, writing
 from jaxmusic.storage.json_text import render_json
 from jaxmusic.storage.reading import Count, parse_json, read_lines
 
@@ -138,7 +138,7 @@ class MetricsFile:
                     self.bad_steps += row.skipped
         write_atomic(path, b"".join(rows))
         with writing(path):
-            self._file = open(path, "ab", buffering=0, opener=open_regular)  # noqa: SIM115
+            self._file = open(path, "ab", buffering=0, opener=open_to_write)  # noqa: SIM115
 
     def write(self, row: dict[str, Any]) -> None:
         """Append a row, which is on its way to the disk when this returns.

@@ -21,7 +21,6 @@ from typing import Annotated
 
 import tyro
 from fuzzing.campaign import Campaign, table
-from fuzzing.measuring import install, install_in_workers
 
 from jaxmusic.config import ConfigError
 from jaxmusic.console import Console
@@ -73,8 +72,6 @@ def main() -> None:
     numbers = range(flags.first, flags.first + flags.files)
     with tempfile.TemporaryDirectory(prefix="fuzz-costs-") as logs, Console() as console:
         log = str(Path(logs) / "costs")
-        install(log)
-        install_in_workers(log)
         campaign.run(
             numbers, log, lambda done: console.progress(done, flags.files, "bad files read")
         )

@@ -18,10 +18,9 @@ from jaxmusic.corpus.corpus import (
     CorpusError,
     digest_of,
     find_damage,
-    summary,
 )
-from jaxmusic.corpus.corpus_file import OWN_DIGEST
-from jaxmusic.corpus.summary import inventory
+from jaxmusic.corpus.metadata import OWN_DIGEST
+from jaxmusic.corpus.summary import describe, summarize
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.storage.reading import file_digest, with_digest
 
@@ -31,7 +30,7 @@ def test_a_summary_stays_readable(tmp_path: Path) -> None:
     for number in range(130):
         (tmp_path / "in" / f"bad{number}.mid").write_bytes(b"bad")
     corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1, max_skipped_share=1)
-    lines = summary(corpus)
+    lines = summarize(corpus)
     assert len(lines) == 1 + 100 + 1 + 1
     assert "and 30 more: see" in lines[101] and "ledger.jsonl" in lines[101]
 
@@ -116,8 +115,16 @@ def test_every_kind_of_damage_is_told(tmp_path: Path) -> None:
             changed_header(tokens, b"30", b"9" * 20),
             "header tells 20000000000000",
         ),
-        ("songs.npy", songs[:-8] + b"\x07" + songs[-7:], "songs.npy tells no places of songs"),
-        ("songs.npy", changed_header(songs, b"<i8", b"<u8"), "songs.npy tells no places of songs"),
+        (
+            "songs.npy",
+            songs[:-8] + b"\x07" + songs[-7:],
+            "songs.npy doesn't hold the offsets of songs",
+        ),
+        (
+            "songs.npy",
+            changed_header(songs, b"<i8", b"<u8"),
+            "songs.npy doesn't hold the offsets of songs",
+        ),
         ("vocabulary.json", b'{"a": ' + b"[" * 100_000, "it is nested too deep"),
         ("vocabulary.json", b'{"format": 1}', "it lacks the field 'scheme'"),
         ("corpus.json", b"[]", "corpus.json: expected `object`, got `array`"),
@@ -128,7 +135,7 @@ def test_every_kind_of_damage_is_told(tmp_path: Path) -> None:
         (
             "corpus.json",
             told_otherwise("songs", 2),
-            "where its corpus.json tells 30 tokens, 2 songs and ",
+            "but corpus.json says 30 tokens, 2 songs and ",
         ),
         ("corpus.json", told_otherwise("scheme", "timed"), "of the scheme classic, where"),
         ("corpus.json", told_otherwise("digest", None), "'digest': expected `str`, got `null`"),
@@ -178,10 +185,10 @@ def forge(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "old", "new", "reason"),
     [
-        ("tokens.npy", None, b"\xff\0", "tokens.npy has the token 255, of a vocabulary of"),
+        ("tokens.npy", None, b"\xff\0", "tokens.npy has the token id 255, but the vocabulary"),
         ("vocabulary.json", b'"\n]', b'x"\n]', "x' is neither a pitch nor a chord"),
         ("vocabulary.json", b'"\n]', b'\\ud800"\n]', "its tokens are no list of texts"),
-        ("ledger.jsonl", b'"used"', b'"empty"', "ledger.jsonl tells 0 files used, where 1"),
+        ("ledger.jsonl", b'"used"', b'"empty"', "ledger.jsonl lists 0 files used, but there are 1"),
         ("ledger.jsonl", b'"used"', b'"lost"', "'status': invalid enum value 'lost'"),
         ("ledger.jsonl", b'"used"', b"[]", "'status': expected `str`, got"),
         ("ledger.jsonl", b"a.mid", b"\\ud800", "can't encode character"),
@@ -201,7 +208,7 @@ def test_what_was_written_wrong_is_refused_too(
         _ = Corpus.open_checked(out).songs  # as a training does
     assert reason in str(caught.value) and str(out) in str(caught.value)
     with contextlib.suppress(CorpusError):  # looking at it tells that too, or knows no better
-        inventory(Corpus.open(out))
+        describe(Corpus.open(out))
 
 
 def test_no_random_damage_gives_anything_but_the_clear_error(tmp_path: Path) -> None:
@@ -209,7 +216,7 @@ def test_no_random_damage_gives_anything_but_the_clear_error(tmp_path: Path) -> 
         write_song(tmp_path / "in" / f"{number}.mid", 30, seed=number)
     out = prepare(tmp_path / "in", tmp_path / "out", workers=1).path
     whole = {path.name: path.read_bytes() for path in sorted(out.iterdir())}
-    told = [*inventory(Corpus.open(out)), *summary(Corpus.open(out))]
+    told = [*describe(Corpus.open(out)), *summarize(Corpus.open(out))]
     rng = random.Random(5)
     for _ in range(150):
         name = rng.choice(list(whole))
@@ -226,7 +233,7 @@ def test_no_random_damage_gives_anything_but_the_clear_error(tmp_path: Path) -> 
         for opened in (Corpus.open, Corpus.open_checked):
             try:
                 corpus = opened(out)
-                now_told = [*inventory(corpus), *summary(corpus)]
+                now_told = [*describe(corpus), *summarize(corpus)]
             except CorpusError as error:
                 assert str(out) in str(error) and "\n" not in str(error)
             else:  # nobody is shown other figures than those that were written
@@ -245,6 +252,6 @@ def test_a_large_corpus_is_told_before_it_is_checked(
     told: list[str] = []
     Corpus.open_checked(out, told.append)
     assert told == []
-    monkeypatch.setattr(corpus, "BYTES_TOLD", 59)
+    monkeypatch.setattr(corpus, "ANNOUNCED_BYTES", 59)
     Corpus.open_checked(out, told.append)
     assert told == [f"Checking 0.0 GB of the corpus {out}."]

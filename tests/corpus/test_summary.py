@@ -6,7 +6,7 @@ import pytest
 from helpers.midi_files import write_song
 
 from jaxmusic.corpus.corpus import CorpusError
-from jaxmusic.corpus.summary import inventory
+from jaxmusic.corpus.summary import describe
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.tokenizers.tokens import write_midi
 
@@ -22,7 +22,7 @@ def test_an_inventory_tells_what_is_there(tmp_path: Path) -> None:
     (folder / "cut.mid").write_bytes((folder / "a.mid").read_bytes()[:60])
     size = sum(path.stat().st_size for path in folder.iterdir())
     corpus = prepare(folder, tmp_path / "out", max_skipped_share=0.6)
-    lines = [" ".join(line.split()) for line in inventory(corpus)]
+    lines = [" ".join(line.split()) for line in describe(corpus)]
     text = "\n".join(lines)
     assert f"Files 7 of {size / 1e6:,.1f} MB: 3 used, 0 empty, 4 skipped" in lines
     assert "Tokens 165, 3 distinct, 2 bytes each" in lines
@@ -42,7 +42,7 @@ def test_an_inventory_tells_what_is_there(tmp_path: Path) -> None:
 def test_long_lists_are_cut(tmp_path: Path) -> None:
     for number in range(30):
         write_song(tmp_path / "in" / f"{number}.mid", 20 + number, seed=number)
-    lines = [" ".join(line.split()) for line in inventory(prepare(tmp_path / "in", tmp_path / "o"))]
+    lines = [" ".join(line.split()) for line in describe(prepare(tmp_path / "in", tmp_path / "o"))]
     start = lines.index("49 29.mid")
     assert lines[start : start + 7] == [
         "49 29.mid", "48 28.mid", "47 27.mid", "...", "22 2.mid", "21 1.mid", "20 0.mid",
@@ -52,15 +52,15 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
 def test_what_is_shown_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_song(tmp_path / "in" / "a.mid", 20)
     corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
-    assert inventory(corpus)[-1] == "All files are as they were written."
-    monkeypatch.setattr("jaxmusic.corpus.summary.BYTES_VERIFIED", corpus.tokens.nbytes - 1)
-    assert inventory(corpus)[-1] == (
+    assert describe(corpus)[-1] == "All files are as they were written."
+    monkeypatch.setattr("jaxmusic.corpus.summary.VERIFIED_BYTES", corpus.tokens.nbytes - 1)
+    assert describe(corpus)[-1] == (
         "Not verified: the content of tokens.npy. prepare.py --check reads it all."
     )
     path = corpus.path / "tokens.npy"
     content = path.read_bytes()
     path.write_bytes(content[:-4] + content[-2:] + content[-4:-2])
-    inventory(corpus)
+    describe(corpus)
     monkeypatch.undo()
     with pytest.raises(CorpusError, match="tokens.npy is not what was written"):
-        inventory(corpus)
+        describe(corpus)

@@ -114,10 +114,10 @@ def test_another_version_of_the_tokeniser_is_told(
 ) -> None:
     write_song(tmp_path / "songs" / "a.mid", 30)
     with monkeypatch.context() as patch:
-        patch.setattr("jaxmusic.preparation.prepare.TOKENISER", 7)
+        patch.setattr("jaxmusic.preparation.corpus_folder.TOKENIZER_VERSION", 7)
         path = prepare(tmp_path / "songs", tmp_path / "corpus", workers=1).path
     open_corpus(Config(data=DataConfig(corpus=str(path))), Processes(), Console())
-    assert "made by version 7 of the tokeniser and is used as it is" in capsys.readouterr().out
+    assert "made by version 7 of the tokenizer and is used as it is" in capsys.readouterr().out
 
 
 class Second(Processes):

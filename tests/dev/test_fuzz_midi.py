@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
-from fuzzing import campaign, files, measuring
+from fuzzing import campaign, files
 from fuzzing.damage import WAYS
 from fuzzing.loads import LOADS
 from fuzzing.pieces import split, valid_file
@@ -21,13 +21,8 @@ SONGS = [path.read_bytes() for path in sorted((SCRIPTS.parent / "midi_songs").gl
 COUNT = 420  # some twenty of each kind, and four loads
 
 
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> campaign.Outcome:
-    """A campaign, with what it changes of the reader changed back."""
-    monkeypatch.setattr(parsing.Reader, "_read_file", parsing.Reader._read_file)
-    monkeypatch.setattr(workers, "START", workers.START)
+def run(tmp_path: Path, count: int) -> campaign.Outcome:
     log = str(tmp_path / "costs")
-    measuring.install(log)
-    measuring.install_in_workers(log)
     one = campaign.Campaign(SONGS, 0, 2, tmp_path / "kept")
     one.run(range(count), log, lambda done: None)
     return one.outcome
@@ -38,7 +33,7 @@ def test_bad_files_give_tokens_or_a_reason(tmp_path: Path, monkeypatch: pytest.M
     # looks at both.
     monkeypatch.setattr(campaign, "MOST_SECONDS", math.inf)
     monkeypatch.setattr(campaign, "MOST_MEGABYTES", math.inf)
-    outcome = run(tmp_path, monkeypatch, COUNT)
+    outcome = run(tmp_path, COUNT)
     assert not outcome.broken
     rows = outcome.rows
     assert rows["all"].files == COUNT
@@ -62,9 +57,9 @@ def test_a_broken_promise_is_told_and_its_file_kept(
 
     monkeypatch.setattr(parsing, "parse_tokens", fail)
     monkeypatch.setattr(workers, "OWN_FILE_SIZE", MAX_FILE_SIZE)  # all in this process
-    monkeypatch.setattr(workers.Crew, "start", lambda self: None)
+    monkeypatch.setattr(workers.WorkerPool, "start", lambda self: None)
     monkeypatch.setattr(campaign, "MOST_MEGABYTES", 1.0)
-    outcome = run(tmp_path, monkeypatch, 40)
+    outcome = run(tmp_path, 40)
     told = "\n".join(outcome.broken)
     assert "a fault of the reader: RecursionError: too deep" in told
     assert "'H9', which is no token" in told and " MB (" in told

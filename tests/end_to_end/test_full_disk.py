@@ -177,7 +177,7 @@ def test_a_save_that_failed_ends_the_training_at_once(
             assert self._under_way is not None
             wait([self._under_way])
 
-    monkeypatch.setattr("jaxmusic.run_dir.checkpoint_dir.write_seal", refuse)
+    monkeypatch.setattr("jaxmusic.run_dir.checkpoint_dir.write_manifest", refuse)
     monkeypatch.setattr("jaxmusic.run.Checkpoints", Waiting)
     told: list[str] = []
     console = Console(silent=True)
@@ -229,14 +229,14 @@ def test_preparing_goes_on_when_there_is_room(
         prepare(songs, target, workers=1)
     assert not target.exists()
 
-    from jaxmusic.preparation.assembly import assemble  # noqa: PLC0415
+    from jaxmusic.corpus.writer import write_corpus  # noqa: PLC0415
 
     def without_room(*arguments: object, **options: object) -> None:
         with no_file_longer_than(1000):
-            assemble(*arguments, **options)  # type: ignore[arg-type]
+            write_corpus(*arguments, **options)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("jaxmusic.preparation.prepare.assemble", without_room)
+        patch.setattr("jaxmusic.preparation.corpus_folder.write_corpus", without_room)
         with pytest.raises(WriteError, match=r"partial-\w+/corpus can't be written: File"):
             prepare(songs, target, workers=1)
     assert not target.exists()

@@ -35,7 +35,7 @@ def test_preparing_fails_and_keeps_what_was_read(
     reason = "it is not a MIDI file (no MThd at the start)"
     assert text.startswith(f"6 of the 10 MIDI files in {folder} were skipped, more than --max-")
     assert f"--max-skipped-share 0.5 allows; most often (5): {reason}; the first ones: " in text
-    assert "".join(f"bad{n}.mid: {reason}; " for n in range(3))[:-2] + ". Mend them" in text
+    assert "".join(f"bad{n}.mid: {reason}; " for n in range(3))[:-2] + ". Fix them" in text
     assert "bad3" not in text and "larger --max-skipped-share" in text
     assert not (tmp_path / "out").exists()
 

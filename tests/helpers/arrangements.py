@@ -21,7 +21,7 @@ from helpers.midi_files import write_song
 from jaxmusic.config import Config, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.console import Console
 from jaxmusic.corpus.corpus import DIGESTED, digest_of
-from jaxmusic.corpus.corpus_file import OWN_DIGEST
+from jaxmusic.corpus.metadata import OWN_DIGEST
 from jaxmusic.preparation.notebook_notes import prepare_notes
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.storage.file_lock import hold_lock

@@ -13,10 +13,10 @@ from helpers.midi_files import write_song
 from helpers.preparations import files_of, tree_of
 
 from jaxmusic.corpus.corpus import FILES, Corpus, CorpusError
-from jaxmusic.preparation.corpus_folder import CORPUS_FOLDER, content_mark, replace_folder
+from jaxmusic.preparation.corpus_folder import CORPUS_FOLDER, corpus_mark, replace_folder
 from jaxmusic.preparation.notebook_notes import prepare_notes
 from jaxmusic.preparation.prepare import prepare
-from jaxmusic.storage.owned_folder import why_not_ours
+from jaxmusic.storage.owned_folder import why_foreign
 
 RUN_ABOUT = {"path": "/songs-corpus", "digest": "0" * 32, "tokens": 1, "songs": 1, "run": "r"}
 
@@ -101,7 +101,7 @@ def test_a_file_that_came_while_it_was_prepared_is_named_too(songs: Path, tmp_pa
     assert (tmp_path / "out" / "mine.txt").read_text() == "precious"
     (tmp_path / "out" / "mine.txt").unlink()
     told: list[str] = []
-    prepare(songs, tmp_path / "out", workers=1, tell=told.append)
+    prepare(songs, tmp_path / "out", workers=1, log=told.append)
     assert told == ["Going on: 1 files were read before a stop."]  # nothing had to be read again
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "out", "songs"]
 
@@ -127,7 +127,7 @@ def test_a_damaged_corpus_is_ours_as_long_as_one_file_proves_it(
         if content is not None:
             (out / each).write_bytes(content)
     told: list[str] = []
-    assert files_of(prepare(songs, out, workers=1, tell=told.append)) == whole
+    assert files_of(prepare(songs, out, workers=1, log=told.append)) == whole
     assert len(told) == 1 and told[0].endswith("made anew.")
 
 
@@ -215,8 +215,8 @@ def test_a_replacement_that_fails_leaves_the_old_one(
     out = prepare(songs, tmp_path / "out", workers=1).path
     whole = files_of(Corpus.open(out))
     with pytest.raises(Exception, match="out can't be written: No such file"):
-        replace_folder(tmp_path / "nowhere", out, made_of="midi", mark=content_mark(out))
-    assert files_of(Corpus.open(out)) == whole and why_not_ours(out, CORPUS_FOLDER) == ""
+        replace_folder(tmp_path / "nowhere", out, made_of="midi", mark=corpus_mark(out))
+    assert files_of(Corpus.open(out)) == whole and why_foreign(out, CORPUS_FOLDER) == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "out", "songs"]
 
 
@@ -225,9 +225,9 @@ def test_a_corpus_that_another_process_put_there_meanwhile_stays(
 ) -> None:
     """It was none when it was looked at, or another one."""
     new = prepare(songs, tmp_path / "new", workers=1).path
-    marks = [content_mark(tmp_path / "out")]
+    marks = [corpus_mark(tmp_path / "out")]
     out = prepare(songs, tmp_path / "out", workers=1).path
-    marks.append(content_mark(out))
+    marks.append(corpus_mark(out))
     write_song(songs / "b.mid", 30)
     whole = files_of(prepare(songs, out, workers=1))
     for mark in marks:

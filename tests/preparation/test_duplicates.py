@@ -9,11 +9,13 @@ from helpers.preparations import files_of
 
 from jaxmusic.config import Config, ConfigError, DataConfig
 from jaxmusic.console import Console
-from jaxmusic.corpus.corpus import Corpus, summary
-from jaxmusic.corpus.summary import inventory
+from jaxmusic.corpus import parsed_files
+from jaxmusic.corpus.corpus import Corpus
+from jaxmusic.corpus.summary import describe, summarize
 from jaxmusic.data.dataset import open_corpus
 from jaxmusic.distributed.processes import Processes
-from jaxmusic.preparation import journal, parsing, records
+from jaxmusic.preparation import parsing
+from jaxmusic.preparation.journal import Journal
 from jaxmusic.preparation.prepare import prepare
 
 
@@ -33,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 def test_they_are_told_and_used(folder: Path, tmp_path: Path) -> None:
     corpus = prepare(folder, tmp_path / "out", workers=1)
     assert corpus.songs == [f"{name}.mid" for name in "abcdef"]
-    lines = summary(corpus)
+    lines = summarize(corpus)
     assert lines[0] == "8 files: 6 used, 0 empty, 2 skipped"
     assert (
         "3 files with the same bytes as another one, used all the same (not with --deduplicate): "
@@ -51,10 +53,10 @@ def test_on_request_all_but_the_first_are_left_out(folder: Path, tmp_path: Path)
         ("f.mid", 0, "the same as a.mid"),
     ]
     assert {row.status for row in corpus.ledger[3:6]} == {"duplicate"}
-    text = "\n".join(summary(corpus))
+    text = "\n".join(summarize(corpus))
     assert "8 files: 3 used, 0 empty, 2 skipped, 3 left out" in text
     assert "another one, left out: d.mid as a.mid, e.mid as c.mid, f.mid as a.mid" in text
-    shown = [" ".join(line.split()) for line in inventory(corpus)]
+    shown = [" ".join(line.split()) for line in describe(corpus)]
     assert any("it is the same as another file 3 37.5%" in line for line in shown)
     for name in "def":
         (folder / f"{name}.mid").unlink()
@@ -66,7 +68,7 @@ def test_many_are_told_by_their_number(folder: Path, tmp_path: Path) -> None:
         shutil.copy(folder / "a.mid", folder / f"z{number}.mid")
     assert any(
         line.startswith("8 files with the same bytes") and line.endswith("f.mid as a.mid, ...")
-        for line in summary(prepare(folder, tmp_path / "out", workers=1))
+        for line in summarize(prepare(folder, tmp_path / "out", workers=1))
     )
 
 
@@ -96,15 +98,15 @@ def test_a_corpus_stays_right_when_files_come_and_go(
 
     def check(parsed: int, songs: str) -> None:
         count = 0
-        parse = journal.Journal.append
+        parse = Journal.append
 
-        def count_rows(self: journal.Journal, rows: list[object], ids: object) -> None:
+        def count_rows(self: Journal, rows: list[object], ids: object) -> None:
             nonlocal count
             count += len(rows)
             parse(self, rows, ids)  # type: ignore[arg-type]
 
         with monkeypatch.context() as patch:
-            patch.setattr(journal.Journal, "append", count_rows)
+            patch.setattr(Journal, "append", count_rows)
             corpus = prepare(folder, out, workers=1, deduplicate=deduplicate)
         assert count == parsed
         again = prepare(folder, tmp_path / "new", workers=1, deduplicate=deduplicate)
@@ -129,7 +131,7 @@ def test_a_corpus_stays_right_when_files_come_and_go(
 def test_digests_that_only_begin_the_same_are_not_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "_DIGITS", 0)  # in memory all are the same
+    monkeypatch.setattr(parsed_files, "_PREFIX_DIGITS", 0)  # in memory all are the same
     corpus = prepare(folder, tmp_path / "out", workers=1, deduplicate=True)
     assert corpus.songs == ["a.mid", "b.mid", "c.mid"]
     corpus = prepare(folder, tmp_path / "out", workers=1)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxmusic.corpus.corpus import LedgerRow
+from jaxmusic.corpus.ledger import LedgerRow
+from jaxmusic.corpus.parsed_files import ChangedFileError, ParsedFiles
 from jaxmusic.preparation.journal import Journal
-from jaxmusic.preparation.records import ChangedFileError, Records
 from jaxmusic.storage.atomic import WriteError
 
 
@@ -29,16 +29,16 @@ def write(folder: Path) -> None:
         ([], [row("c.mid", 0)]),
         (["D4", "E4"], [row("d.mid", 2)]),
     ):
-        journal.numbers_of(words)
+        journal.ids_of(words)
         ids = [2 - len(journal) % 2] * sum(each.tokens for each in rows)
-        journal.append(rows, np.array(ids, np.uint32) % len(journal.numbers_of(["C4", "D4"])))
+        journal.append(rows, np.array(ids, np.uint32) % len(journal.ids_of(["C4", "D4"])))
     journal.close()
 
 
-def content(records: Records) -> list[tuple[str, list[str]]]:
+def content(files: ParsedFiles) -> list[tuple[str, list[str]]]:
     return [
-        (records.row(number).path, [records.words[token] for token in records.read_song(number)])
-        for number in range(len(records))
+        (files.row(number).path, [files.tokens[token] for token in files.read_song(number)])
+        for number in range(len(files))
     ]
 
 
@@ -48,18 +48,18 @@ WHOLE = [("a.mid", ["C4"] * 3), ("b.mid", ["C4"]), ("c.mid", []), ("d.mid", ["D4
 def test_a_journal_is_taken_over(tmp_path: Path) -> None:
     write(tmp_path / "j")
     journal = begin(tmp_path / "k")
-    journal.numbers_of(["E4", "D4"])  # other ids for the same words
+    journal.ids_of(["E4", "D4"])  # other ids for the same words
     journal.append([row("z.mid", 1)], np.array([1], np.uint32))
-    journal.adopt(tmp_path / "j")
+    journal.recover(tmp_path / "j")
     assert content(journal) == [("z.mid", ["D4"]), *WHOLE]
-    assert journal.words == ["E4", "D4", "C4"]
-    assert (journal.rows["d.mid"], journal.sizes[4], journal.stamps[4]) == (4, 10, 7)
+    assert journal.tokens == ["E4", "D4", "C4"]
+    assert (journal.rows["d.mid"], journal.sizes[4], journal.mtimes[4]) == (4, 10, 7)
     journal.append([row("a.mid", 1, digest="e")], np.array([2], np.uint32))  # the last one counts
     journal.close()
     again = begin(tmp_path / "l")
     for _ in range(2):  # stopped after it was taken over, and before it was removed
-        again.adopt(tmp_path / "k")
-        again.adopt(tmp_path / "j")
+        again.recover(tmp_path / "k")
+        again.recover(tmp_path / "j")
     assert content(again)[:6] == [("z.mid", ["D4"]), *WHOLE, ("a.mid", ["C4"])]
     assert len(again) <= 9
     again.close()
@@ -76,7 +76,7 @@ def test_a_journal_cut_anywhere_keeps_its_whole_batches(tmp_path: Path, name: st
         with (folder / name).open("r+b") as file:
             file.truncate(cut)
         journal = begin(tmp_path / "new")
-        journal.adopt(folder)
+        journal.recover(folder)
         assert content(journal) == WHOLE[: len(journal)] and len(journal) < 4
         kept.add(len(journal))
         journal.close()
@@ -94,7 +94,7 @@ def test_any_byte_changed_ends_what_is_taken_over(tmp_path: Path, name: str) -> 
         data[place] ^= 1
         (tmp_path / "j" / name).write_bytes(data)
         journal = begin(tmp_path / "new")
-        journal.adopt(tmp_path / "j")
+        journal.recover(tmp_path / "j")
         assert content(journal) == WHOLE[: len(journal)] and len(journal) < 4
         journal.close()
         shutil.rmtree(tmp_path / "new")
@@ -112,7 +112,7 @@ def test_what_another_process_changes_is_an_error_when_it_is_read(
 
     for number, change in enumerate((changed, cut_off)):
         journal = begin(tmp_path / str(number))
-        ids = journal.numbers_of(["C4", "D4"])
+        ids = journal.ids_of(["C4", "D4"])
         journal.append([row("a.mid", 2), row("b.mid", 0)], ids)
         path = tmp_path / str(number) / name
         path.write_bytes(change(path.read_bytes()))
@@ -129,9 +129,9 @@ def test_what_was_made_in_another_way_is_not_taken_over(
     write(tmp_path / "j")
     (tmp_path / "k").mkdir()
     journal = Journal(tmp_path / "k", *header)  # type: ignore[arg-type]
-    journal.adopt(tmp_path / "j")
-    journal.adopt(tmp_path / "nothing")
-    assert (len(journal), journal.words) == (0, [])
+    journal.recover(tmp_path / "j")
+    journal.recover(tmp_path / "nothing")
+    assert (len(journal), journal.tokens) == (0, [])
     journal.close()
 
 

@@ -12,7 +12,7 @@ from helpers.midi_files import SCALE, write_song
 from jaxmusic.config import Config, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.console import Console
 from jaxmusic.corpus.corpus import Corpus, CorpusError, find_damage
-from jaxmusic.corpus.summary import inventory
+from jaxmusic.corpus.summary import describe
 from jaxmusic.data.dataset import make_windows
 from jaxmusic.errors import UserError
 from jaxmusic.preparation import notebook_notes as notes
@@ -39,7 +39,7 @@ def test_the_tokens_arrive_exactly(tmp_path: Path, protocol: int) -> None:
     assert (row.path, row.size, row.tokens) == ("notes", file.stat().st_size, 120)
     assert find_damage(corpus.path) == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus", "notes"]
-    assert any("notes" in line for line in inventory(corpus))
+    assert any("notes" in line for line in describe(corpus))
 
 
 def test_it_is_the_corpus_of_a_song_of_these_tokens(tmp_path: Path) -> None:

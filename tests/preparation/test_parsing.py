@@ -9,13 +9,13 @@ import pytest
 from helpers.midi_files import write_song
 
 from jaxmusic.preparation import parsing
-from jaxmusic.preparation.parsing import FileResult, Job, Reader, stamp_of
+from jaxmusic.preparation.parsing import FileResult, Job, Reader, timestamp
 from jaxmusic.tokenizers.tokens import parse_tokens
 
 
 def read(folder: Path, *names: str) -> list[FileResult]:
     jobs = [Job(place, name, 0) for place, name in enumerate(names)]
-    return Reader(folder, "classic").read(jobs).files
+    return Reader(folder, "classic").read(jobs).results
 
 
 @pytest.mark.parametrize("fault", [RecursionError, OverflowError, MemoryError, KeyError])
@@ -34,10 +34,10 @@ def test_a_fault_of_ours_costs_one_file(
     monkeypatch.setattr(parsing, "parse_tokens", parse_or_fail)
     jobs = [Job(place, f"{name}.mid", 0) for place, name in enumerate("abc")]
     batch = Reader(tmp_path, "classic").read(jobs)
-    assert [file.tokens for file in batch.files] == [5, 0, 5] and len(batch.ids) == 10
-    assert batch.files[1].reason.startswith(f"a fault of the reader: {fault.__name__}: ")
-    assert "words" in batch.files[1].reason
-    assert batch.files[1].mtime_ns == 0  # to be tried again
+    assert [file.tokens for file in batch.results] == [5, 0, 5] and len(batch.ids) == 10
+    assert batch.results[1].reason.startswith(f"a fault of the reader: {fault.__name__}: ")
+    assert "words" in batch.results[1].reason
+    assert batch.results[1].mtime_ns == 0  # to be tried again
 
 
 @pytest.mark.parametrize("change", ["grows", "shrinks", "is touched"])
@@ -94,7 +94,7 @@ def test_what_became_no_file_since_it_was_found_is_told(tmp_path: Path) -> None:
     (tmp_path / "round.mid").symlink_to("round.mid")
     names = ("pipe.mid", "folder.mid", "empty.mid", "round.mid", "gone.mid", "x" * 300 + ".mid")
     assert [file.reason for file in read(tmp_path, *names)] == [
-        "it is no file but a device or the like",
+        "it is not a regular file",
         "it can't be opened: Is a directory",
         "it is not a MIDI file (no MThd at the start)",
         "it can't be opened: Too many levels of symbolic links",
@@ -108,7 +108,7 @@ def test_stamps_fit_64_bits_and_are_never_0() -> None:
     years = (-62_135_596_800, -9_300_000_000, -1, 0, 1, 9_300_000_000, 253_402_300_799)
     times = [seconds * 10**9 for seconds in years]
     status: list[Any] = [types.SimpleNamespace(st_mtime_ns=time) for time in times]
-    stamps = [stamp_of(each) for each in status]
+    stamps = [timestamp(each) for each in status]
     assert all(stamp and -(2**63) <= stamp < 2**63 for stamp in stamps)
     assert len(set(stamps)) == len(stamps)
     assert stamps[4] == times[4]

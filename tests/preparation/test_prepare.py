@@ -13,12 +13,13 @@ from helpers.preparations import Parsed, files_of
 
 from jaxmusic.config import Config, DataConfig, RunConfig
 from jaxmusic.console import Console
-from jaxmusic.corpus.corpus import Corpus, CorpusError, LedgerRow, summary
-from jaxmusic.corpus.corpus_file import OWN_DIGEST
+from jaxmusic.corpus.corpus import Corpus, CorpusError
+from jaxmusic.corpus.ledger import LedgerRow
+from jaxmusic.corpus.metadata import OWN_DIGEST
+from jaxmusic.corpus.summary import summarize
 from jaxmusic.data.dataset import make_windows, open_corpus
 from jaxmusic.distributed.processes import Processes
-from jaxmusic.preparation import parsing
-from jaxmusic.preparation import prepare as preparing
+from jaxmusic.preparation import corpus_folder, parsing
 from jaxmusic.preparation import worker_pool as workers
 from jaxmusic.preparation.prepare import default_corpus_dir, prepare
 from jaxmusic.storage.reading import file_digest, with_digest
@@ -53,7 +54,7 @@ def test_a_folder_becomes_a_corpus(tmp_path: Path) -> None:
         ("c.Kar", "used", 70),
     ]
     assert corpus.ledger[2].reason
-    text = "\n".join(summary(corpus))
+    text = "\n".join(summarize(corpus))
     assert "4 files: 3 used, 0 empty, 1 skipped" in text
     assert "bad.mid" in text and corpus.ledger[2].reason in text
     assert f"180 tokens, {len(distinct)} distinct" in text
@@ -64,7 +65,7 @@ def test_processes_give_the_same_corpus(tmp_path: Path, monkeypatch: pytest.Monk
         write_song(tmp_path / "in" / f"{number}.mid", 20 + number, seed=number)
     monkeypatch.setattr(workers, "SIZE_FOR_A_WORKER", 1)
     monkeypatch.setattr(workers, "OWN_FILE_SIZE", 0)  # the workers do it all
-    monkeypatch.setattr(parsing.Chunks, "FILES", 3)
+    monkeypatch.setattr(workers.JobQueue, "FILES", 3)
     done: list[tuple[int, int]] = []
     many = prepare(
         tmp_path / "in",
@@ -136,7 +137,7 @@ def test_another_version_of_the_tokeniser_parses_anew(
 ) -> None:
     write_song(tmp_path / "in" / "a.mid", 30)
     prepare(tmp_path / "in", tmp_path / "out", workers=1)
-    monkeypatch.setattr(preparing, "TOKENISER", preparing.TOKENISER + 1)
+    monkeypatch.setattr(corpus_folder, "TOKENIZER_VERSION", corpus_folder.TOKENIZER_VERSION + 1)
     monkeypatch.setattr(parsing, "parse_tokens", lambda data, scheme: ["C4", "D4"])
     assert len(prepare(tmp_path / "in", tmp_path / "out", workers=1).tokens) == 2
 
@@ -183,13 +184,13 @@ def test_known_files_are_not_even_opened(tmp_path: Path, monkeypatch: pytest.Mon
         write_song(tmp_path / "in" / f"{number}.mid", 30, seed=number)
     before = prepare(tmp_path / "in", tmp_path / "out", workers=1)
     read: list[str] = []
-    read_file = parsing.Reader._read_file
+    read_file = parsing.Reader.read_file
 
     def note(self: parsing.Reader, job: parsing.Job, ids: list[int]) -> parsing.FileResult:
         read.append(job.path)
         return read_file(self, job, ids)
 
-    monkeypatch.setattr(parsing.Reader, "_read_file", note)
+    monkeypatch.setattr(parsing.Reader, "read_file", note)
     parsed = Parsed(monkeypatch)
     assert prepare(tmp_path / "in", tmp_path / "out", workers=1).digest == before.digest
     assert read == []
@@ -221,7 +222,7 @@ def test_a_damaged_corpus_is_not_built_upon(tmp_path: Path) -> None:
     tokens[-2] ^= 1
     told: list[str] = []
     (out / "tokens.npy").write_bytes(tokens)
-    assert files_of(prepare(tmp_path / "in", out, workers=1, tell=told.append)) == whole
+    assert files_of(prepare(tmp_path / "in", out, workers=1, log=told.append)) == whole
     assert told == [
         f"The corpus {out} is damaged: tokens.npy is not what was written: it is made anew."
     ]
@@ -230,7 +231,7 @@ def test_a_damaged_corpus_is_not_built_upon(tmp_path: Path) -> None:
     fresh = files_of(prepare(tmp_path / "in", tmp_path / "fresh", workers=1))
     assert files_of(prepare(tmp_path / "in", out, workers=1)) == fresh
     (out / "corpus.json").write_text('{"format": 2}')
-    assert files_of(prepare(tmp_path / "in", out, workers=1, tell=told.append)) == fresh
+    assert files_of(prepare(tmp_path / "in", out, workers=1, log=told.append)) == fresh
     assert "made by a newer version" in told[1] and told[1].endswith("It is made anew.")
 
 
@@ -241,7 +242,7 @@ def test_a_corpus_copied_half_is_made_anew(tmp_path: Path) -> None:
         (tmp_path / "out" / name).unlink()
         told: list[str] = []
         assert (
-            files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1, tell=told.append))
+            files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1, log=told.append))
             == whole
         )
         assert f"{name} is missing (half-copied?): it is made anew" in told[0]

@@ -14,7 +14,7 @@ from helpers.midi_files import write_song
 from helpers.preparations import Parsed, files_of
 
 from jaxmusic.corpus.corpus import Corpus
-from jaxmusic.preparation import parsing
+from jaxmusic.preparation import worker_pool as workers
 from jaxmusic.preparation.corpus_folder import lock_path
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.storage.file_lock import Owner, hold_lock
@@ -25,7 +25,7 @@ def test_a_stopped_preparation_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
         write_song(tmp_path / "in" / f"{number:02}.mid", 20 + number, seed=number)
     (tmp_path / "in" / "03.mid").write_bytes(b"bad")
     whole = files_of(prepare(tmp_path / "in", tmp_path / "whole", workers=1))
-    monkeypatch.setattr(parsing.Chunks, "FILES", 2)
+    monkeypatch.setattr(workers.JobQueue, "FILES", 2)
     for stop in range(12):
         out = tmp_path / f"out{stop}"
         Parsed(monkeypatch, stop_at=stop)
@@ -33,7 +33,7 @@ def test_a_stopped_preparation_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
             prepare(tmp_path / "in", out, workers=1)
         assert not out.exists()
         parsed, told = Parsed(monkeypatch), list[str]()
-        corpus = prepare(tmp_path / "in", out, workers=1, tell=told.append)
+        corpus = prepare(tmp_path / "in", out, workers=1, log=told.append)
         kept = stop // 2 * 2  # files of whole portions
         assert parsed.count == 12 - kept
         assert told == ([f"Going on: {kept} files were read before a stop."] if kept else [])
@@ -45,7 +45,7 @@ def test_bringing_up_to_date_can_be_stopped_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Old songs, songs read before the stop and after it come together, in the one order."""
-    monkeypatch.setattr(parsing.Chunks, "FILES", 1)
+    monkeypatch.setattr(workers.JobQueue, "FILES", 1)
     for number in range(9):
         write_song(tmp_path / "in" / f"{number}.mid", 20 + number, seed=number)
     before = prepare(tmp_path / "in", tmp_path / "out", workers=1)
@@ -68,14 +68,12 @@ def test_bringing_up_to_date_can_be_stopped_too(
 PREPARE = """
 import sys
 import threading
-from jaxmusic.preparation import parsing
 from jaxmusic.preparation import worker_pool as workers
-from jaxmusic.distributed.processes import Processes
 from jaxmusic.preparation.prepare import prepare
-parsing.Chunks.FILES = 2
+workers.JobQueue.FILES = 2
 workers.SIZE_FOR_A_WORKER = 1
 print("started", flush=True)
-prepare(sys.argv[1], sys.argv[2], workers=2, tell=lambda line: print(line, flush=True))
+prepare(sys.argv[1], sys.argv[2], workers=2, log=lambda line: print(line, flush=True))
 """
 
 
@@ -157,7 +155,7 @@ def test_who_waited_sees_the_files_that_came_meanwhile(tmp_path: Path) -> None:
     is_told = threading.Event()
 
     def wait_and_prepare() -> None:
-        prepare(tmp_path / "in", tmp_path / "out", workers=1, tell=lambda line: is_told.set())
+        prepare(tmp_path / "in", tmp_path / "out", workers=1, log=lambda line: is_told.set())
 
     waiting = threading.Thread(target=wait_and_prepare)
     with hold_lock(lock_path(tmp_path / "out"), never):
@@ -172,9 +170,8 @@ NO_LOCK = """
 import contextlib, sys, time
 from pathlib import Path
 from types import SimpleNamespace
-from jaxmusic.preparation import corpus_folder
-from jaxmusic.preparation import parsing
-from jaxmusic.preparation import prepare as preparing
+from jaxmusic.preparation import corpus_folder, parsing, worker_pool as workers
+from jaxmusic.preparation.prepare import prepare
 from jaxmusic.cli import run_script
 
 @contextlib.contextmanager
@@ -185,10 +182,10 @@ def slow(*arguments, **options):
     time.sleep(float(sys.argv[3]))
     return parse(*arguments, **options)
 
-preparing.hold_lock = no_lock
+corpus_folder.hold_lock = no_lock
 parse, parsing.parse_tokens = parsing.parse_tokens, slow
-parsing.Chunks.FILES = 2
-sys.exit(run_script(lambda: preparing.prepare(sys.argv[1], sys.argv[2], workers=1)))
+workers.JobQueue.FILES = 2
+sys.exit(run_script(lambda: prepare(sys.argv[1], sys.argv[2], workers=1)))
 """
 
 

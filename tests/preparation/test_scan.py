@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from helpers.midi_files import write_song
 
-from jaxmusic.corpus.corpus import CorpusError, summary
-from jaxmusic.corpus.summary import inventory
+from jaxmusic.corpus.corpus import CorpusError
+from jaxmusic.corpus.summary import describe, summarize
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.preparation.scan import LINKED, find_files
 
-NO_FILE = "it is no file but a device or the like"
+NO_FILE = "it is not a regular file"
 SCANDIR = os.scandir
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -46,7 +46,7 @@ def test_the_files_that_macos_puts_beside_songs_are_left_out(tmp_path: Path) -> 
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(bytes.fromhex("00051607 00020000") + b"Mac OS X" + bytes(66))
     lines: list[str] = []
-    corpus = prepare(folder, tmp_path / "out", workers=1, max_skipped_share=0, tell=lines.append)
+    corpus = prepare(folder, tmp_path / "out", workers=1, max_skipped_share=0, log=lines.append)
     assert corpus.songs == [row.path for row in corpus.ledger]
     assert sorted(corpus.songs) == ["._folder.mid/c.mid", "a.mid", "sub/b.MID"]
     assert lines == ["Files named ._* hold no music (macOS makes them): 4 left out."]
@@ -212,10 +212,10 @@ def test_odd_names_are_kept_and_told_on_one_line(
     make_odd(tmp_path / "in")
     corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
     assert {os.fsencode(name) for name in corpus.songs} == set(ODD)
-    for line in (*summary(corpus), *inventory(corpus)):
+    for line in (*summarize(corpus), *describe(corpus)):
         assert line.isprintable()
         line.encode()
-    text = "\n".join((*summary(corpus), *inventory(corpus)))
+    text = "\n".join((*summarize(corpus), *describe(corpus)))
     assert r"skipped: b\udce4d\n.mid: it is not" in text
     assert r"caf\udce9.mid" in text and "Für Elise 月.mid" in text
     # Found again: nothing is parsed.

@@ -11,8 +11,8 @@ from helpers.midi_files import write_song
 
 from jaxmusic.preparation import parsing
 from jaxmusic.preparation import worker_pool as workers
-from jaxmusic.preparation.parsing import Batch, Chunks, Job
-from jaxmusic.preparation.worker_pool import Worker, parse_files
+from jaxmusic.preparation.parsing import Batch, Job
+from jaxmusic.preparation.worker_pool import JobQueue, Worker, parse_files
 
 # A worker that is killed (as by the system, out of memory) over one file.
 DEADLY = """
@@ -24,6 +24,7 @@ def parse_or_die(data, scheme):
         os.kill(os.getpid(), signal.SIGKILL)
     return parse(data, scheme)
 parsing.parse_tokens = parse_or_die
+parsing.main()
 """
 
 
@@ -37,20 +38,23 @@ def jobs(tmp_path: Path) -> list[Job]:
 
 @pytest.fixture(autouse=True)
 def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parsing.Chunks, "FILES", 4)
+    monkeypatch.setattr(workers.JobQueue, "FILES", 4)
     monkeypatch.setattr(workers, "SIZE_FOR_A_WORKER", 1)
     monkeypatch.setattr(workers, "OWN_FILE_SIZE", 0)  # the parent leaves all to the workers
 
 
-def parse(folder: Path, jobs: list[Job], count: int) -> list[Batch]:
-    return list(parse_files(folder, jobs, scheme="classic", workers=count, size=10**9))
+def parse(folder: Path, jobs: list[Job], count: int, program: str | None = None) -> list[Batch]:
+    worker = workers.WORKER if program is None else ("-c", program)
+    return list(
+        parse_files(folder, jobs, scheme="classic", workers=count, size=10**9, worker=worker)
+    )
 
 
 def lengths(batches: list[Batch]) -> dict[int, int]:
     return {
-        job.place: file.tokens
+        job.number: file.tokens
         for batch in batches
-        for job, file in zip(batch.jobs, batch.files, strict=True)
+        for job, file in zip(batch.jobs, batch.results, strict=True)
     }
 
 
@@ -60,14 +64,14 @@ def test_workers_parse_every_file_once(tmp_path: Path, jobs: list[Job]) -> None:
     assert lengths(batches) == {number: 5 + number for number in range(30)}
     assert {batch.reader for batch in batches} <= {1, 2}
     # The ids of each reader mean the words that it told, in all of its batches.
-    own = {batch.jobs[0].place: batch for batch in parse(tmp_path, jobs, 1)}
+    own = {batch.jobs[0].number: batch for batch in parse(tmp_path, jobs, 1)}
     words: dict[int, list[str]] = {0: []}
     for place in sorted(own):
-        words[0] += own[place].words
+        words[0] += own[place].new_tokens
     for batch in batches:
         told = words.setdefault(batch.reader, [])
-        told += batch.words
-        same = own[batch.jobs[0].place]
+        told += batch.new_tokens
+        same = own[batch.jobs[0].number]
         assert [told[k] for k in batch.ids] == [words[0][k] for k in same.ids]
 
 
@@ -75,13 +79,12 @@ def test_a_file_that_kills_its_process_costs_only_itself(
     tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "17.mid").write_bytes(b"deadly")
-    monkeypatch.setattr(workers, "START", DEADLY + workers.START)
-    batches = parse(tmp_path, jobs, 3)
+    batches = parse(tmp_path, jobs, 3, DEADLY)
     found = lengths(batches)
     assert found.pop(17) == 0
     assert found == {number: 5 + number for number in range(30) if number != 17}
     assert sum(len(batch.jobs) for batch in batches) == 30
-    killed = [file for batch in batches for file in batch.files if "killed" in file.reason]
+    killed = [file for batch in batches for file in batch.results if "killed" in file.reason]
     assert len(killed) == 1
 
 
@@ -90,13 +93,12 @@ def test_a_file_over_which_a_process_falls_silent_costs_only_itself(
 ) -> None:
     (tmp_path / "17.mid").write_bytes(b"deadly")
     hangs = DEADLY.replace("os.kill(os.getpid(), signal.SIGKILL)", "signal.pause()")
-    monkeypatch.setattr(workers, "START", hangs + workers.START)
     monkeypatch.setattr(workers, "PATIENCE", 4)
-    batches = parse(tmp_path, jobs, 3)
+    batches = parse(tmp_path, jobs, 3, hangs)
     found = lengths(batches)
     assert found.pop(17) == 0
     assert found == {number: 5 + number for number in range(30) if number != 17}
-    reasons = [file.reason for batch in batches for file in batch.files if file.reason]
+    reasons = [file.reason for batch in batches for file in batch.results if file.reason]
     assert reasons == ["reading it took longer than 4 seconds"]
 
 
@@ -118,13 +120,12 @@ def test_suspects_are_never_read_by_this_process(
     (tmp_path / "17.mid").write_bytes(b"deadly")
     flag = tmp_path / "flag"
     once = f"import os; os.mkdir({str(flag)!r})\n"  # the second one fails
-    monkeypatch.setattr(workers, "START", once + DEADLY + workers.START)
-    batches = parse(tmp_path, jobs, 2)
+    batches = parse(tmp_path, jobs, 2, once + DEADLY)
     monkeypatch.setattr(parsing, "parse_tokens", None)  # would be called
     files = {
-        job.place: file
+        job.number: file
         for batch in batches
-        for job, file in zip(batch.jobs, batch.files, strict=True)
+        for job, file in zip(batch.jobs, batch.results, strict=True)
     }
     assert len(files) == 30 and "killed" in files[17].reason
     assert (
@@ -140,7 +141,7 @@ def test_large_files_go_to_a_worker_where_none_pays(
     large = [*jobs[:-1], Job(29, "29.mid", 1000)]
     batches = parse(tmp_path, large, 1)
     assert lengths(batches) == {number: 5 + number for number in range(30)}
-    (reader,) = {each.reader for each in batches if 29 in [job.place for job in each.jobs]}
+    (reader,) = {each.reader for each in batches if 29 in [job.number for job in each.jobs]}
     assert reader == 1
 
 
@@ -149,17 +150,15 @@ def test_a_worker_has_so_much_memory_and_no_more(
 ) -> None:
     (tmp_path / "17.mid").write_bytes(b"deadly")
     greedy = DEADLY.replace("os.kill(os.getpid(), signal.SIGKILL)", "bytearray(2**33)")
-    monkeypatch.setattr(workers, "START", greedy + workers.START)
-    batches = parse(tmp_path, jobs, 2)
-    reasons = [file.reason for batch in batches for file in batch.files if file.reason]
+    batches = parse(tmp_path, jobs, 2, greedy)
+    reasons = [file.reason for batch in batches for file in batch.results if file.reason]
     assert len(reasons) == 1 and "a fault of the reader: MemoryError" in reasons[0]
 
 
 def test_without_workers_this_process_does_it_all(
     tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "START", "raise SystemExit(1)")
-    batches = parse(tmp_path, jobs, 3)
+    batches = parse(tmp_path, jobs, 3, "raise SystemExit(1)")
     assert lengths(batches) == {number: 5 + number for number in range(30)}
     assert {batch.reader for batch in batches} == {0}
 
@@ -187,9 +186,9 @@ def test_few_files_start_no_worker(
 
 
 def test_a_worker_ends_with_the_one_who_asked(tmp_path: Path, jobs: list[Job]) -> None:
-    worker = Worker(tmp_path, "classic", 1)
+    worker = Worker(tmp_path, "classic")
     assert list(worker.receive()) == []  # it is ready
-    worker.take_from(Chunks(jobs))
+    worker.take_from(JobQueue(jobs))
     assert next(worker.receive()).ids.dtype == np.uint32
     worker.connection.close()  # as the system does it when a process is killed
     assert worker._process.wait(timeout=20) == 0

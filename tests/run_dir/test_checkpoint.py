@@ -23,9 +23,9 @@ from jaxmusic.run_dir import checkpoint_dir as shelf
 from jaxmusic.run_dir.checkpoint import CheckpointError, Checkpoints
 from jaxmusic.run_dir.checkpoint_dir import About
 from jaxmusic.storage.atomic import WriteError
-from jaxmusic.storage.checksums import SEAL, DamageError, read_seal, write_seal
+from jaxmusic.storage.checksums import MANIFEST, DamageError, verify_manifest, write_manifest
 from jaxmusic.storage.file_lock import LockError, hold_lock
-from jaxmusic.storage.owned_folder import why_not_ours
+from jaxmusic.storage.owned_folder import why_foreign
 
 
 def state_of(step: int) -> dict[str, Any]:
@@ -260,10 +260,10 @@ def test_every_name_that_orbax_gives_is_known(
 
     def look(folder: Path, about: dict[str, Any]) -> None:
         assert len(list(folder.rglob("*"))) > 5
-        why.append(why_not_ours(folder, shelf._any_checkpoint(folder)))
-        write_seal(folder, about)
+        why.append(why_foreign(folder, shelf._any_checkpoint(folder)))
+        write_manifest(folder, about)
 
-    monkeypatch.setattr("jaxmusic.run_dir.checkpoint_dir.write_seal", look)
+    monkeypatch.setattr("jaxmusic.run_dir.checkpoint_dir.write_manifest", look)
     save(tmp_path, {1: None})
     assert why == [""]
 
@@ -327,9 +327,9 @@ def test_what_is_no_number_is_never_the_best(tmp_path: Path, worthless: float | 
 
 def seal_anew(folder: Path, **about: Any) -> None:
     """Seal a checkpoint that tells other things of itself, as another version might, or a liar."""
-    seal = json.loads((folder / SEAL).read_text())
-    (folder / SEAL).unlink()
-    write_seal(folder, {**seal["about"], **about})
+    seal = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).unlink()
+    write_manifest(folder, {**seal["about"], **about})
 
 
 @pytest.mark.parametrize(
@@ -360,17 +360,17 @@ def test_a_manifest_may_say_more_but_not_less(tmp_path: Path) -> None:
     save(tmp_path, {1: 0.5, 2: 0.25})
     seal_anew(tmp_path / "2", devices=["a"], name="caf\udce9")
     assert restored_step(tmp_path, []) == 2
-    seal = json.loads((tmp_path / "2" / SEAL).read_text())
-    (tmp_path / "2" / SEAL).unlink()
+    seal = json.loads((tmp_path / "2" / MANIFEST).read_text())
+    (tmp_path / "2" / MANIFEST).unlink()
     del seal["about"]["score"]
-    write_seal(tmp_path / "2", seal["about"])
+    write_manifest(tmp_path / "2", seal["about"])
     told: list[str] = []
     assert restored_step(tmp_path, told) == 1
     assert "it lacks the field 'score'" in told[0]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices lie in folders on Unix")
-@pytest.mark.parametrize("name", [SEAL, "state/manifest.ocdbt"])
+@pytest.mark.parametrize("name", [MANIFEST, "state/manifest.ocdbt"])
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 def test_pipes_and_devices_in_a_checkpoint_are_not_read(
     tmp_path: Path, name: str, kind: str
@@ -465,9 +465,9 @@ def test_a_reader_looks_again_when_the_training_moves_on(
                 training._wait()
                 if replaced:
                     raise DamageError("half old, half new")
-            return read_seal(folder, kind)
+            return verify_manifest(folder, kind)
 
-        monkeypatch.setattr("jaxmusic.run_dir.checkpoint_dir.read_seal", read_while_it_saves)
+        monkeypatch.setattr("jaxmusic.run_dir.checkpoint_dir.verify_manifest", read_while_it_saves)
         told: list[str] = []
         assert restored_step(tmp_path, told) == (2 if replaced else 4)
         assert not told
@@ -535,7 +535,7 @@ def test_what_may_not_be_read_is_not_passed_over(
     def refuse(folder: Path, kind: type[About]) -> About:
         raise PermissionError(errno.EACCES, "Permission denied", str(folder / "a"))
 
-    monkeypatch.setattr("jaxmusic.run_dir.checkpoint_dir.read_seal", refuse)
+    monkeypatch.setattr("jaxmusic.run_dir.checkpoint_dir.verify_manifest", refuse)
     with pytest.raises(CheckpointError, match="2/a can't be read: Permission denied"):
         restored_step(tmp_path, [])
 

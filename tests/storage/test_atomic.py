@@ -11,7 +11,7 @@ from helpers.full_disk import no_file_longer_than
 from jaxmusic.storage.atomic import (
     WriteError,
     is_temporary,
-    open_regular,
+    open_to_write,
     refuse_link,
     remove_abandoned,
     write_atomic,
@@ -186,7 +186,7 @@ def test_only_old_temporary_files_are_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["ab", "r+b", "wb"])
 def test_files_written_in_place_are_no_links_pipes_or_devices(tmp_path: Path, mode: str) -> None:
     for _ in range(2):  # a new one, and one that is there
-        with open(tmp_path / "file", mode, opener=open_regular) as file:
+        with open(tmp_path / "file", mode, opener=open_to_write) as file:
             file.write(b"precious")
     (tmp_path / "link").symlink_to("file")
     (tmp_path / "dangling").symlink_to("nowhere")
@@ -200,7 +200,7 @@ def test_files_written_in_place_are_no_links_pipes_or_devices(tmp_path: Path, mo
     for name, told in words.items():
         remedy = "move away what is in its place"
         with pytest.raises(WriteError, match=f"({told}).*{remedy}"), writing(tmp_path / name):
-            open(tmp_path / name, mode, opener=open_regular)  # noqa: SIM115
+            open(tmp_path / name, mode, opener=open_to_write)  # noqa: SIM115
     assert (tmp_path / "file").read_bytes() == content
     assert not (tmp_path / "nowhere").exists()
 
@@ -226,7 +226,7 @@ ELSEWHERE = {
 
 
 def test_no_file_is_opened_so_that_a_link_could_lead_elsewhere() -> None:
-    """All writing goes by write_atomic, write_output, open_regular, or is of a new file ("x")."""
+    """All writing goes by write_atomic, write_output, open_to_write, or is of a new file ("x")."""
     root = Path(__file__).parents[2]
     found = {
         f"{path.relative_to(root).as_posix()}: {name}"

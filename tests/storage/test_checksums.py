@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from jaxmusic.storage.checksums import SEAL, DamageError, read_seal, write_seal
+from jaxmusic.storage.checksums import MANIFEST, DamageError, verify_manifest, write_manifest
 from jaxmusic.storage.reading import file_digest
 
 ABOUT = {"step": 3, "score": 1.25}
 
 
 def read(folder: Path) -> Any:
-    return read_seal(folder, dict[str, Any])
+    return verify_manifest(folder, dict[str, Any])
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     (folder / "deep" / "empty").mkdir(parents=True)
     (folder / "deep" / "file").write_bytes(bytes(range(20)))
     (folder / "none").touch()
-    write_seal(folder, ABOUT)
+    write_manifest(folder, ABOUT)
     return folder
 
 
@@ -34,7 +34,7 @@ def test_what_is_as_it_was_is_whole(folder: Path, tmp_path: Path) -> None:
 
 def test_every_byte_counts(folder: Path) -> None:
     """Of the file and of the seal: each changed in turn, and each cut off there."""
-    for path in (folder / "deep" / "file", folder / SEAL):
+    for path in (folder / "deep" / "file", folder / MANIFEST):
         content = path.read_bytes()
         for place in range(len(content)):
             other = bytes([content[place] ^ (1, 32)[place % 2]])  # 32: of a letter the case
@@ -49,14 +49,14 @@ def test_every_byte_counts(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda folder: (folder / SEAL).unlink(), "seal.json is missing"),
+        (lambda folder: (folder / MANIFEST).unlink(), "seal.json is missing"),
         (lambda folder: (folder / "none").unlink(), "none is missing"),
         (lambda folder: (folder / "deep" / "empty").rmdir(), "deep/empty is missing"),
         (lambda folder: (folder / "deep" / "new").touch(), "deep/new does not belong to it"),
         (lambda folder: (folder / "7").mkdir(), "7 does not belong to it"),
         (lambda folder: (folder / "none").write_bytes(b"1"), "none is not what was written"),
-        (lambda folder: (folder / SEAL).write_bytes(b"[1, 2]"), "seal.json is not what was"),
-        (lambda folder: (folder / SEAL).write_bytes(b"[" * 10**6), "seal.json is not what was"),
+        (lambda folder: (folder / MANIFEST).write_bytes(b"[1, 2]"), "seal.json is not what was"),
+        (lambda folder: (folder / MANIFEST).write_bytes(b"[" * 10**6), "seal.json is not what was"),
     ],
 )
 def test_what_is_missing_or_added_is_named(

@@ -16,7 +16,7 @@ from jaxmusic.storage.reading import (
     Count,
     file_digest,
     map_array,
-    open_stored,
+    open_to_read,
     parse_json,
     read_bytes,
     read_json,
@@ -130,7 +130,7 @@ def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes, reason: str)
 @pytest.mark.parametrize(
     "read",
     [
-        open_stored, map_array, file_digest, partial(read_bytes, most=9),
+        open_to_read, map_array, file_digest, partial(read_bytes, most=9),
         partial(read_json, kind=Item), lambda path: list(read_lines(path)),
     ],
 )  # fmt: skip

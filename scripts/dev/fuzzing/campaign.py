@@ -4,11 +4,12 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from fuzzing.files import BadFile, make_file
-from fuzzing.measuring import Cost, read_costs
-from jaxmusic.corpus.summary import kind_of
+from fuzzing.measuring import Cost, MeasuringReader, read_costs, worker_program
+from jaxmusic.corpus.summary import without_numbers
 from jaxmusic.preparation.parsing import Batch, FileResult, Job
 from jaxmusic.preparation.worker_pool import parse_files
 from jaxmusic.storage.atomic import write_atomic
@@ -73,12 +74,21 @@ class Campaign:
             made[number] = file._replace(data=b"")  # on disk it is enough
         results: dict[int, FileResult] = {}
         size = 2**40  # as of so many files that all workers pay
-        for batch in parse_files(folder, jobs, scheme="classic", workers=self._workers, size=size):
+        batches = parse_files(
+            folder,
+            jobs,
+            scheme="classic",
+            workers=self._workers,
+            size=size,
+            make_reader=partial(MeasuringReader, log=log),
+            worker=worker_program(log),
+        )
+        for batch in batches:
             self._check_batch(batch, folder)
-            for job, result in zip(batch.jobs, batch.files, strict=True):
-                if job.place in results:
-                    self._break(job.place, folder, "it has two results")
-                results[job.place] = result
+            for job, result in zip(batch.jobs, batch.results, strict=True):
+                if job.number in results:
+                    self._break(job.number, folder, "it has two results")
+                results[job.number] = result
         costs = read_costs(log)
         for number, file in made.items():
             if number in results:
@@ -88,10 +98,10 @@ class Campaign:
                 self._break(number, folder, "it has no result")
 
     def _check_batch(self, batch: Batch, folder: Path) -> None:
-        first = batch.jobs[0].place
-        if sum(file.tokens for file in batch.files) != len(batch.ids):
+        first = batch.jobs[0].number
+        if sum(file.tokens for file in batch.results) != len(batch.ids):
             self._break(first, folder, "its portion has other tokens than its files tell")
-        for word in set(batch.words) - self._words:
+        for word in set(batch.new_tokens) - self._words:
             self._words.add(word)
             try:
                 pitches_of(word)
@@ -108,7 +118,7 @@ class Campaign:
             row.seconds = max(row.seconds, cost.seconds)
             row.megabytes = max(row.megabytes, cost.megabytes)
         if result.reason:
-            self.outcome.reasons[kind_of(result.reason)] += 1
+            self.outcome.reasons[without_numbers(result.reason)] += 1
         if result.reason.startswith(FAULTS):
             self._break(number, folder, result.reason)
         if result.reason and result.tokens:

@@ -30,7 +30,9 @@ RUNS = [
     ),
     Mistake(
         GENERATE, 1, "songs-run/checkpoints/1/seal.json Permission",
-        a.refused("jaxmusic.run_dir.checkpoint_dir.read_seal", "songs-run/checkpoints/1/seal.json"),
+        a.refused(
+            "jaxmusic.run_dir.checkpoint_dir.verify_manifest", "songs-run/checkpoints/1/seal.json"
+        ),
     ),
     Mistake(
         GENERATE, 1, "songs-run/checkpoints/1/state memory",

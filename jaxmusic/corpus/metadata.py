@@ -1,4 +1,4 @@
-"""The file corpus.json of a corpus, and how it is told from that of a run."""
+"""The file corpus.json of a corpus, and how it differs from that of a run."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -9,24 +9,24 @@ from jaxmusic.storage.reading import Count, convert_json, read_json, with_digest
 
 Source = Literal["midi", "notes"]
 
-LARGEST_ABOUT = 16 << 20  # bytes of a corpus.json
+MAX_METADATA_BYTES = 16 << 20  # bytes of a corpus.json
 OWN_DIGEST = "about"  # the field with the digest of all others ("digest" is that of the corpus)
 
 
 class Duplicates(msgspec.Struct, frozen=True):
-    """What is known of files with the same bytes as another one."""
+    """Files with the same bytes as another one."""
 
     files: Count = 0
-    left_out: bool | None = None  # else they are used all the same
-    first: list[tuple[str, str]] = []  # paths: of the file, and of the one that it is the same as
+    left_out: bool | None = None  # False: they are used too
+    first: list[tuple[str, str]] = []  # path, path of the original
 
 
-class CorpusAbout(msgspec.Struct, frozen=True):
+class CorpusMetadata(msgspec.Struct, frozen=True):
     """The corpus.json of a corpus."""
 
     format: int
     scheme: str
-    tokeniser: Count  # the version that made the tokens
+    tokeniser: Count  # version
     files: Count
     songs: Count
     tokens: Count
@@ -38,8 +38,8 @@ class CorpusAbout(msgspec.Struct, frozen=True):
     duplicates: Duplicates = Duplicates()
 
 
-class AboutHeader(msgspec.Struct, frozen=True):
-    """What tells of which kind and of which version a corpus.json is."""
+class MetadataHeader(msgspec.Struct, frozen=True):
+    """The fields that identify the kind and the version of a corpus.json."""
 
     format: int | None = None
     tokeniser: int | None = None
@@ -48,7 +48,7 @@ class AboutHeader(msgspec.Struct, frozen=True):
 
     @property
     def is_of_run(self) -> bool:
-        """Whether it is that of a run, which names the corpus it is of."""
+        """Whether it is that of a run: it names the run's corpus."""
         return self.format is None and self.path is not None and self.digest is not None
 
     @property
@@ -57,18 +57,18 @@ class AboutHeader(msgspec.Struct, frozen=True):
         return self.tokeniser is not None
 
 
-def read_corpus_about(path: Path) -> CorpusAbout:
+def load_metadata(path: Path) -> CorpusMetadata:
     """Read the corpus.json of a corpus. Raises OSError, and ValueError with the reason."""
-    document = read_json(path, dict[str, Any], most=LARGEST_ABOUT)
-    about = convert_json(document, CorpusAbout)
+    document = read_json(path, dict[str, Any], most=MAX_METADATA_BYTES)
+    metadata = convert_json(document, CorpusMetadata)
     if document != with_digest(document, OWN_DIGEST):
         raise ValueError("corpus.json is not what was written")
-    return about
+    return metadata
 
 
-def read_header(path: Path) -> AboutHeader | None:
-    """Of which kind and version a corpus.json is; None if it isn't there, or isn't one."""
+def read_metadata_header(path: Path) -> MetadataHeader | None:
+    """The kind and version of a corpus.json; None if it is missing or damaged."""
     try:
-        return read_json(path, AboutHeader, most=LARGEST_ABOUT)
+        return read_json(path, MetadataHeader, most=MAX_METADATA_BYTES)
     except (OSError, ValueError):
         return None
