@@ -109,7 +109,7 @@ def test_every_kind_of_damage_is_told(tmp_path: Path) -> None:
         ("tokens.npy", b"PK\x03\x04", "tokens.npy: it is no array that NumPy saved"),
         ("tokens.npy", with_objects(), "tokens.npy: it holds what NumPy calls |O, not whole num"),
         ("tokens.npy", changed_header(tokens, b"(30,)", b"(3, 10)"), "the shape (3, 10) and"),
-        ("tokens.npy", changed_header(tokens, b"<u2", b"<i2"), "the type int16, where a row of"),
+        ("tokens.npy", changed_header(tokens, b"<u2", b"<i2"), "the type int16, where one dim"),
         (
             "tokens.npy",
             changed_header(tokens, b"30", b"9" * 20),
@@ -137,7 +137,7 @@ def test_every_kind_of_damage_is_told(tmp_path: Path) -> None:
             told_otherwise("songs", 2),
             "but corpus.json says 30 tokens, 2 songs and ",
         ),
-        ("corpus.json", told_otherwise("scheme", "timed"), "of the scheme classic, where"),
+        ("corpus.json", told_otherwise("scheme", "timed"), "the scheme classic, but"),
         ("corpus.json", told_otherwise("digest", None), "'digest': expected `str`, got `null`"),
     ]:
         if content is None:
