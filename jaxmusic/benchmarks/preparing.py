@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import make_large_set
-
+from jaxmusic.benchmarks.large_sets import read_songs, write_set
 from jaxmusic.benchmarks.measurement import Measurement, Report
 from jaxmusic.benchmarks.rounds import Tell
 from jaxmusic.config import ConfigError
@@ -68,13 +67,13 @@ def run_preparing(flags: PrepareFlags, report: Report, tell: Tell) -> None:
             raise ConfigError(f"--{name} is {count}, but must be 1 or more.")
     if flags.seed < 0:
         raise ConfigError(f"--seed is {flags.seed}, but must be 0 or more.")
-    songs = make_large_set.read_songs(Path(flags.midi_dir))
+    songs = read_songs(Path(flags.midi_dir))
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         for files in flags.files:
             midi = Path(flags.sets or folder) / f"{files}-{flags.seed}"
             if not midi.exists():
                 tell(f"making {files:,} files")
-                make_large_set.write_set(songs, midi, files, flags.seed)
+                write_set(songs, midi, files, flags.seed)
             if (more := midi / MORE).exists():
                 raise ConfigError(
                     f"--sets {flags.sets}: {more} is needed, and is there already, of a benchmark "
@@ -211,7 +210,7 @@ def _demand_success(failed: bool, said: IO[bytes]) -> None:
 
 def _command(one: _Set, workers: int) -> list[str]:
     return [
-        sys.executable, str(Path(__file__).parents[2] / "scripts" / "prepare.py"), str(one.midi),
+        sys.executable, "-m", "jaxmusic", "prepare", str(one.midi),
         "--corpus", str(one.corpora / "corpus"), "--workers", str(workers),
     ]  # fmt: skip
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import compile_tpu
 import jax
 import pytest
 
@@ -33,6 +32,7 @@ from jaxmusic.aot.roofline import HOP_SECONDS, collective_seconds, estimate
 from jaxmusic.aot.session import describe_corpus
 from jaxmusic.aot.work import Collective, Cost, Timed, Work, work_of
 from jaxmusic.benchmarks.workload import Workload, training_flop
+from jaxmusic.commands import compile_tpu
 from jaxmusic.config import PRESETS, ConfigError
 from jaxmusic.distributed.mesh import make_mesh
 from jaxmusic.nn.pallas.kernel import PallasError
@@ -313,13 +313,11 @@ def test_an_unknown_topology_is_told_with_the_known_ones(name: str) -> None:
 
 def test_without_libtpu_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libtpu, "find_spec", lambda name: None)
-    monkeypatch.setattr(sys, "argv", ["compile_tpu.py", "classic", "--topology", "v5e:2x4"])
     with pytest.raises(libtpu.CompilerError, match=r"libtpu.* pip install -e '.\[tpu\]'") as raised:
-        compile_tpu.main()
+        compile_tpu.main("compile_tpu.py", ["classic", "--topology", "v5e:2x4"])
     assert raised.value.exit_code == 1
-    monkeypatch.setattr(sys, "argv", ["compile_tpu.py", "clasic"])
     with pytest.raises(ConfigError, match="no preset clasic"):
-        compile_tpu.main()
+        compile_tpu.main("compile_tpu.py", ["clasic"])
 
 
 def test_settings_that_no_tpu_has() -> None:

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import make_large_set
 import mido
 import pytest
 from helpers.midi_files import write_song
-from make_large_set import make_file, read_songs
 
+from jaxmusic.benchmarks import large_sets
+from jaxmusic.benchmarks.large_sets import make_file, read_songs
 from jaxmusic.benchmarks.output import check_new_folder
 from jaxmusic.config import ConfigError
 from jaxmusic.midi.types import MidiError
@@ -27,7 +27,7 @@ def songs(tmp_path: Path) -> Path:
 
 
 def test_files_are_sound_and_varied(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(make_large_set, "DAMAGED", 0.0)
+    monkeypatch.setattr(large_sets, "DAMAGED", 0.0)
     read = read_songs(songs)
     files = [make_file(read, 0, number) for number in range(40)]
     assert len(set(files)) == 40
@@ -48,7 +48,7 @@ def test_files_are_sound_and_varied(songs: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_some_files_are_damaged(songs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(make_large_set, "DAMAGED", 0.5)
+    monkeypatch.setattr(large_sets, "DAMAGED", 0.5)
     read = read_songs(songs)
     refused = 0
     for number in range(40):
@@ -61,7 +61,7 @@ def test_some_files_are_damaged(songs: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_command_line(songs: Path, tmp_path: Path) -> None:
     def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, SCRIPTS / "make_large_set.py", *arguments]
+        command = [sys.executable, SCRIPTS / "dev" / "make_large_set.py", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     ran = run(tmp_path / "out", "--files", "7", "--midi-dir", songs)

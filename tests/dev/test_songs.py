@@ -5,13 +5,13 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
-import make_songs
 import pytest
 from songwriting import catalogue, harmony, notation, voicing
 from songwriting.catalogue import COMPOSED
 from songwriting.harmony import chord, progression
 from songwriting.keys import Key
 from songwriting.score import QUARTER, Score, lanes, save
+from tools import make_songs
 
 from jaxmusic.config import ConfigError
 from jaxmusic.midi.types import Note

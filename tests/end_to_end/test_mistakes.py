@@ -28,7 +28,7 @@ from end_to_end.mistakes.hostile import HOSTILE
 from end_to_end.mistakes.mistake import ANEW
 from end_to_end.mistakes.preparing import FOLDERS, NOTES
 from end_to_end.mistakes.runs import RUNS
-from end_to_end.mistakes.trying import FUZZING, LARGE_SETS, TORTURE
+from end_to_end.mistakes.trying import FAULTS, FUZZING, LARGE_SETS
 from end_to_end.mistakes.working import GENERATING, TRAINING
 from helpers.command_line import SCRIPTS, run_here
 
@@ -36,7 +36,7 @@ from jaxmusic.errors import UserError
 
 ROOT = SCRIPTS.parent
 MISTAKES = [
-    *WRONG_FLAGS, *FOLDERS, *NOTES, *CORPORA, *RUNS, *TRAINING, *GENERATING, *LARGE_SETS, *TORTURE,
+    *WRONG_FLAGS, *FOLDERS, *NOTES, *CORPORA, *RUNS, *TRAINING, *GENERATING, *LARGE_SETS, *FAULTS,
     *FUZZING, *BENCHMARKS, *COMPILING, *HOSTILE,
 ]  # fmt: skip
 

@@ -123,7 +123,7 @@ def test_a_full_disk_ends_only_what_needs_its_output() -> None:
     with open("/dev/full", "wb") as full:
         assert with_nobody_reading("needed", full.fileno()) == (
             1,
-            b"Error: standard output can't be used: " + reason + b". Mend that, and start the "
+            b"Error: standard output can't be used: " + reason + b". Fix that, and start the "
             b"same command again.\n",
             b"",
         )

@@ -219,9 +219,9 @@ def test_a_linked_folder_of_ours_is_refused(tmp_path: Path) -> None:
 ELSEWHERE = {
     "jaxmusic/benchmarks/baselines/feeding.py: np.save", "jaxmusic/benchmarks/weights.py: np.savez",
     "scripts/dev/fuzzing/campaign.py: write_bytes", "scripts/dev/fuzzing/measuring.py: open",
-    "scripts/dev/fuzzing/measuring.py: write_text", "scripts/dev/make_large_set.py: write_bytes",
-    "scripts/dev/fault_injection/life.py: open", "jaxmusic/run.py: np.save",
-    "jaxmusic/nn/cpu/build.py: write_bytes",
+    "scripts/dev/fuzzing/measuring.py: write_text",
+    "jaxmusic/benchmarks/large_sets.py: write_bytes", "scripts/dev/fault_injection/life.py: open",
+    "jaxmusic/run.py: np.save", "jaxmusic/nn/cpu/build.py: write_bytes",
 }  # fmt: skip
 
 

@@ -8,12 +8,9 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from jaxmusic.cli import run_script
-
-SCRIPTS = Path(__file__).parents[2]
 
 # In the order of a training. The first one is importing JAX and all else.
 Phase = Literal[
@@ -67,11 +64,9 @@ def main() -> None:
     descriptor = int(sys.argv[1])
     os.write(descriptor, f"{PHASES[0]} 0\n".encode())
     telling(descriptor)
-    sys.argv = [str(SCRIPTS / "train.py"), *sys.argv[2:]]
-    sys.path.insert(0, str(SCRIPTS))
-    import train  # noqa: PLC0415
+    from jaxmusic.commands import train  # noqa: PLC0415
 
-    train.main()
+    train.main("train.py", sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -42,7 +42,11 @@ ELSEWHERE = [
         "storage/test_file_lock.py:test_an_owner_sees_that_its_lock_is_taken_over",
     ),
     Elsewhere(
-        "scripts/dev/make_songs.py:_refuse_another_song", "", "composing takes a minute",
+        "jaxmusic/cli.py:_answer", "", "the command `jaxmusic` is not a script",
+        "test_cli.py:test_a_command_line_without_a_known_command_is_an_error",
+    ),
+    Elsewhere(
+        "scripts/dev/tools/make_songs.py:_refuse_another_song", "", "composing takes a minute",
         "dev/test_songs.py:test_a_piece_replaces_no_other_file",
     ),
     Elsewhere(
@@ -125,11 +129,11 @@ ELSEWHERE = [
         "run_dir/test_checkpoint.py:test_what_is_not_ours_and_has_a_steps_name_is_told_and_let_alone",
     ),
     Elsewhere(
-        "scripts/dev/torture.py:_demand", "", "no mistake of the user's: what it looks for",
-        "dev/test_torture.py:test_a_broken_promise_is_told",
+        "scripts/dev/tools/inject_faults.py:_demand", "", "no user's mistake: its findings",
+        "dev/test_inject_faults.py:test_a_broken_promise_is_told",
     ),
     Elsewhere(
-        "scripts/dev/fuzz_midi.py:main", "promises", "no mistake of the user's: what it looks for",
+        "scripts/dev/tools/fuzz_midi.py:main", "promises", "no user's mistake: its findings",
         "dev/test_fuzz_midi.py:test_a_broken_promise_is_told_and_its_file_kept",
     ),
     Elsewhere(

@@ -12,16 +12,18 @@ LARGE_SETS = [
     Mistake("make_large_set.py out --midi-dir bad", 1, "bad notes"),
 ]  # fmt: skip
 
-TORTURE = [
-    Mistake("torture.py --stops 0", 2, "--stops 0 1"),
-    Mistake("torture.py --signals HUP", 2, "KILL TERM INT"),
-    Mistake("torture.py --signals", 2, "--signals empty"),
-    Mistake("torture.py --processes 2 --phases starting", 2, "--phases starting --processes 1"),
-    Mistake("torture.py --signals TERM --phases ending", 2, "--phases ending --signals run"),
-    Mistake("torture.py --midi-dir none", 1, "folder none"),
-    Mistake("torture.py --midi-dir songs --folder songs-run", 2, "--folder songs-run empty"),
-    Mistake("torture.py --midi-dir songs --folder bad/a.mid", 2, "--folder bad/a.mid file"),
-    Mistake("torture.py --midi-dir songs --json none/x", 2, "--json none/x folder"),
+FAULTS = [
+    Mistake("inject_faults.py --stops 0", 2, "--stops 0 1"),
+    Mistake("inject_faults.py --signals HUP", 2, "KILL TERM INT"),
+    Mistake("inject_faults.py --signals", 2, "--signals empty"),
+    Mistake(
+        "inject_faults.py --processes 2 --phases starting", 2, "--phases starting --processes 1"
+    ),
+    Mistake("inject_faults.py --signals TERM --phases ending", 2, "--phases ending --signals run"),
+    Mistake("inject_faults.py --midi-dir none", 1, "folder none"),
+    Mistake("inject_faults.py --midi-dir songs --folder songs-run", 2, "--folder songs-run empty"),
+    Mistake("inject_faults.py --midi-dir songs --folder bad/a.mid", 2, "--folder bad/a.mid file"),
+    Mistake("inject_faults.py --midi-dir songs --json none/x", 2, "--json none/x folder"),
 ]  # fmt: skip
 
 FUZZING = [

@@ -1,4 +1,4 @@
-"""`torture.py`: a few stops, and that it would see what it looks for."""
+"""`inject_faults.py`: a few stops, and that it would see what it looks for."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import torture
 from fault_injection.life import Life
 from fault_injection.report import Stop, stop_line, summary_lines
 from fault_injection.verdict import broken_metrics, difference
+from tools import inject_faults
 
 from jaxmusic.run import open_run
 from jaxmusic.run_dir.checkpoint import Checkpoints
@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[2]
 def run_torture(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            sys.executable, str(ROOT / "scripts" / "dev" / "torture.py"), "--folder", str(folder),
-            "--epochs", "3", *flags,
+            sys.executable, str(ROOT / "scripts" / "dev" / "inject_faults.py"),
+            "--folder", str(folder), "--epochs", "3", *flags,
         ],
         capture_output=True, text=True, timeout=600, check=False, env=os.environ,
     )  # fmt: skip
@@ -101,8 +101,8 @@ def test_gaps_and_repeats_are_seen(tmp_path: Path, steps: list[int], fault: str)
 
 def test_a_broken_promise_is_told() -> None:
     life = Life(None, [1], ["Error: no"], "stepping", 3, 0, 0.0, [])
-    with pytest.raises(torture.TortureError, match=r"A promise is broken: exit codes \[1\]"):
-        torture._check(life, None, ROOT)
+    with pytest.raises(inject_faults.TortureError, match=r"A promise is broken: exit codes \[1\]"):
+        inject_faults._check(life, None, ROOT)
 
 
 def test_stops_are_told_by_phase() -> None:

@@ -1,14 +1,4 @@
-"""Stop trainings again and again, at random moments, and see that nothing is lost.
-
-python scripts/dev/torture.py [--stops 100] [--signals KILL TERM INT] [--processes 1] [--seed 0]
-
-A run that was stopped at its every phase must end with the same bits as one that nothing stopped.
-"""
-
-from jaxmusic.cli import begin, run_script
-from jaxmusic.runtime import limits
-
-begin(limits.TRAINING)  # before what is heavy is imported
+"""Kill trainings at random moments, resume them, and check that nothing is lost."""
 
 import random
 import re
@@ -35,7 +25,7 @@ from jaxmusic.runtime.paths import LocalPath, OptionalPath, with_local_paths
 from jaxmusic.storage.json_text import render_json
 from jaxmusic.storage.outputs import write_output
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 # A network that learns some hundred steps a second, with dropout of both kinds, held-out songs and
 # a checkpoint three times a second.
 TRAINING = (
@@ -55,7 +45,7 @@ class TortureError(UserError):
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Flags:
     """Stop trainings at random moments of all their phases, and see that nothing is lost."""
 
     # How often.
@@ -78,62 +68,62 @@ class Arguments:
     json: OptionalPath = None
 
 
-def main() -> None:
+def main(program: str, arguments: Sequence[str]) -> None:
     """Read the flags, train one run in peace, then others under blows; compare."""
-    arguments = with_local_paths(tyro.cli(Arguments))
+    flags = with_local_paths(tyro.cli(Flags, args=arguments, prog=program))
     for name in ("stops", "processes", "epochs"):
-        if (number := getattr(arguments, name)) < 1:
+        if (number := getattr(flags, name)) < 1:
             raise ConfigError(f"--{name} is {number}, but must be 1 or more.")
     for name in ("signals", "phases"):
-        if not getattr(arguments, name):
+        if not getattr(flags, name):
             raise ConfigError(f"--{name} is empty: give one or more.")
-    if arguments.processes > 1 and set(arguments.phases) == {"starting"}:
+    if flags.processes > 1 and set(flags.phases) == {"starting"}:
         raise ConfigError(
             "--phases starting is for --processes 1: several know of each other only once joined."
         )
-    if set(arguments.phases) == {"ending"} and "KILL" not in arguments.signals:
+    if set(flags.phases) == {"ending"} and "KILL" not in flags.signals:
         raise ConfigError(
             "--phases ending takes --signals KILL: nothing else stops a run whose steps are done."
         )
-    find_files(Path(arguments.midi_dir))
-    check_output("--json", arguments.json)
-    if arguments.folder is not None:
-        check_new_folder(f"--folder {arguments.folder}", Path(arguments.folder))
-    kept = arguments.folder or tempfile.mkdtemp(prefix="torture-")
+    find_files(Path(flags.midi_dir))
+    check_output("--json", flags.json)
+    if flags.folder is not None:
+        check_new_folder(f"--folder {flags.folder}", Path(flags.folder))
+    kept = flags.folder or tempfile.mkdtemp(prefix="torture-")
     folder = Path(kept).resolve()
-    flags = [*TRAINING, "--epochs", str(arguments.epochs)]
-    flags += ["--midi-dir", str(Path(arguments.midi_dir).resolve())]
+    training = [*TRAINING, "--epochs", str(flags.epochs)]
+    training += ["--midi-dir", str(Path(flags.midi_dir).resolve())]
     stops: list[Stop] = []
     try:
-        _torture(arguments, folder, flags, stops)
+        _torture(flags, folder, training, stops)
     finally:
         for line in summary_lines(stops):
             print(line)
-        if arguments.json is not None:
-            write_output(arguments.json, render_json(as_json(stops), indent=1) + "\n")
+        if flags.json is not None:
+            write_output(flags.json, render_json(as_json(stops), indent=1) + "\n")
         print(f"The runs lie in {folder}.")
-    if arguments.folder is None:
+    if flags.folder is None:
         shutil.rmtree(folder)
 
 
-def _torture(arguments: Arguments, folder: Path, flags: Sequence[str], stops: list[Stop]) -> None:
+def _torture(flags: Flags, folder: Path, training: Sequence[str], stops: list[Stop]) -> None:
     peace = _new(folder / "in-peace")
-    whole = live(flags, peace, None, {}, processes=arguments.processes)
+    whole = live(training, peace, None, {}, processes=flags.processes)
     _demand(not any(whole.codes), f"the run in peace failed: {whole.outputs}")
     usual = usual_seconds(whole)
     usual |= {phase: max(least, usual.get(phase, 0)) for phase, least in LEAST_SECONDS.items()}
-    print(f"A run in peace: {whole.step:,} steps. Now others, stopped {arguments.stops} times.")
+    print(f"A run in peace: {whole.step:,} steps. Now others, stopped {flags.stops} times.")
     print(HEADER, flush=True)
 
-    draw = random.Random(arguments.seed)
+    draw = random.Random(flags.seed)
     struck, run = 0, 0
-    while struck < arguments.stops:
+    while struck < flags.stops:
         run += 1
         place = _new(folder / f"run-{run}")
         before: Life | None = None
         while True:
-            blow = _draw_blow(draw, arguments) if struck < arguments.stops else None
-            life = live(flags, place, blow, usual, processes=arguments.processes)
+            blow = _draw_blow(draw, flags) if struck < flags.stops else None
+            life = live(training, place, blow, usual, processes=flags.processes)
             if before is not None:
                 stops.append(_stop(len(stops) + 1, run, before, life))
                 print(stop_line(stops[-1]), flush=True)
@@ -152,17 +142,17 @@ def _new(folder: Path) -> Path:
     return folder
 
 
-def _draw_blow(draw: random.Random, arguments: Arguments) -> Blow:
+def _draw_blow(draw: random.Random, flags: Flags) -> Blow:
     # Processes that have not joined yet know nothing of each other: who is stopped then is waited
     # for, as one that is late.
-    phases = [each for each in arguments.phases if arguments.processes == 1 or each != "starting"]
+    phases = [each for each in flags.phases if flags.processes == 1 or each != "starting"]
     phase = draw.choice(phases)
     return Blow(
-        signal.Signals[f"SIG{draw.choice(arguments.signals)}"],
+        signal.Signals[f"SIG{draw.choice(flags.signals)}"],
         phase,
         turn=draw.randint(1, MOST_TURNS.get(phase, 1)),
         share=draw.random(),
-        process=draw.randrange(arguments.processes),
+        process=draw.randrange(flags.processes),
     )
 
 
@@ -212,7 +202,3 @@ def _demand(kept: bool, fault: str) -> None:
         sentence, _, outputs = fault.partition("\n")
         print(outputs, file=sys.stderr)
         raise TortureError(f"A promise is broken: {sentence}")
-
-
-if __name__ == "__main__":
-    sys.exit(run_script(main))

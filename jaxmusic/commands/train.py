@@ -1,0 +1,45 @@
+"""Train a network on MIDI files, or resume a run that was stopped."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import tyro
+
+from jaxmusic.config import PRESETS, Config, split_preset
+from jaxmusic.runtime.printable import as_argument, printable
+from jaxmusic.runtime.streams import optional_output
+
+
+@optional_output()
+def main(program: str, arguments: Sequence[str]) -> None:
+    """Parse the flags, train, and print where the results are."""
+    preset, flags = split_preset(list(arguments))
+    config = tyro.cli(
+        tyro.conf.OmitArgPrefixes[Config],
+        default=PRESETS[preset],
+        args=flags,
+        prog=f"{program} {preset}",
+        description=f"Train with the preset {preset} (the first word chooses one of "
+        f"{', '.join(PRESETS)}). With the --run-dir of a stopped run, training resumes.",
+    )
+    if config.run.run_dir is None:
+        run = dataclasses.replace(config.run, run_dir=f"runs/{preset}")
+        config = dataclasses.replace(config, run=run)
+
+    # Here, since help and errors of the flags must not wait for JAX.
+    import jax  # noqa: PLC0415
+
+    from jaxmusic.trainer import fit  # noqa: PLC0415
+
+    try:
+        best = fit(config)
+    except KeyboardInterrupt:  # once training steps run, a signal ends them as Stopped
+        print("Stopped; nothing had to be saved.")
+        raise
+    if jax.process_index() > 0:
+        return  # of several processes the first one prints
+    generate = "jaxmusic generate" if program == "jaxmusic train" else "python scripts/generate.py"
+    print(
+        f"Done: {printable(best.path)}, best after step {best.step:,}. New music:\n"
+        f"  {generate} {as_argument(best.path)}"
+    )
