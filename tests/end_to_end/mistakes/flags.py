@@ -42,7 +42,7 @@ WRONG_FLAGS = [
     Mistake("prepare.py --notes n --check c", 2, "--show --check folder MIDI_DIR --notes --corpus"),
     Mistake("prepare.py --notes n", 2, "--corpus missing"),
     Mistake("prepare.py short --notes n --corpus c", 2, "--notes FILE --corpus MIDI_DIR --workers"),
-    Mistake("generate.py", 2, "folder train.py required"),
+    Mistake("generate.py", 2, "folder required required"),
     Mistake("generate.py none --temperature 0", 2, "--temperature 0.0 0"),
     Mistake("generate.py none --top-k 0", 2, "--top-k 0 1"),
     Mistake("generate.py none --top-p 1.5", 2, "--top-p 1.5 0 1"),
