@@ -91,7 +91,7 @@ def test_checkpoints_of_another_run_are_refused(folder: Path, run: Path) -> None
     lines: list[str] = []
     with pytest.raises(CheckpointError, match=r"\(steps 1\) are damaged, or of other settings"):
         open_run(run, log=lines.append)
-    assert lines == ["The checkpoint of step 1 is damaged, passed over: it is another run's"]
+    assert lines == ["The checkpoint of step 1 is damaged, skipped: it is another run's"]
     with pytest.warns(UserWarning, match="another run's"), pytest.raises(CheckpointError):
         open_run(run)
 

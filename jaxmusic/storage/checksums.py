@@ -1,4 +1,4 @@
-"""A folder's seal: a file with the digests of all the others, so that damage is seen."""
+"""A folder's checksum manifest: sizes and digests of all its files, so that damage is detected."""
 
 import contextlib
 import json
@@ -18,21 +18,28 @@ from jaxmusic.storage.reading import (
     with_digest,
 )
 
-MANIFEST = "seal.json"
-LARGEST = 64 << 20  # bytes of a seal
+MANIFEST = "seal.json"  # its name in a folder, of format 1
+MAX_BYTES = 64 << 20  # of a manifest
 
 About = TypeVar("About")
-Contents = dict[str, tuple[Count, str] | None]  # path in the folder: size, digest; None: a folder
+Contents = dict[str, tuple[Count, str] | None]  # path -> size and digest; None: a folder
 
 
 class DamageError(Exception):
-    """A sealed folder is not as it was written; the message tells in what, without its path."""
+    """A folder differs from its manifest; the message says in what, without the folder's path."""
+
+
+class Manifest(NamedTuple):
+    """What a manifest says, whether the folder still agrees with it or not."""
+
+    about: dict[str, Any]
+    paths: frozenset[str]  # of all that belongs to the folder; folders end with "/"
 
 
 def write_manifest(folder: Path, about: dict[str, Any]) -> None:
-    """Seal a folder whose files are written, with what else is to be known of it (as JSON).
+    """Write the manifest of a finished folder, with JSON values that describe the folder.
 
-    All is on disk when this returns. Raises WriteError.
+    All files are on disk when this returns. Raises WriteError.
     """
     with writing(folder / MANIFEST):
         contents: Contents = {}
@@ -44,17 +51,16 @@ def write_manifest(folder: Path, about: dict[str, Any]) -> None:
 
 
 def verify_manifest(folder: Path, kind: type[About]) -> About:
-    """What is told in the seal, by its schema.
+    """Check all files of a folder against its manifest, and return the values that describe it.
 
-    All files were found as they were when it was written. Fields that are not known are ignored.
-    Raises DamageError when any byte of them, or of the seal, is another, or a file is missing or
-    added; PermissionError when they can't be looked at.
+    Unknown fields of `kind` are ignored. Raises DamageError when any byte of a file or of the
+    manifest differs, or a file is missing or added; PermissionError when one can't be read.
     """
     try:
-        content = read_bytes(folder / MANIFEST, most=LARGEST)
-        about, told = _parse(content, kind)
-        if flaw := _flaw(folder, told, _paths(folder)):
-            raise DamageError(flaw)
+        content = read_bytes(folder / MANIFEST, most=MAX_BYTES)
+        about, expected = _parse(content, kind)
+        if difference := _difference(folder, expected, _paths(folder)):
+            raise DamageError(difference)
         return about
     except PermissionError:
         raise
@@ -66,72 +72,65 @@ def verify_manifest(folder: Path, kind: type[About]) -> About:
         raise DamageError(f"{MANIFEST}: {error}") from error
 
 
-class Manifest(NamedTuple):
-    """What a seal tells."""
-
-    about: dict[str, Any]
-    paths: frozenset[str]  # of all that belongs to the folder; folders end with "/"
-
-
 def read_manifest(folder: Path) -> Manifest | None:
-    """What a folder's seal tells, whether the folder is as it was written or not.
-
-    None where the seal itself is damaged, or can't be read.
-    """
+    """Read a manifest without checking the files; None where it is damaged or unreadable."""
     with contextlib.suppress(OSError, ValueError, DamageError):
-        about, contents = _parse(read_bytes(folder / MANIFEST, most=LARGEST), dict[str, Any])
-        names = [name + "/" * (what is None) for name, what in contents.items()]
+        content = read_bytes(folder / MANIFEST, most=MAX_BYTES)
+        about, contents = _parse(content, dict[str, Any])
+        names = [name + "/" * (entry is None) for name, entry in contents.items()]
         return Manifest(about, frozenset({MANIFEST, *names}))
     return None
 
 
 def _parse(content: bytes, kind: type[About]) -> tuple[About, Contents]:
     try:
-        seal = parse_json(content, dict[str, Any])
+        document = parse_json(content, dict[str, Any])
     except ValueError:
-        seal = {}
-    if content != _render(seal):  # its own digest is a part of it
+        document = {}
+    if content != _render(document):  # which includes its own digest
         raise DamageError(f"{MANIFEST} is not what was written")
-    return convert_json(seal.get("about"), kind), convert_json(seal.get("contents"), Contents)
+    return convert_json(document.get("about"), kind), convert_json(
+        document.get("contents"), Contents
+    )
 
 
-def _render(seal: dict[str, Any]) -> bytes:
-    """The one way to write a seal: any other byte is damage."""
-    return json.dumps(with_digest(seal), indent=1).encode() + b"\n"
+def _render(document: dict[str, Any]) -> bytes:
+    """The only way to write a manifest: any other byte is damage."""
+    return json.dumps(with_digest(document), indent=1).encode() + b"\n"
 
 
 def _paths(folder: Path) -> list[str]:
-    """All that lies in a folder but the seal. Links are followed: what they lead to is sealed."""
+    """All paths in a folder except the manifest. Links are followed to what they lead to."""
 
     def refuse(error: OSError) -> None:
         raise error
 
     paths = [
-        (Path(where) / name).relative_to(folder).as_posix()
-        for where, folders, files in os.walk(folder, onerror=refuse)
+        (Path(parent) / name).relative_to(folder).as_posix()
+        for parent, folders, files in os.walk(folder, onerror=refuse)
         for name in (*folders, *files)
     ]
     return sorted(path for path in paths if path != MANIFEST)
 
 
-def _flaw(folder: Path, told: Contents, found: list[str]) -> str:
-    """In what the contents differ, in a few words; empty if in nothing.
+def _difference(folder: Path, expected: Contents, found: list[str]) -> str:
+    """The first difference in a few words; empty if there is none.
 
-    Nothing is read but files that are told, of the size that is told.
+    Only expected files of the expected size are read.
     """
-    for name in sorted({*told, *found}):
+    for name in sorted({*expected, *found}):
         if name not in found:
             return f"{printable(name)} is missing"
-        if name not in told:
+        if name not in expected:
             return f"{printable(name)} does not belong to it"
-        if not _is_as_told(folder / name, told[name]):
+        if not _matches(folder / name, expected[name]):
             return f"{printable(name)} is not what was written"
     return ""
 
 
-def _is_as_told(path: Path, told: tuple[int, str] | None) -> bool:
-    found = path.stat()
-    if told is None:
-        return stat.S_ISDIR(found.st_mode)
-    size, digest = told
-    return stat.S_ISREG(found.st_mode) and found.st_size == size and file_digest(path) == digest
+def _matches(path: Path, expected: tuple[int, str] | None) -> bool:
+    status = path.stat()
+    if expected is None:
+        return stat.S_ISDIR(status.st_mode)
+    size, digest = expected
+    return stat.S_ISREG(status.st_mode) and status.st_size == size and file_digest(path) == digest

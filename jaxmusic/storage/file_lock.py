@@ -11,7 +11,7 @@ owner touches it every HEARTBEAT seconds. Whoever finds it decides whether the o
 
 A lock by heartbeat can fail: a host that is frozen for longer than LEASE goes on, when it wakes up,
 without its lock. So the owner calls `check` before it publishes anything, and what it publishes
-stays right without the lock too (see preparing.py and shelf.py).
+stays right without the lock too (see preparing.py and checkpoint_dir.py).
 
 Not used here: flock and fcntl locks, which NFS mounted with `nolock`, and every file system that
 answers flock by itself, keep to one host without a sign of it (a lock on a folder always), and

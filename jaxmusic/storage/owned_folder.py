@@ -16,10 +16,10 @@ wrote is ever deleted, replaced or renamed, not even what is put there while we 
     kind of folder                        proof                        declared in
     a corpus, .NAME.replaced-*            corpus.json, ledger.jsonl    corpus_folder.py
     its work folders .NAME.partial-*      journal.jsonl                corpus_folder.py
-    a run that is begun                   corpus.json, .lock           run_folder.py
+    a run that is begun                   corpus.json, .lock           run_dir/folder.py
     a run that goes on                    config.json and corpus.json  run.py
-    checkpoints/STEP                      its seal, Orbax's own files  shelf.py
-    checkpoints/.partial-*, .removed-*    their names: see shelf.py    shelf.py
+    checkpoints/STEP                      manifest, files of Orbax     checkpoint_files.py
+    checkpoints/.partial-*, .removed-*    their names                  checkpoint_files.py
 
 A run that goes on may hold other files too (logs, notes, plots): it is never replaced or removed,
 each file that we write there has a fixed name, and no other one is touched. The same holds for

@@ -174,8 +174,8 @@ def test_a_save_that_failed_ends_the_training_at_once(
     class Waiting(Checkpoints):
         def save(self, step: int, state: Any, *, score: float | None = None) -> None:
             super().save(step, state, score=score)
-            assert self._under_way is not None
-            wait([self._under_way])
+            assert self._pending is not None
+            wait([self._pending])
 
     monkeypatch.setattr("jaxmusic.run_dir.checkpoint_dir.write_manifest", refuse)
     monkeypatch.setattr("jaxmusic.run.Checkpoints", Waiting)
@@ -253,4 +253,4 @@ def test_a_best_that_is_damaged_is_told_when_the_run_is_opened(config: Config) -
     shutil.rmtree(run_dir / "checkpoints" / str(best) / "state")
     told: list[str] = []
     assert open_run(run_dir, log=told.append).step == 27 - best  # of 9 and 18
-    assert told == [f"The checkpoint of step {best} is damaged, passed over: state is missing"]
+    assert told == [f"The checkpoint of step {best} is damaged, skipped: state is missing"]

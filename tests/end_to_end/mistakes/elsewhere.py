@@ -34,7 +34,7 @@ ELSEWHERE = [
         "preparation/test_corpus_folder.py:test_a_corpus_that_another_process_put_there_meanwhile_stays",
     ),
     Elsewhere(
-        "jaxmusic/run_dir/checkpoint_dir.py:_refuse_others_steps", "", "two trainings whose lock failed",  # noqa: E501
+        "jaxmusic/run_dir/checkpoint_dir.py:_refuse_other_training", "", "two trainings whose lock failed",  # noqa: E501
         "run_dir/test_checkpoint.py:test_a_training_stops_where_another_one_saved",
     ),
     Elsewhere(
@@ -98,11 +98,11 @@ ELSEWHERE = [
     ),
     Elsewhere(
         "jaxmusic/run_dir/checkpoint.py:_wait", "", "a disk that is full in the midst of a training",  # noqa: E501
-        "run_dir/test_checkpoint.py:test_a_failed_save_is_told_soon_and_leaves_all_as_it_was",
+        "run_dir/test_checkpoint.py:test_a_failed_save_is_reported_and_changes_nothing",
     ),
     Elsewhere(
         "jaxmusic/run_dir/checkpoint_dir.py:adding", "", "a folder that vanishes in the midst of a training",  # noqa: E501
-        "run_dir/test_checkpoint.py:test_a_folder_that_vanished_is_told_and_not_made_anew",
+        "run_dir/test_checkpoint_files.py:test_a_folder_that_vanished_is_reported_and_not_created_again",
     ),
     Elsewhere(
         "jaxmusic/benchmarks/peers.py:_ask", "", PEERS,
@@ -121,12 +121,12 @@ ELSEWHERE = [
         "runtime/test_limits.py:test_too_little_is_told_in_a_sentence",
     ),
     Elsewhere(
-        "jaxmusic/run_dir/checkpoint_dir.py:pass_over", "", "a machine that lacks memory or files",
-        "run_dir/test_checkpoint.py:test_what_the_system_lacks_is_no_damage",
+        "jaxmusic/run_dir/checkpoint_dir.py:report_damage", "", "a lack of memory or files",
+        "run_dir/test_checkpoint_damage.py:test_a_shortage_of_the_system_is_not_damage",
     ),
     Elsewhere(
-        "jaxmusic/run_dir/checkpoint_dir.py:_refuse_other_things", "", "what comes while a training is at work",  # noqa: E501
-        "run_dir/test_checkpoint.py:test_what_is_not_ours_and_has_a_steps_name_is_told_and_let_alone",
+        "jaxmusic/run_dir/checkpoint_dir.py:_refuse_foreign", "", "what comes while a training is at work",  # noqa: E501
+        "run_dir/test_checkpoint_files.py:test_foreign_content_under_a_steps_name_is_refused_and_kept",
     ),
     Elsewhere(
         "scripts/dev/tools/inject_faults.py:_demand", "", "no user's mistake: its findings",
