@@ -1,6 +1,7 @@
-"""The processes of one training: joined before anything else, then speaking with each other.
+"""The processes of one training: connecting them, then values and arrays between them.
 
-Each host of a cluster (or each GPU) runs the same command; process 0 writes and speaks.
+Each host of a cluster (or each GPU) runs the same command; process 0 writes files and logs. JAX
+finds clusters (cluster.py) and broadcasts arrays (`multihost_utils`).
 """
 
 import atexit
@@ -31,7 +32,7 @@ from jaxmusic.distributed.rendezvous import (
     Hello,
     ProcessError,
     Rendezvous,
-    call,
+    connect,
     disagreement,
     not_joined,
 )
@@ -42,16 +43,16 @@ from jaxmusic.runtime.streams import flush_streams
 
 PyTree = Any
 
-# What JAX gives a process without a heartbeat; the channel notices most ends at once.
+# Of JAX's own heartbeats, which abort with a stack trace: the channel is to notice first.
 HEARTBEAT_SECONDS = 100
-START_SECONDS = 300  # from the first process's start to the last one's
-ASKED = "was asked to stop"
+START_SECONDS = 300  # from the start of the first process to that of the last
+SIGNALLED = "was asked to stop"
 PORT_KEY = "jaxmusic/port"  # in JAX's own service
-SECOND_GLANCE = 5.0  # seconds for the channel to notice that another process is gone
+CHANNEL_SECONDS = 5.0  # in which the channel notices that another process is gone
 
 
 class Processes:
-    """All processes of this training, as this one sees them; a single one is the usual case."""
+    """All processes of this training, seen from one of them; usually it is the only one."""
 
     def __init__(self, index: int = 0, count: int = 1, channel: Channel | None = None) -> None:
         self.index = index
@@ -60,28 +61,25 @@ class Processes:
 
     @property
     def is_primary(self) -> bool:
-        """Whether this is process 0, which writes and speaks."""
+        """Whether this is process 0, which writes files and logs."""
         return self.index == 0
 
     def gather(self, value: Any) -> list[Any]:
-        """What each process gave, by its index: values as JSON has them; waits for all."""
+        """Return the JSON values of all processes, by index; blocks until all have called this."""
         return [value] if self._channel is None else self._channel.gather(value)
 
     def broadcast(self, make: Callable[[], Any]) -> Any:
-        """Returns on all processes the JSON value that process 0 makes."""
+        """Return the JSON value that process 0 makes; blocks until all have called this."""
         return self.gather(make() if self.is_primary else None)[0]
 
     def broadcast_arrays(self, arrays: PyTree) -> PyTree:
-        """Process 0's arrays, on all, as NumPy arrays; the others give any of the same shapes."""
+        """Return process 0's arrays as NumPy arrays; the others give any of the same shapes."""
         if self._channel is None:
             return arrays
         return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(arrays))
 
     def require_equal(self, values: dict[str, Any]) -> None:
-        """See that all processes give the same values, by name.
-
-        Raises ProcessError naming the first process that differs from process 0, and in what.
-        """
+        """Raise ProcessError naming the first process whose values differ, and in which names."""
         first, *others = self.gather(values)
         for index, theirs in enumerate(others, 1):
             if (reason := disagreement(index, theirs, first)) is not None:
@@ -89,35 +87,32 @@ class Processes:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """What is done inside ends on all processes when it fails on one.
-
-        The others say which one failed, and why, and exit as it does.
-        """
+        """An error in the body ends all processes; the others report which one failed, and why."""
         try:
             yield
         except UserError as error:
             self._fail(f"failed: {error}", error.exit_code)
             raise
         except KeyboardInterrupt as error:  # Terminated too
-            self._fail(ASKED, exit_code_of(signal_of(type(error))))
+            self._fail(SIGNALLED, exit_code_of(signal_of(type(error))))
             raise
         except Exception as error:
             if self._channel is not None and not isinstance(error, Stopped):
-                # When another process is gone, what we wait for together fails in ways of the
-                # transport's own; the channel's thread then ends this process, with a clear line.
-                time.sleep(SECOND_GLANCE)
+                # When another process is gone, a collective may fail first with an error of the
+                # transport. Give the channel time to end this process with a clear sentence.
+                time.sleep(CHANNEL_SECONDS)
                 self._fail(f"failed: {type(error).__name__}: {error}", 1)
             raise
 
     def leave(self, exit_code: int) -> None:
-        """Tell the others that this process was asked to stop, and ends now; so shall they."""
+        """End the other processes too: this one got a signal and ends now."""
         if self._channel is not None:
-            self._channel.fail(ASKED, exit_code)
+            self._channel.fail(SIGNALLED, exit_code)
 
     def _fail(self, reason: str, exit_code: int) -> None:
         if self._channel is not None:
             self._channel.fail(reason, exit_code)
-            # JAX would wait at exit, for minutes, for the processes that have gone.
+            # At a normal exit JAX waits for minutes for processes that are gone.
             atexit.register(_exit, exit_code)
 
 
@@ -125,18 +120,18 @@ _joined: Processes | None = None
 
 
 def join_processes(run: RunConfig, values: dict[str, Any] | None = None) -> Processes:
-    """Join the processes of this training: by the flags, else as the cluster tells JAX.
+    """Connect the processes of this training, by the flags or as JAX finds them on a cluster.
 
-    To be called before JAX is used for anything else. Once joined they stay so, for all trainings
-    of a program; processes that the program has joined itself are taken as they are.
+    Must be called before JAX is used for anything else. They stay connected for all trainings of a
+    program. Processes that the program has connected itself are taken over.
 
-    `values`, by name, as JSON has them, are what all processes must have alike. (Where they are
-    joined already, it is for `Processes.require_equal` to compare them.)
+    `values`, JSON by name, must be equal in all processes. (If they are connected already, use
+    `Processes.require_equal`.)
 
-    Raises ConfigError for flags that don't fit, ProcessError when the others don't come, differ,
-    or belong to another training.
+    Raises ConfigError for invalid flags; ProcessError when the others don't start, differ, or
+    belong to another training.
     """
-    global _joined  # noqa: PLW0603 (JAX joins once, too)
+    global _joined  # noqa: PLW0603 (as in JAX)
     if _joined is None or _joined.count == 1:
         _joined = _join(run, values or {})
     return _joined
@@ -161,9 +156,9 @@ def _join(run: RunConfig, values: dict[str, Any]) -> Processes:
 def _meet(
     placement: Placement, hello: Hello, listener: socket.socket | None
 ) -> tuple[Processes, str]:
-    """All processes of the training, once they have come, and an address for JAX's own service.
+    """Wait for all processes; return them, and an address for JAX's own service.
 
-    Its port is any that is free now. (Should another program take it before JAX does, JAX says so.)
+    The port is free now. (Should another program take it before JAX does, JAX reports that.)
     """
     index, count = placement.index, placement.count
     if listener is not None:
@@ -172,7 +167,7 @@ def _meet(
             port = free.getsockname()[1]
         peers = Rendezvous(listener, hello, port).wait(START_SECONDS)
     else:
-        connection, port = call(placement.host, placement.port, hello, START_SECONDS)
+        connection, port = connect(placement.host, placement.port, hello, START_SECONDS)
         host = connection.getpeername()[0]  # as this process reaches it
         peers = {0: connection}
     channel = Channel(index, count, peers, _lost)
@@ -181,7 +176,7 @@ def _meet(
 
 
 def _placement_in_jax() -> Placement | None:
-    """Of processes that the program has joined itself."""
+    """The placement of processes that the program has connected itself."""
     from jax._src.distributed import global_state  # noqa: PLC0415 (no public name for the address)
 
     if jax.process_count() == 1:
@@ -191,7 +186,7 @@ def _placement_in_jax() -> Placement | None:
 
 
 def _share_port(placement: Placement, listener: socket.socket | None) -> Placement:
-    """The port of process 0's listener, told to the others by JAX's own service."""
+    """Publish the port of process 0's listener by JAX's own service."""
     from jax._src.distributed import global_state  # noqa: PLC0415 (no public name for it)
 
     client = global_state.client
@@ -203,11 +198,11 @@ def _share_port(placement: Placement, listener: socket.socket | None) -> Placeme
 
 
 def _start_jax(placement: Placement, service: str) -> None:
-    """Have JAX join the processes, too: process 0 listens at that address, and nowhere else."""
-    patience = threading.Timer(START_SECONDS, _give_up, [service])
-    patience.daemon = True
-    patience.start()  # when its own time is up JAX ends the process with a stack trace
-    # Its handler of SIGTERM would take the place of ours, and waits for the next step.
+    """Connect JAX's runtimes; process 0 listens at that address only."""
+    watchdog = threading.Timer(START_SECONDS, _give_up, [service])
+    watchdog.daemon = True
+    watchdog.start()  # before JAX's own time-out aborts with a stack trace
+    # Its handler of SIGTERM would replace ours, and waits for the next step.
     jax.config.update("jax_enable_preemption_service", False)
     host, port = split_address(service)
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -226,30 +221,30 @@ def _start_jax(placement: Placement, service: str) -> None:
         reason = printable(str(error).split("\n", maxsplit=1)[0])
         raise ProcessError(not_joined(f"JAX says: {reason}", START_SECONDS)) from error
     finally:
-        patience.cancel()
+        watchdog.cancel()
 
 
 def _give_up(service: str) -> None:
-    """Some don't come through. (The main thread is inside a call of JAX's, and hears nothing.)"""
+    """End this process, whose main thread is inside a call of JAX."""
     reason = f"they don't all reach JAX's own service at {service}"
     print(f"Error: {not_joined(reason, START_SECONDS)}", file=sys.stderr)
     _exit(1)
 
 
 def _lost(reason: str, exit_code: int) -> None:
-    """Another process is gone: nothing can go on without it."""
+    """End this process because another one is gone."""
     if exit_code in map(exit_code_of, STOPPING):
-        print(f"{reason}: all stop. The same command on all hosts goes on from there.")
+        print(f"{reason}: all stop. The same command on all hosts continues from there.")
         _exit(exit_code)
     print(
-        f"Error: {reason}. All processes of the training stop. Once it is mended, start the same "
-        "command on all hosts: training goes on from the last checkpoint.",
+        f"Error: {reason}. All processes of the training stop. Start the same command on all "
+        "hosts again: training continues from the last checkpoint.",
         file=sys.stderr,
     )
     _exit(exit_code)
 
 
 def _exit(exit_code: int) -> None:
-    """End at once: what JAX does at exit waits for processes that are gone."""
+    """End at once: at a normal exit JAX waits for processes that are gone."""
     flush_streams()
     os._exit(exit_code)

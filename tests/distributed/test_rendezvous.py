@@ -1,4 +1,4 @@
-"""Where processes meet: here threads, with strangers among them."""
+"""How processes find each other: here threads, with strangers among them."""
 
 import json
 import socket
@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from jaxmusic.distributed import rendezvous
-from jaxmusic.distributed.rendezvous import Hello, ProcessError, Rendezvous, call, disagreement
+from jaxmusic.distributed.rendezvous import Hello, ProcessError, Rendezvous, connect, disagreement
 
 JOB = "--run-dir runs/a"
-PATIENCE = 30.0
+PATIENCE = 60.0  # seconds until a test counts as hanging
 
 
 def hello(process: int, count: int = 3, job: str = JOB, **values: Any) -> Hello:
@@ -23,19 +23,20 @@ def hello(process: int, count: int = 3, job: str = JOB, **values: Any) -> Hello:
 
 
 class Meeting:
-    """Process 0, and those who call it."""
+    """Process 0, and those who connect to it."""
 
-    def __init__(self, pool: ThreadPoolExecutor, count: int = 3, patience: float = PATIENCE):
+    def __init__(self, pool: ThreadPoolExecutor, count: int = 3, waits: bool = True):
         listener = socket.create_server(("127.0.0.1", 0))
         self.address: tuple[str, int] = listener.getsockname()
         self.rendezvous = Rendezvous(listener, hello(0, count), {"port": 5})
-        self.first = pool.submit(self.rendezvous.wait, patience)
+        if waits:
+            self.first = pool.submit(self.rendezvous.wait, PATIENCE)
         self.pool = pool
 
-    def call(self, said: Hello, seconds: float = PATIENCE) -> Future[tuple[socket.socket, Any]]:
-        return self.pool.submit(call, *self.address, said, seconds)
+    def process(self, said: Hello, seconds: float = PATIENCE) -> Future[tuple[socket.socket, Any]]:
+        return self.pool.submit(connect, *self.address, said, seconds)
 
-    def connect(self, says: bytes = b"") -> socket.socket:
+    def stranger(self, says: bytes = b"") -> socket.socket:
         connection = socket.create_connection(self.address, timeout=PATIENCE)
         connection.sendall(says)
         return connection
@@ -65,16 +66,16 @@ def meet() -> Iterator[Callable[..., Meeting]]:
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Whether the other side hangs up, without a word."""
+    """Whether the other side disconnects without a message."""
     try:
         return connection.recv(1) == b""
     except ConnectionResetError:
         return True
 
 
-def test_all_meet_in_any_order(meet: Callable[..., Meeting]) -> None:
+def test_processes_may_start_in_any_order(meet: Callable[..., Meeting]) -> None:
     meeting = meet(count=4)
-    callers = {index: meeting.call(hello(index, 4)) for index in (3, 1, 2)}
+    callers = {index: meeting.process(hello(index, 4)) for index in (3, 1, 2)}
     members = meeting.first.result(PATIENCE)
     assert members.keys() == {1, 2, 3}
     for index, caller in callers.items():
@@ -85,11 +86,11 @@ def test_all_meet_in_any_order(meet: Callable[..., Meeting]) -> None:
         connection.close()
 
 
-def test_process_0_may_come_last() -> None:
+def test_process_0_may_start_last() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = free.getsockname()
     with ThreadPoolExecutor(1) as pool:
-        caller = pool.submit(call, address[0], address[1], hello(1, 2), PATIENCE)
+        caller = pool.submit(connect, address[0], address[1], hello(1, 2), PATIENCE)
         time.sleep(0.1)
         first = Rendezvous(socket.create_server(address), hello(0, 2), "welcome")
         first.wait(PATIENCE)
@@ -109,35 +110,35 @@ STRANGERS = [
 ]  # fmt: skip
 
 
-def test_strangers_are_dropped_and_hold_nobody_up(
+def test_strangers_are_dropped_and_delay_nobody(
     meet: Callable[..., Meeting], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rendezvous, "HELLO_SECONDS", 600.0)
     meeting = meet()
-    silent = [meeting.connect() for _ in range(20)]
-    half = meeting.connect(hello(1).line()[:-5])
+    silent = [meeting.stranger() for _ in range(20)]
+    half = meeting.stranger(hello(1).line()[:-5])
     for says in STRANGERS:
         try:
-            with meeting.connect(says) as stranger:
+            with meeting.stranger(says) as stranger:
                 if says.endswith(b"\n"):
                     assert is_closed(stranger), says
         except (ConnectionResetError, BrokenPipeError):  # dropped while it was speaking
             pass
-    callers = [meeting.call(hello(index)) for index in (1, 2)]
+    callers = [meeting.process(hello(index)) for index in (1, 2)]
     assert meeting.first.result(PATIENCE).keys() == {1, 2}
     for each in (*silent, half, *(caller.result(PATIENCE)[0] for caller in callers)):
         each.close()
 
 
-def test_who_says_nothing_is_dropped(
+def test_a_silent_connection_is_dropped(
     meet: Callable[..., Meeting], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rendezvous, "HELLO_SECONDS", 0.3)
     meeting = meet()
-    caller = meeting.call(hello(1))
-    with meeting.connect() as silent, meeting.connect(b'{"process":') as slow:
+    caller = meeting.process(hello(1))
+    with meeting.stranger() as silent, meeting.stranger(b'{"process":') as slow:
         assert is_closed(silent) and is_closed(slow)
-    caller_2 = meeting.call(hello(2))  # but who waits is not
+    caller_2 = meeting.process(hello(2))  # but who waits is not
     assert meeting.first.result(PATIENCE).keys() == {1, 2}
     for each in (caller, caller_2):
         each.result(PATIENCE)[0].close()
@@ -146,12 +147,12 @@ def test_who_says_nothing_is_dropped(
 def test_of_too_many_silent_ones_the_oldest_are_dropped(
     meet: Callable[..., Meeting], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rendezvous, "MOST_STRANGERS", 4)
+    monkeypatch.setattr(rendezvous, "MAX_STRANGERS", 4)
     monkeypatch.setattr(rendezvous, "HELLO_SECONDS", 600.0)
     meeting = meet(count=2)
-    silent = [meeting.connect() for _ in range(12)]
+    silent = [meeting.stranger() for _ in range(12)]
     assert all(is_closed(each) for each in silent[:8])
-    meeting.call(hello(1, 2)).result(PATIENCE)[0].close()
+    meeting.process(hello(1, 2)).result(PATIENCE)[0].close()
     assert meeting.first.result(PATIENCE).keys() == {1}
     for each in silent:
         each.close()
@@ -163,33 +164,33 @@ def test_another_training_is_refused_at_any_time(meet: Callable[..., Meeting]) -
     for _ in range(2):
         for said in (hello(1, 2, job="--run-dir runs/b"), hello(4, 9, job="--run-dir runs/b")):
             with pytest.raises(ProcessError, match=words):
-                meeting.call(said).result(PATIENCE)
+                meeting.process(said).result(PATIENCE)
         if not meeting.first.done():
-            meeting.call(hello(1, 2)).result(PATIENCE)[0].close()
+            meeting.process(hello(1, 2)).result(PATIENCE)[0].close()
             meeting.first.result(PATIENCE)
 
 
 def test_the_same_process_twice_is_refused_at_any_time(meet: Callable[..., Meeting]) -> None:
     meeting = meet()
-    first = meeting.call(hello(1))
+    first = meeting.process(hello(1))
     meeting.wait_for_callers(1)
     for index in (0, 1):
         with pytest.raises(ProcessError, match=f"Process {index} of this training is already the"):
-            meeting.call(hello(index)).result(PATIENCE)
-    second = meeting.call(hello(2))
+            meeting.process(hello(index)).result(PATIENCE)
+    second = meeting.process(hello(2))
     assert meeting.first.result(PATIENCE).keys() == {1, 2}
     for index in (0, 1, 2):
         with pytest.raises(ProcessError, match=f"Process {index} of this training is already the"):
-            meeting.call(hello(index)).result(PATIENCE)
+            meeting.process(hello(index)).result(PATIENCE)
     for each in (first, second):
         each.result(PATIENCE)[0].close()
 
 
-def test_one_that_ends_while_it_waits_may_come_again(meet: Callable[..., Meeting]) -> None:
+def test_a_process_that_ends_while_waiting_may_start_again(meet: Callable[..., Meeting]) -> None:
     meeting = meet(count=3)
-    meeting.connect(hello(1).line()).close()
+    meeting.stranger(hello(1).line()).close()
     meeting.wait_for_callers(0)
-    callers = [meeting.call(hello(index)) for index in (1, 2)]
+    callers = [meeting.process(hello(index)) for index in (1, 2)]
     assert meeting.first.result(PATIENCE).keys() == {1, 2}
     for each in callers:
         each.result(PATIENCE)[0].close()
@@ -203,38 +204,41 @@ def test_one_that_ends_while_it_waits_may_come_again(meet: Callable[..., Meeting
         (hello(1, count=2), r"Process 1 differs from process 0 in num_processes \(2, not 3\): st"),
     ],
 )
-def test_a_disagreement_is_told_to_all(
+def test_a_difference_is_reported_to_all(
     meet: Callable[..., Meeting], said: Hello, words: str
 ) -> None:
     meeting = meet()
-    waiting = meeting.call(hello(3 - said.process))
+    waiting = meeting.process(hello(3 - said.process))
     meeting.wait_for_callers(1)
-    for each in (meeting.call(said), meeting.first, waiting):
+    for each in (meeting.process(said), meeting.first, waiting):
         with pytest.raises(ProcessError, match=words):
             each.result(PATIENCE)
 
 
-def test_a_meeting_that_not_all_come_to(meet: Callable[..., Meeting]) -> None:
-    meeting = meet(patience=0.5)
-    caller = meeting.call(hello(1))
-    for each in (meeting.first, caller):
-        with pytest.raises(ProcessError, match="they have not all come. Start the same command on"):
-            each.result(PATIENCE)
+def test_a_missing_process_is_reported_to_all(meet: Callable[..., Meeting]) -> None:
+    meeting = meet(waits=False)
+    caller = meeting.process(hello(1))
+    meeting.wait_for_callers(1)
+    words = "not all of them have started. Start the same command on"
+    with pytest.raises(ProcessError, match=words):
+        meeting.rendezvous.wait(0.0)
+    with pytest.raises(ProcessError, match=words):
+        caller.result(PATIENCE)
 
 
-def test_the_end_of_process_0_is_told_to_those_who_wait(meet: Callable[..., Meeting]) -> None:
+def test_the_end_of_process_0_is_reported_to_those_who_wait(meet: Callable[..., Meeting]) -> None:
     meeting = meet()
-    caller = meeting.call(hello(1))
+    caller = meeting.process(hello(1))
     meeting.wait_for_callers(1)
     for connection in list(meeting.rendezvous._callers):
         connection.shutdown(socket.SHUT_RDWR)
     with pytest.raises(ProcessError, match="Process 0 ended before all processes of the training"):
         caller.result(PATIENCE)
-    for each in [meeting.call(hello(index)) for index in (1, 2)]:  # so that the test can end
+    for each in [meeting.process(hello(index)) for index in (1, 2)]:  # so that the test can end
         each.result(PATIENCE)[0].close()
 
 
-def test_something_else_that_listens_is_told() -> None:
+def test_another_program_at_the_port_is_reported() -> None:
     def answer(says: bytes) -> None:
         connection, _ = server.accept()
         with connection:
@@ -245,19 +249,21 @@ def test_something_else_that_listens_is_told() -> None:
         for says in (b"SSH-2.0-OpenSSH_9.2\r\n", b'{"error": 1}\n'):
             thread = threading.Thread(target=answer, args=(says,))
             thread.start()
-            with pytest.raises(ProcessError, match=r"at 127.0.0.1:\d+ is no training: give --coor"):
-                call("127.0.0.1", server.getsockname()[1], hello(1), PATIENCE)
+            with pytest.raises(
+                ProcessError, match=r"at 127.0.0.1:\d+ is not a training: give --coor"
+            ):
+                connect("127.0.0.1", server.getsockname()[1], hello(1), PATIENCE)
             thread.join()
     with (
         socket.create_server(("127.0.0.1", 0)) as mute,
         pytest.raises(ProcessError, match=r"at 127.0.0.1:\d+ does not answer. Start"),
     ):
-        call("127.0.0.1", mute.getsockname()[1], hello(1), 0.3)
+        connect("127.0.0.1", mute.getsockname()[1], hello(1), 0.3)
 
 
-def test_what_others_say_is_made_printable() -> None:
-    told = disagreement(1, {"window": "\x1b[2J" + "x" * 10**4}, {"window": 10})
-    assert told is not None and told.isprintable() and len(told) < 500
+def test_messages_of_others_are_made_printable() -> None:
+    sentence = disagreement(1, {"window": "\x1b[2J" + "x" * 10**4}, {"window": 10})
+    assert sentence is not None and sentence.isprintable() and len(sentence) < 500
     assert disagreement(1, {"a": 1}, {"a": 1}) is None
     job = replace(hello(1), job="\x1b[2J")
     assert Hello.read(job.line()) == job

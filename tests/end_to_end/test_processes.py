@@ -21,7 +21,7 @@ from jaxmusic.config import RunConfig
 from jaxmusic.distributed import processes
 from jaxmusic.distributed.cluster import Placement, address_of
 from jaxmusic.distributed.processes import Processes, join_processes
-from jaxmusic.distributed.rendezvous import Hello, ProcessError, call
+from jaxmusic.distributed.rendezvous import Hello, ProcessError, connect
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.run import open_run
 
@@ -254,7 +254,7 @@ def test_a_training_goes_on_whoever_calls_it(corpus: Path, tmp_path: Path) -> No
     assert "Error: Process 1 of this training is already there: start each process onc" in output
     assert "Traceback" not in first + output
     with pytest.raises(ProcessError, match=f"Another training .--run-dir {run_dir}; this one is "):
-        call(host, port, Hello(1, 2, "--run-dir other", {}), 30)
+        connect(host, port, Hello(1, 2, "--run-dir other", {}), 30)
     job.wait_for_rows(len(job.rows()) + 2)
     job.processes[0].send_signal(signal.SIGTERM)
     assert [code for code, _ in job.end()] == [75, 75]
@@ -309,7 +309,7 @@ def test_what_jax_itself_fails_at_is_told(monkeypatch: pytest.MonkeyPatch) -> No
         raise RuntimeError("DEADLINE_EXCEEDED\nin C++")
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
-    words = "can't be joined: JAX says: DEADLINE_EXCEEDED. Start the same command on all hosts with"
+    words = "can't connect: JAX says: DEADLINE_EXCEEDED. Start the same command on all hosts with"
     with pytest.raises(ProcessError, match=words):
         processes._start_jax(Placement("h", 1, 2, 1, None), "127.0.0.1:2")
 
@@ -328,7 +328,7 @@ sys.exit(run_script(lambda: processes.join_processes(run)))
 
 @pytest.mark.parametrize(
     ("index", "reason"),
-    [(0, "they have not all come"), (1, "process 0 can't be reached at localhost:")],
+    [(0, "not all of them have started"), (1, "process 0 can't be reached at localhost:")],
 )
 def test_who_waits_for_others_in_vain_is_told(index: int, reason: str) -> None:
     ran = subprocess.run(
@@ -338,7 +338,5 @@ def test_who_waits_for_others_in_vain_is_told(index: int, reason: str) -> None:
     assert ran.returncode == 1
     assert "stack trace" not in ran.stderr
     (line,) = ran.stderr.splitlines()
-    assert line.startswith(f"Error: The processes can't be joined: {reason}")
-    assert line.endswith(
-        ". Start the same command on all hosts within 3 seconds, and let them reach each other."
-    )
+    assert line.startswith(f"Error: The processes can't connect: {reason}")
+    assert ". Start the same command on all hosts within 3 seconds, and check that" in line

@@ -73,7 +73,7 @@ ELSEWHERE = [
         "distributed/test_rendezvous.py:test_another_training_is_refused_at_any_time",
     ),
     Elsewhere(
-        "jaxmusic/distributed/rendezvous.py:_introduce", "is no training", "another program at a port",  # noqa: E501
+        "jaxmusic/distributed/rendezvous.py:_introduce", "is not a training", "another program at a port",  # noqa: E501
         "distributed/test_rendezvous.py:test_something_else_that_listens_is_told",
     ),
     Elsewhere(
