@@ -144,13 +144,13 @@ def test_every_kind_of_damage_is_told(folder: Path, run: Path, tmp_path: Path) -
     array = np.zeros((3, 8), np.int32)
     for name, content, reason in [
         ("corpus.json", b"[]", "corpus.json: expected `object`, got `array`"),
-        ("corpus.json", b"{", "corpus.json: it is no JSON"),
+        ("corpus.json", b"{", "corpus.json: it is not JSON"),
         ("corpus.json", json.dumps({**about, "tokens": "1"}).encode(), "'tokens': expected `int`"),
         ("corpus.json", json.dumps({**about, "digests": []}).encode(), "'digests': expected"),
         ("corpus.json", json.dumps({**about, "digests": {}}).encode(), "is not the one that"),
-        ("vocabulary.json", vocabulary[:-9], "it is no JSON"),
+        ("vocabulary.json", vocabulary[:-9], "it is not JSON"),
         ("vocabulary.json", vocabulary.replace(b'"C4"', b'"C4x"'), "'C4x' is neither a pitch"),
-        ("primes.npy", b"", "primes.npy: it is no array"),
+        ("primes.npy", b"", "primes.npy: it is not an array"),
         ("primes.npy", npy(tmp_path / "a.npy", array[0]), "the shape (8,), not (any, 8)"),
         ("primes.npy", npy(tmp_path / "a.npy", array[:, :7]), "the shape (3, 7), not (any, 8)"),
         ("primes.npy", npy(tmp_path / "a.npy", array - 1), "tokens beyond a vocabulary of"),

@@ -48,7 +48,7 @@ def test_each_library_has_one_door() -> None:
     doors = {name.split(".")[0] for name in importers_of("tyro")}
     assert doors == {"commands", "benchmarks", "scripts"}
     # It names the opcodes of a pickle and reads their arguments, but runs none.
-    assert importers_of("pickletools") == {"preparation.pickled_texts"}
+    assert importers_of("pickletools") == {"preparation.pickled_strings"}
 
 
 RUNS_CODE = {

@@ -15,7 +15,7 @@ from jaxmusic.preparation.corpus_folder import (
     Log,
     lock_corpus_folder,
 )
-from jaxmusic.preparation.pickled_texts import read_pickled_texts
+from jaxmusic.preparation.pickled_strings import read_pickled_strings
 from jaxmusic.storage.owned_folder import real_folder
 from jaxmusic.storage.reading import read_bytes
 from jaxmusic.tokenizers.tokens import check_tokens
@@ -57,7 +57,7 @@ def prepare_notes(file: Path, corpus_dir: Path, *, log: Log = lambda line: None)
 def read_notes(file: Path, data: bytes) -> list[str]:
     """The tokens in the bytes of a `notes` file. Raises NotesError, naming the file."""
     try:
-        tokens = read_pickled_texts(data)
+        tokens = read_pickled_strings(data)
     except ValueError as error:
         raise NotesError(f"--notes {file} can't be read: {error}. {REMEDY}") from error
     if not tokens:

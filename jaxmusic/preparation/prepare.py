@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from jaxmusic.preparation.corpus_folder import Log, lock_corpus_folder
 from jaxmusic.preparation.parse_cache import ParseCache
 from jaxmusic.preparation.scan import find_files
 from jaxmusic.preparation.worker_pool import parse_files
+from jaxmusic.runtime.limits import available_cores
 from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.file_lock import FileLock
 from jaxmusic.storage.owned_folder import real_folder
@@ -74,7 +74,7 @@ def prepare(
         if len(journal):
             log(f"Going on: {len(journal):,} files were read before a stop.")
         cache = ParseCache(folder, found, old, journal, verify=verify)
-        _parse(cache, scheme, workers or _cores(), progress, target.lock)
+        _parse(cache, scheme, workers or available_cores(), progress, target.lock)
         if not cache.has_tokens():
             target.remove_work()
             raise CorpusError(_nothing_usable(folder, cache))
@@ -110,13 +110,6 @@ def _parse(
             done += len(batch.jobs)
             if progress is not None:
                 progress(done, total)
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _nothing_usable(folder: Path, cache: ParseCache) -> str:

@@ -42,7 +42,7 @@ def check_limits(minimum: Minimum) -> None:
     """
     if sys.platform == "win32":
         return
-    for_threads = minimum.per_core * _cores()
+    for_threads = minimum.per_core * available_cores()
     memory = resource.getrlimit(resource.RLIMIT_AS), resource.getrlimit(resource.RLIMIT_DATA)
     if any(soft != resource.RLIM_INFINITY for soft, _ in memory):
         # NumPy's OpenBLAS would reserve 40 MiB for each core (little that we do multiplies there),
@@ -79,7 +79,8 @@ def _suffices(limit: int, needed: int) -> bool:
     return limit == resource.RLIM_INFINITY or limit >= needed
 
 
-def _cores() -> int:
+def available_cores() -> int:
+    """The cores that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what is said when they can't be written."""
+"""Atomic writes: a file appears whole or not at all. One error for all that can't be written."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 _IN_PLACE = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO}
 _TEMPORARY = re.compile(r"\.jaxmusic-[0-9a-f]{16}\.partial")
-_ABANDONED_SECONDS = 24 * 3600.0  # no file takes so long to write
+_ABANDONED_SECONDS = 24 * 3600.0  # longer than any write takes
 
 
 class WriteError(UserError):
@@ -24,7 +24,7 @@ class WriteError(UserError):
 
 
 def why_not_written(path: str | os.PathLike[str], error: OSError) -> str:
-    """One sentence: the file, the system's reason and what to do."""
+    """One sentence: the file, the system's reason, and what to do."""
     if error.errno in _NO_ROOM:
         remedy = "make room"
     elif error.errno in _REFUSED:
@@ -32,7 +32,7 @@ def why_not_written(path: str | os.PathLike[str], error: OSError) -> str:
     elif error.errno in _IN_PLACE:
         remedy = "move away what is in its place"
     else:
-        remedy = "mend its folder"
+        remedy = "fix its folder"
     return (
         f"{path} can't be written: {error.strerror or error}. What was saved before is kept: "
         f"{remedy} and start the same command again."
@@ -41,7 +41,7 @@ def why_not_written(path: str | os.PathLike[str], error: OSError) -> str:
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Inside, a file or folder is written. Raises WriteError instead of OSError."""
+    """Raise WriteError instead of OSError while a file or folder is written."""
     try:
         yield
     except OSError as error:
@@ -49,18 +49,18 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Write a file beside its place and rename it there: a stop leaves the old one or the new.
+    """Write a file under another name and rename it: a kill or a power cut leaves old or new.
 
-    So does a power cut. Text is written as UTF-8. A link at `path` is replaced, not followed.
-    Raises WriteError; then nothing has changed.
+    Text is written as UTF-8. A link at `path` is replaced, not followed. Raises WriteError; then
+    nothing has changed.
     """
     target = Path(path)
-    # Nobody can guess the name, and so nobody can have put a link there. It doesn't grow with the
-    # target's name, which may be as long as the file system allows.
+    # Nobody can guess the name, so nobody can have put a link there. Its length doesn't depend on
+    # the target's name, which may be as long as the file system allows.
     temporary = target.with_name(f".jaxmusic-{os.urandom(8).hex()}.partial")
     with writing(target):
         try:
-            with temporary.open("xb") as file:  # O_CREAT | O_EXCL: it follows no link either
+            with temporary.open("xb") as file:  # O_CREAT | O_EXCL: follows no link either
                 file.write(content.encode("utf-8") if isinstance(content, str) else content)
                 file.flush()
                 fsync(file.fileno())
@@ -73,14 +73,14 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether `write_atomic` gives such names to its temporary files."""
+    """Whether a name is that of a temporary file of `write_atomic`."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def remove_abandoned(folder: Path) -> None:
     """Remove temporary files of `write_atomic` that killed processes left a day ago or earlier.
 
-    Younger ones may be another process's, at work. What can't be removed stays.
+    Younger ones may belong to a running process. Files that can't be removed stay.
     """
     oldest = time.time() - _ABANDONED_SECONDS
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -93,13 +93,13 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def open_to_write(path: str | os.PathLike[str], flags: int) -> int:
-    """Open a file to be written in place: an `opener` for Python's `open`. Made if not there.
+    """An `opener` for Python's `open`: opens or makes a file to be written in place.
 
-    Raises OSError for a link, a pipe or a device there: nothing is written through one.
+    Raises OSError for a link, a pipe or a device: nothing is written through one.
     """
     if os.path.islink(path):
         raise OSError(errno.EEXIST, "it is a link", os.fspath(path))
-    # O_NOFOLLOW: one that was put there since. O_NONBLOCK: opening a pipe waits for its reader.
+    # O_NOFOLLOW: a link put there since. O_NONBLOCK: opening a pipe would wait for its reader.
     flags |= os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     descriptor = os.open(path, flags, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -109,18 +109,18 @@ def open_to_write(path: str | os.PathLike[str], flags: int) -> int:
 
 
 def refuse_link(path: Path) -> None:
-    """Raise WriteError where a file or folder of ours is a link: it may lead to anybody's."""
+    """Raise WriteError where a file or folder of ours is a link, which may lead anywhere."""
     if path.is_symlink():
         raise WriteError(
-            f"{path} is a link, and nothing is written through links there: remove it and start "
+            f"{path} is a link, and links are not written through there: remove it and start "
             "the same command again."
         )
 
 
 def sync(path: Path) -> None:
-    """Have the disk hold what was written to a file, or which files a folder has."""
+    """Flush a file's content, or a folder's list of files, to disk."""
     if os.name == "nt":
-        return  # Windows opens no folders, and syncs no file that is open for reading
+        return  # Windows can't open folders, nor sync a file that is open for reading
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fsync(descriptor)
@@ -129,9 +129,9 @@ def sync(path: Path) -> None:
 
 
 def fsync(descriptor: int) -> None:
-    """Have the disk hold a file or folder that is open, where the file system knows how."""
+    """Flush an open file or folder to disk, where the file system can."""
     try:
         os.fsync(descriptor)
-    except OSError as error:  # some network file systems, and buckets mounted as folders, don't
+    except OSError as error:  # some network file systems and mounted buckets can't
         if error.errno not in _NO_SYNC:
             raise

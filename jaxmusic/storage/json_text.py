@@ -1,4 +1,4 @@
-"""JSON as the standard has it: text that every reader of JSON takes."""
+"""Standard JSON, which every reader accepts."""
 
 import json
 import math
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def render_json(value: Any, *, indent: int | None = None) -> str:
-    """A value as JSON; numbers that JSON has no word for (NaN, infinity) as null."""
+    """A value as JSON; NaN and infinity, which JSON lacks, become null."""
     try:
         return json.dumps(value, indent=indent, allow_nan=False)
     except ValueError:

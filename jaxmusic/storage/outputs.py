@@ -1,4 +1,4 @@
-"""Single files that the user names for a command to write: --out, --json, --plot."""
+"""Output files named by a flag: --out, --json, --plot."""
 
 import contextlib
 import os
@@ -13,15 +13,15 @@ AnyPath = str | os.PathLike[str]
 
 
 class OutputError(UserError):
-    """A flag names what no file can be written to."""
+    """A flag names a path that no file can be written to."""
 
     exit_code = 2
 
 
 def check_output(flag: str, path: AnyPath) -> None:
-    """Raise OutputError where no file can be written to the path that a flag gives.
+    """Raise OutputError if no file can be written to a flag's path. Opens and makes nothing.
 
-    For commands that write at their end: nothing is opened or made.
+    For commands that write at their end.
     """
     if flaw := _flaw(path):
         raise OutputError(f"{flag} {path} {flaw}: give a file.")
@@ -30,16 +30,15 @@ def check_output(flag: str, path: AnyPath) -> None:
 def write_output(path: AnyPath, content: bytes | str) -> None:
     """Write a file, whole or not at all; text as UTF-8.
 
-    A link is followed, and stays. Pipes and character devices are written to, never replaced.
-
-    Raises WriteError; then no file has changed.
+    Follows links. Writes to pipes and character devices, and never replaces them. Raises
+    WriteError; then no file has changed.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     if flaw := _flaw(path):
         raise WriteError(f"{path} {flaw}: give a file.")
     if (stream := standard_stream(path)) is not None:
-        # Opened again, a file would be written to from its start, and a socket not at all. Not by
-        # the stream: what is printed may be lost, but not what the user asked for.
+        # Opened again, a file would be overwritten from its start, and a socket can't be opened.
+        # Not through the stream: printed lines may be lost, but not what the user asked for.
         with writing(path), os.fdopen(stream.fileno(), "wb", closefd=False) as file:
             stream.flush()
             file.write(data)
@@ -51,7 +50,7 @@ def write_output(path: AnyPath, content: bytes | str) -> None:
 
 
 def is_special(path: AnyPath) -> bool:
-    """Whether there is something at a path (a link is followed) that is not a regular file."""
+    """Whether a path leads to something that is not a regular file."""
     try:
         return not stat.S_ISREG(os.stat(path).st_mode)
     except OSError:
@@ -59,7 +58,7 @@ def is_special(path: AnyPath) -> bool:
 
 
 def standard_stream(path: AnyPath) -> TextIO | None:
-    """Standard output or error, where a path leads to one of them, as /dev/stdout does."""
+    """Standard output or error, if a path leads to it, as /dev/stdout does."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none
             if os.path.samestat(os.stat(path), os.fstat(stream.fileno())):
@@ -68,13 +67,13 @@ def standard_stream(path: AnyPath) -> TextIO | None:
 
 
 def _flaw(path: AnyPath) -> str:
-    """Why nothing can be written to a path, if there is something that is no file there."""
+    """Why no file can be written to a path; empty if one can."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
         if os.path.islink(path):
             return f"is a link to {os.readlink(path)}, which does not exist"
-        return ""  # a new file; why it can't be made is told by who makes it
+        return ""  # a new file; the writer reports if it can't be made
     if stat.S_ISDIR(mode):
         return "is a folder"
     if stat.S_ISBLK(mode):

@@ -1,4 +1,4 @@
-"""Which folders are ours to write, replace and remove: one rule for all that the program writes.
+"""Which folders the program may write, replace and remove: one rule for all of them.
 
 A folder is ours
 

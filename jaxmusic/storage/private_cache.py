@@ -1,7 +1,7 @@
 """Compiled programs in the user's cache folder, kept from one start to the next.
 
-They are run as code. So the folder must be one that nobody else can write to, and each entry
-carries a digest, without which it isn't used.
+They run as code. So nobody else may be able to write to the folder, and an entry without a right
+digest isn't used.
 """
 
 import contextlib
@@ -16,21 +16,20 @@ from pathlib import Path
 from jaxmusic.errors import reason_of
 from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.atomic import fsync, sync
-from jaxmusic.storage.private_folder import held, is_abandoned, why_not_private
+from jaxmusic.storage.private_folder import is_abandoned, locked, why_not_private
 
 MAGIC = b"jaxmusic cache entry 1\n"
-PARTIAL = ".partial-"  # how the names of entries that are being written begin
+PARTIAL = ".partial-"  # prefix of entries that are being written
 
 
 class PrivateCache:
-    """Entries by key, each one file: what begins it, the digest of key and content, the content.
+    """Entries by key, one file each: MAGIC, the digest of key and content, the content.
 
-    An entry that is damaged, cut off or of another key counts as missing, and is replaced when it
-    is made again.
+    A damaged entry, or one of another key, counts as missing, and is replaced by the next `put`.
     """
 
     def __init__(self, folder: Path) -> None:
-        """A cache in a private folder; what killed processes left half written is removed."""
+        """Open the cache in a private folder, and remove what killed processes left."""
         self.folder = folder
         for partial in folder.glob(f"{PARTIAL}*"):
             if is_abandoned(partial):
@@ -49,15 +48,15 @@ class PrivateCache:
         return content if head == _head(key, content) else None
 
     def put(self, key: str, content: bytes) -> None:
-        """Keep content under a key; where that can't be done, say so once.
+        """Store content under a key; log once if that fails.
 
-        Another process sees the whole new entry or the old one, also after a power cut.
+        Other processes see the old entry or the whole new one, also after a power cut.
         """
         try:
             descriptor, name = tempfile.mkstemp(prefix=PARTIAL, dir=self.folder)
             partial = Path(name)
             try:
-                with held(partial):
+                with locked(partial):
                     with os.fdopen(descriptor, "wb") as file:
                         file.write(_head(key, content))
                         file.write(content)
@@ -69,7 +68,7 @@ class PrivateCache:
                 partial.unlink(missing_ok=True)
                 raise
         except OSError as error:
-            _say_once(
+            _log_once(
                 f"A compiled program can't be kept for the next start in {printable(self.folder)}: "
                 f"{reason_of(error)}. Make room there, or name another folder with XDG_CACHE_HOME."
             )
@@ -84,18 +83,18 @@ def _head(key: str, content: bytes) -> bytes:
 
 
 def _is_trusted(status: os.stat_result) -> bool:
-    """A regular file of this user's or of root's (others' are older than the folder's mode)."""
+    """A regular file of this user or of root (others' are older than the folder's mode)."""
     ours = sys.platform == "win32" or status.st_uid in (0, os.geteuid())
     return ours and stat.S_ISREG(status.st_mode)
 
 
 def open_cache(name: str) -> PrivateCache | None:
-    """The user's cache of one kind of programs; None, and a sentence, where it isn't safe."""
+    """The user's cache of one kind of programs; None, and a line on stderr, if it isn't safe."""
     try:
         folder = _cache_home() / "jaxmusic"
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         reason = _why_not_made(folder)
-        if reason is None:  # no link of another user's is followed
+        if reason is None:  # so that no link of another user is followed
             folder /= name
             reason = _why_not_made(folder)
         if reason is None:
@@ -103,7 +102,7 @@ def open_cache(name: str) -> PrivateCache | None:
     except OSError as error:
         name = f"{printable(error.filename)}: " if error.filename else ""
         reason = name + reason_of(error)
-    _say_once(
+    _log_once(
         f"Compiled programs aren't kept for the next start: {reason}. Name a folder that only you "
         "can write to with XDG_CACHE_HOME."
     )
@@ -117,7 +116,7 @@ def _why_not_made(folder: Path) -> str | None:
 
 def _cache_home() -> Path:
     given = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(given):  # else, its standard says, it is to be ignored
+    if os.path.isabs(given):  # the XDG standard ignores relative paths
         return Path(given)
     try:
         return Path.home() / ".cache"
@@ -126,5 +125,5 @@ def _cache_home() -> Path:
 
 
 @functools.cache
-def _say_once(sentence: str) -> None:
+def _log_once(sentence: str) -> None:
     print(sentence, file=sys.stderr)

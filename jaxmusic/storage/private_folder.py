@@ -1,4 +1,4 @@
-"""Folders that no other user can write to or replace: what is run as code may lie there."""
+"""Folders that no other user can write to or replace: safe for files that run as code."""
 
 import contextlib
 import os
@@ -18,22 +18,22 @@ if sys.platform != "win32":
     import grp
     import pwd
 
-MOST_LINKS = 40  # followed on the way to a folder, as by Linux
+MAX_LINKS = 40  # followed on the way to a folder, as Linux does
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 MARKER = ".made-by-jaxmusic"  # in temporary folders
-ABANDONED_AFTER = 24 * 3600  # seconds, where the file system has no locks to ask
+ABANDONED_AFTER = 24 * 3600  # seconds, for file systems without locks
 
 
 def why_not_private(folder: Path) -> str | None:
-    """Why others could put files of their own into a folder, in a few words; None if they can't.
+    """Why other users could put files into a folder, in a few words; None if they can't.
 
-    Looks at the owner and the mode of the folder, of all folders above it, and of each symbolic
-    link on the way. (Windows keeps a user's folders private; access lists aren't looked at.)
-    Raises OSError when something on the way is missing.
+    Checks owner and mode of the folder, of all folders above it, and of each symbolic link on the
+    way. (Windows keeps a user's folders private; access lists aren't checked.) Raises OSError when
+    something on the way is missing.
     """
     if sys.platform == "win32":
         return None
-    # In a container's user namespace the system's own files belong to whoever owns the root.
+    # In a container's user namespace the system's files belong to the owner of the root folder.
     trusted = {0, os.geteuid(), os.stat("/").st_uid}
     steps = list(_steps_to(folder))
     for path, status in steps:
@@ -42,7 +42,7 @@ def why_not_private(folder: Path) -> str | None:
         writable = status.st_mode & OTHERS_MAY_WRITE
         if writable == stat.S_IWGRP and _only_ours(status.st_gid):
             writable = 0
-        # In a sticky folder, as /tmp is, nobody can rename or remove what is another user's.
+        # In a sticky folder like /tmp nobody can rename or remove another user's files.
         sticky = status.st_mode & stat.S_ISVTX and path != steps[-1][0]
         if writable and not sticky and not stat.S_ISLNK(status.st_mode):
             return f"other users may write to {printable(path)}"
@@ -50,7 +50,7 @@ def why_not_private(folder: Path) -> str | None:
 
 
 def _steps_to(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Each folder and each symbolic link that the system passes on its way to a folder."""
+    """Each folder and symbolic link that the system resolves on the way to a folder."""
     here = Path("/")
     yield here, here.lstat()
     parts = list(folder.absolute().parts[1:])
@@ -67,7 +67,7 @@ def _steps_to(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
             here = step
             continue
         links += 1
-        if links > MOST_LINKS:
+        if links > MAX_LINKS:
             raise OSError(f"too many symbolic links on the way to {printable(folder)}")
         target = Path(os.readlink(step))
         if target.is_absolute():
@@ -76,7 +76,7 @@ def _steps_to(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def _only_ours(group: int) -> bool:
-    """Whether a group has no members but this user (as Linux's private groups) or root."""
+    """Whether a group has no members but this user (like Linux's private groups) or root."""
     if sys.platform == "win32":
         return False
     if group == 0:
@@ -91,10 +91,10 @@ def _only_ours(group: int) -> bool:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A new folder of this user's alone, removed at the end.
+    """A new folder of this user alone, removed at the end.
 
-    One that a killed process has left is removed when the next one is made on the same host; the
-    file MARKER in it says that it is such a folder, whatever else has a name like it.
+    The next call on the same host removes what a killed process left: folders of such a name that
+    have the file MARKER in them.
     """
     prefix = f"jaxmusic-{socket.gethostname()}-"
     for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
@@ -104,17 +104,20 @@ def temporary_folder() -> Iterator[Path]:
     try:
         marker = folder / f"{MARKER}.new"
         open(marker, "x").close()
-        with held(marker):
-            marker.rename(folder / MARKER)  # so that nobody sees it before it is held
+        with locked(marker):
+            marker.rename(folder / MARKER)  # so that nobody sees it before it is locked
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
-    """While it is entered, a temporary file or folder is not abandoned."""
-    descriptor = _locked(path)
+def locked(path: Path) -> Iterator[None]:
+    """Mark a temporary file or folder as in use, by a lock.
+
+    (`filelock` makes lock files of its own, and can't lock a folder.)
+    """
+    descriptor = _lock(path)
     try:
         yield
     finally:
@@ -123,9 +126,9 @@ def held(path: Path) -> Iterator[None]:
 
 
 def is_abandoned(path: Path) -> bool:
-    """Whether the process that made a temporary file or folder of this user's is gone.
+    """Whether the process that made a temporary file or folder of this user is gone.
 
-    It holds a lock as long as it lives. Without locks what is a day old is abandoned.
+    The process holds a lock while it lives. A path that is a day old is abandoned in any case.
     """
     try:
         status = path.lstat()
@@ -133,20 +136,20 @@ def is_abandoned(path: Path) -> bool:
             return False
         if time.time() - status.st_mtime > ABANDONED_AFTER:
             return True
-        descriptor = _locked(path)
+        descriptor = _lock(path)
     except OSError:
-        return False  # it is gone by now
+        return False  # it is gone
     if descriptor is None:
         return False
     os.close(descriptor)
     return True
 
 
-def _locked(path: Path) -> int | None:
-    """A descriptor that holds the lock on a file or folder; None if another process has it."""
+def _lock(path: Path) -> int | None:
+    """A descriptor that holds the lock on a path; None if another process has it."""
     if sys.platform == "win32":
         return None
-    # Network file systems lock only what is open for writing.
+    # Network file systems lock only files that are open for writing.
     access = os.O_RDONLY if path.is_dir() else os.O_RDWR
     descriptor = os.open(path, access | os.O_NOFOLLOW)
     try:

@@ -92,7 +92,7 @@ class Hostile:
         (["\ud800"], "holds '.ud800' as token 0"),
         (["<rare>"], "holds '<rare>' as token 0"),
         ([], "holds an empty list"),
-        ("E5", "it is no list of texts"),
+        ("E5", "it is not a list of strings"),
         (["E5", 5], "it holds the opcode BININT1"),
         ([["E5"]], "a list in a list"),
         (Hostile(), "it holds the opcode STACK_GLOBAL, and could run code"),
@@ -117,7 +117,7 @@ def test_files_too_large_or_not_there_are_refused(
             prepare_notes(path, tmp_path / "corpus")
     monkeypatch.setattr(notes, "LARGEST", 1 << 20)
     (tmp_path / "large").write_bytes(bytes((1 << 20) + 1))
-    with pytest.raises(NotesError, match="more than the 1,048,576 that are read of it"):
+    with pytest.raises(NotesError, match="more than the limit of 1,048,576"):
         prepare_notes(tmp_path / "large", tmp_path / "corpus")
 
 

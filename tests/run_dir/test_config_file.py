@@ -31,7 +31,7 @@ def test_fields_that_an_older_run_lacks_have_their_defaults(tmp_path: Path) -> N
     ("text", "reason"),
     [
         (None, "can't be read as a run's settings: .*No such file"),
-        ("{", "can't be read as a run's settings: it is no JSON"),
+        ("{", "can't be read as a run's settings: it is not JSON"),
         ('{"format": ' + "[" * 100_000, "it is nested too deep"),
         ("[]", "expected `object`, got `array`"),
         ('{"format": "1"}', "it tells no format"),
@@ -70,7 +70,7 @@ def test_other_files_are_refused_by_name(tmp_path: Path, text: str | None, reaso
         ("model", "unknown", 1, "fields that this version doesn't know: 'unknown'"),
         ("data", "across_songs", 1, "'data.across_songs': expected `bool`, got `int`"),
         ("data", "corpus", 3, "'data.corpus': expected `str . null`, got `int`"),
-        ("data", "held_out", float("nan"), "it holds NaN, which is no number"),
+        ("data", "held_out", float("nan"), "it holds NaN, which is not a number"),
         ("data", "transpose", "up", "--transpose is up"),
         ("train", "max_steps", "x" * 999, "'train.max_steps': expected `int . null`, got `str`"),
         (

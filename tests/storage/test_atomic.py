@@ -77,8 +77,8 @@ def test_file_systems_that_know_no_sync_can_be_written_to(
         (errno.ENOSPC, "No space left on device. What was saved before is kept: make room"),
         (errno.EDQUOT, "Disk quota exceeded. What was saved before is kept: make room"),
         (errno.EROFS, "Read-only file system. What was saved before is kept: make its folder"),
-        (errno.ENOENT, "No such file or directory. What was saved before is kept: mend its"),
-        (errno.EIO, "Input/output error. What was saved before is kept: mend its folder"),
+        (errno.ENOENT, "No such file or directory. What was saved before is kept: fix its"),
+        (errno.EIO, "Input/output error. What was saved before is kept: fix its folder"),
     ],
 )
 def test_the_sentence_names_file_reason_and_remedy(number: int, remedy: str) -> None:
@@ -92,7 +92,7 @@ def test_what_lies_in_the_way_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WriteError, match="Not a directory.*move away what is in its place"):
         write_atomic(tmp_path / "file" / "a", "a")
-    with pytest.raises(WriteError, match="No such file or directory.*mend its folder"):
+    with pytest.raises(WriteError, match="No such file or directory.*fix its folder"):
         write_atomic(tmp_path / "gone" / "a", "a")
 
 
@@ -210,7 +210,7 @@ def test_a_linked_folder_of_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("folder")
     refuse_link(tmp_path / "folder")
     refuse_link(tmp_path / "none")
-    with pytest.raises(WriteError, match="link is a link, and nothing is written through"):
+    with pytest.raises(WriteError, match="link is a link, and links are not written"):
         refuse_link(tmp_path / "link")
 
 

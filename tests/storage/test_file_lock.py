@@ -166,7 +166,7 @@ def test_another_hosts_lock_is_held_as_long_as_it_is_touched(path: Path) -> None
 def test_a_file_server_that_is_away_for_a_while_is_not_silence(path: Path) -> None:
     lie_there(path, host="elsewhere")
     watch = file_lock._Watch()
-    seen = file_lock._look_at(path)
+    seen = file_lock._read_state(path)
     assert seen is not None
     for _ in range(5):
         assert watch.is_alive(seen) is None
@@ -218,15 +218,15 @@ def test_a_live_lock_taken_away_by_mistake_comes_back(
 ) -> None:
     """Between the last look at a stale lock and its removal another one took its place."""
     lie_there(path, host="elsewhere")
-    stale = file_lock._look_at(path)
+    stale = file_lock._read_state(path)
     assert stale is not None
     path.unlink()
     with hold_lock(path, never) as lock:
         looks = [stale]
-        look = file_lock._look_at
+        look = file_lock._read_state
         with monkeypatch.context() as patch:
-            patch.setattr(file_lock, "_look_at", lambda at: looks.pop() if looks else look(at))
-            file_lock._take_away(path, stale)
+            patch.setattr(file_lock, "_read_state", lambda at: looks.pop() if looks else look(at))
+            file_lock._remove_stale(path, stale)
         lock.check()
     assert list(path.parent.iterdir()) == []
 

@@ -17,9 +17,9 @@ CONTENT = b"a compiled program" * 10
 
 @pytest.fixture(autouse=True)
 def nothing_said_yet() -> Iterator[None]:
-    private_cache._say_once.cache_clear()
+    private_cache._log_once.cache_clear()
     yield
-    private_cache._say_once.cache_clear()
+    private_cache._log_once.cache_clear()
 
 
 def test_what_was_put_comes_back(tmp_path: Path) -> None:

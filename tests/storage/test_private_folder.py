@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxmusic.storage.private_folder import held, is_abandoned, temporary_folder, why_not_private
+from jaxmusic.storage.private_folder import is_abandoned, locked, temporary_folder, why_not_private
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="owners and modes are Unix's")
 
@@ -143,10 +143,10 @@ def test_without_locks_age_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = tmp_path / "a"
     path.write_text("")
     assert is_abandoned(path)
-    with held(path):
+    with locked(path):
         assert not is_abandoned(path)
     monkeypatch.setattr("fcntl.flock", no_locks)
-    with held(path):
+    with locked(path):
         assert not is_abandoned(path)
     assert not is_abandoned(path)
     os.utime(path, (0, 0))

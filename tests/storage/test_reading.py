@@ -50,7 +50,7 @@ def test_what_numpy_saves_is_mapped(tmp_path: Path, array: np.ndarray) -> None:
         (np.zeros(3), "NumPy calls <f8, not whole numbers"),
         (np.array(["a"]), "NumPy calls <U1"),
         (np.zeros(2, bool), "NumPy calls |b1"),
-        (np.zeros(2, [("a", int)]), "no array that NumPy saved"),
+        (np.zeros(2, [("a", int)]), "not an array that NumPy saved"),
         (np.zeros(0, np.int64), "it is empty"),
         (np.zeros((0, 2**40), np.int64), "it is empty"),
     ],
@@ -93,9 +93,9 @@ BIG = "1" + "0" * 400
         (f'"count": {BIG}', "the field 'count': expected `int` <= 9223372036854775807"),
         (f'"share": {BIG}', "the field 'share': number out of range"),
         ('"share": 1e400', "out of range"),
-        ('"share": NaN', "it holds NaN, which is no number"),
-        ('"share": -Infinity', "it holds -Infinity, which is no number"),
-        ('"later": Infinity', "it holds Infinity, which is no number"),
+        ('"share": NaN', "it holds NaN, which is not a number"),
+        ('"share": -Infinity', "it holds -Infinity, which is not a number"),
+        ('"later": Infinity', "it holds Infinity, which is not a number"),
         ('"items": [{}]', "it lacks the field 'name' of items[0]"),
         ('"items": {}', "the field 'items': expected `array`, got `object`"),
     ],
@@ -109,10 +109,10 @@ def test_values_of_other_types_and_ranges_are_named(name: str, fields: str, reas
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "it is no JSON: "),
-        (b"{", "it is no JSON: "),
-        (b"\xff\xfe", "it is no JSON: "),
-        (b'{"name": "a"} b', "it is no JSON: "),
+        (b"", "it is not JSON: "),
+        (b"{", "it is not JSON: "),
+        (b"\xff\xfe", "it is not JSON: "),
+        (b'{"name": "a"} b', "it is not JSON: "),
         (b'{"a": ' + b"[" * 10**6, "nested too deep"),
         (b'{"count": ' + b"9" * 10_000, "'count': integer value out of range"),
         (b"[]", "expected `object`, got `array`"),
@@ -155,16 +155,16 @@ def test_no_more_is_read_than_such_a_file_may_have(tmp_path: Path) -> None:
     path.write_bytes(b"12345\n789")
     assert read_bytes(path, most=9) == b"12345\n789"
     assert list(read_lines(path, most=6)) == [b"12345\n", b"789"]
-    with pytest.raises(ValueError, match="it has 9 bytes, more than the 8 that are read of it"):
+    with pytest.raises(ValueError, match="it has 9 bytes, more than the limit of 8"):
         read_bytes(path, most=8)
     with pytest.raises(ValueError, match="a line of more than 5 bytes"):
         list(read_lines(path, most=5))
     np.save(tmp_path / "b.npy", np.arange(9))
     assert len(map_array(tmp_path / "b.npy", most=200)) == 9
-    with pytest.raises(ValueError, match="it has 200 bytes, more than the 199 that are read"):
+    with pytest.raises(ValueError, match="it has 200 bytes, more than the limit of 199"):
         map_array(tmp_path / "b.npy", most=199)
     os.truncate(path, 1 << 40)  # which takes no space
-    with pytest.raises(ValueError, match="more than the 1,048,576 that are read of it"):
+    with pytest.raises(ValueError, match="more than the limit of 1,048,576"):
         read_json(path, Item)
 
 

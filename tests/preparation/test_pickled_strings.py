@@ -1,4 +1,4 @@
-"""Reading a pickled list of texts, where nothing but that is read, and nothing is run."""
+"""Only a pickled list of strings is read, and no code is run."""
 
 import datetime
 import io
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from jaxmusic.preparation.pickled_texts import read_pickled_texts
+from jaxmusic.preparation.pickled_strings import read_pickled_strings
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 TEXTS = ["E5", "4.9", "B-4", "0", "C#6"]
@@ -25,13 +25,13 @@ TEXTS = ["E5", "4.9", "B-4", "0", "C#6"]
     [[], ["E5"], TEXTS, TEXTS * 3000, [str(number) for number in range(2500)], ["é\n\\u0041\0"]],
 )
 def test_a_list_of_texts_is_read_as_it_was_written(protocol: int, texts: list[str]) -> None:
-    assert read_pickled_texts(pickle.dumps(texts, protocol)) == texts
+    assert read_pickled_strings(pickle.dumps(texts, protocol)) == texts
     fresh = ["".join(text) for text in texts]  # none is the same object as another
-    assert read_pickled_texts(pickle.dumps(fresh, protocol)) == texts
+    assert read_pickled_strings(pickle.dumps(fresh, protocol)) == texts
     python = io.BytesIO()
     pickle._Pickler(python, protocol).dump(texts)  # not the one in C
-    assert read_pickled_texts(python.getvalue()) == texts
-    assert read_pickled_texts(pickletools.optimize(python.getvalue())) == texts
+    assert read_pickled_strings(python.getvalue()) == texts
+    assert read_pickled_strings(pickletools.optimize(python.getvalue())) == texts
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_list_of_texts_is_read_as_it_was_written(protocol: int, texts: list[st
 )
 def test_files_of_python_2_are_read(data: bytes) -> None:
     assert pickle.loads(data) == ["E5", "4.9", "E5"]
-    assert read_pickled_texts(data) == ["E5", "4.9", "E5"]
+    assert read_pickled_strings(data) == ["E5", "4.9", "E5"]
 
 
 class Hostile:
@@ -64,7 +64,7 @@ def test_nothing_is_run(tmp_path: Path, protocol: int) -> None:
     for content in ([*TEXTS, Hostile(touched)], Hostile(touched), [[Hostile(touched)]]):
         data = pickle.dumps(content, protocol)
         with pytest.raises(ValueError, match="the opcode (GLOBAL|STACK_GLOBAL), and could run"):
-            read_pickled_texts(data)
+            read_pickled_strings(data)
         assert not touched.exists()
         pickle.loads(data)  # it is as hostile as it looks
         assert touched.exists()
@@ -114,7 +114,7 @@ BAD_PROGRAMS = {
 @pytest.mark.parametrize("name", BAD_PROGRAMS)
 def test_any_other_opcode_is_refused_by_its_name(name: str) -> None:
     with pytest.raises(ValueError, match=f"it holds the opcode {name}, and could run code"):
-        read_pickled_texts(BAD_PROGRAMS[name])
+        read_pickled_strings(BAD_PROGRAMS[name])
 
 
 @pytest.mark.parametrize(
@@ -122,18 +122,18 @@ def test_any_other_opcode_is_refused_by_its_name(name: str) -> None:
     [
         (b"", "exhausted"),
         (b"]", "exhausted"),
-        (b".", "no list of texts"),
-        (b"VE5\n.", "no list of texts"),
-        (b"]].", "no list of texts"),
-        (b"](.", "no list of texts"),
+        (b".", "not a list of strings"),
+        (b"VE5\n.", "not a list of strings"),
+        (b"]].", "not a list of strings"),
+        (b"](.", "not a list of strings"),
         (b"].].", "goes on after its end"),
         (b"].\n", "goes on after its end"),
         (b"]]a.", "a list in a list"),
         (b"]q\0h\0a.", "a list in a list"),  # in itself
         (b"](]e.", "a list in a list"),
         (b"(]l.", "a list in a list"),
-        (b"VE5\nVE5\na.", "appends to what is no list"),
-        (b"VE5\n(VE5\ne.", "appends to what is no list"),
+        (b"VE5\nVE5\na.", "not a list"),
+        (b"VE5\n(VE5\ne.", "not a list"),
         (b"](a.", "empty stack"),
         (b"a.", "empty stack"),
         (b"q\0.", "empty stack"),
@@ -141,9 +141,9 @@ def test_any_other_opcode_is_refused_by_its_name(name: str) -> None:
         (b"\x94.", "empty stack"),
         (b"e.", "lacks a mark"),
         (b"l.", "lacks a mark"),
-        (b"]h\x07a.", "not kept .number 7"),
-        (b"]j\xff\xff\xff\xff.", "not kept .number 4294967295"),
-        (b"]g-1\n.", "not kept .number -1"),
+        (b"]h\x07a.", "memo 7, which it has not set"),
+        (b"]j\xff\xff\xff\xff.", "memo 4294967295"),
+        (b"]g-1\n.", "memo -1"),
         (b"]X\xff\xff\xff\xffE5", "bytes"),  # longer than the file
         (b"]\x8d" + b"\xff" * 8 + b"E5", "byte"),
         (b"]\x8d" + struct.pack("<Q", 2**62) + b"E5", "byte"),
@@ -151,17 +151,19 @@ def test_any_other_opcode_is_refused_by_its_name(name: str) -> None:
         (b"]p" + b"9" * 10_000 + b"\n.", "digits"),
         (b"]S'E5\na.", "quote"),
         (b"\xff", "unknown"),
-        (b"hello", "not kept"),
+        (b"hello", "has not set"),
         (b"RIFF\0\0\0\0", "the opcode REDUCE"),
     ],
 )
 def test_what_makes_no_list_is_refused_with_the_reason(data: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        read_pickled_texts(data)
+        read_pickled_strings(data)
 
 
 def test_large_numbers_take_no_memory() -> None:
-    assert read_pickled_texts(b"]r\xff\xff\xff\x7f(VE5\nr\xff\xff\xff\xffj\xff\xff\xff\xffe.") == [
+    assert read_pickled_strings(
+        b"]r\xff\xff\xff\x7f(VE5\nr\xff\xff\xff\xffj\xff\xff\xff\xffe."
+    ) == [
         "E5",
         "E5",
     ]
@@ -169,7 +171,7 @@ def test_large_numbers_take_no_memory() -> None:
     marks = b"(" * 10**5 + b"l" * 10**5 + b"."
     for data in (deep, marks):
         with pytest.raises(ValueError, match="a list in a list"):
-            read_pickled_texts(data)
+            read_pickled_strings(data)
 
 
 def test_random_bytes_give_nothing_but_the_clear_error() -> None:
@@ -187,7 +189,7 @@ def test_random_bytes_give_nothing_but_the_clear_error() -> None:
         if rng.random() < 0.1:
             data = bytearray(rng.randbytes(40))
         try:
-            found = read_pickled_texts(bytes(data))
+            found = read_pickled_strings(bytes(data))
         except ValueError:
             continue
         assert all(type(text) is str for text in found)
