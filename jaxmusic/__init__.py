@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from jaxmusic.preparation.prepare import prepare
     from jaxmusic.run import Run, open_run
     from jaxmusic.sampling import generate
-    from jaxmusic.tokenizers.tokens import Vocabulary, read_tokens, write_midi
+    from jaxmusic.tokenizers.tokenizer import read_tokens, write_midi
+    from jaxmusic.tokenizers.vocabulary import Vocabulary
     from jaxmusic.trainer import fit
 
 _HOMES = {
@@ -25,9 +26,9 @@ _HOMES = {
     "Run": "run",
     "open_run": "run",
     "generate": "sampling",
-    "Vocabulary": "tokenizers.tokens",
-    "read_tokens": "tokenizers.tokens",
-    "write_midi": "tokenizers.tokens",
+    "Vocabulary": "tokenizers.vocabulary",
+    "read_tokens": "tokenizers.tokenizer",
+    "write_midi": "tokenizers.tokenizer",
     "fit": "trainer",
 }
 

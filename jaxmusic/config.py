@@ -38,8 +38,8 @@ class DataConfig:
     midi_dir: LocalPath = "midi_songs"
     # A corpus made by prepare.py, instead of a folder of MIDI files.
     corpus: OptionalPath = None
-    # How notes become tokens.
-    scheme: Literal["classic"] = "classic"
+    # How notes become tokens: the name of a tokenizer.
+    scheme: str = "classic"
     # Of files with the same bytes, use only the first.
     deduplicate: bool = False
     # Tokens that the network sees before the one it predicts.

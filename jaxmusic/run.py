@@ -30,7 +30,8 @@ from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.atomic import refuse_link, remove_abandoned, write_atomic
 from jaxmusic.storage.file_lock import FileLock
 from jaxmusic.storage.reading import Count, file_digest, map_array, read_json, read_verified
-from jaxmusic.tokenizers.tokens import RARE, Vocabulary, check_tokens
+from jaxmusic.tokenizers.tokenizer import check_tokens, get_tokenizer
+from jaxmusic.tokenizers.vocabulary import RARE, Vocabulary
 from jaxmusic.training.jax_settings import pinned_settings
 from jaxmusic.training.state import PyTree, abstract_state, model_graphdef
 
@@ -242,6 +243,7 @@ def _digested(folder: RunDir) -> tuple[Path, ...]:
 
 def _vocabulary_and_primers(folder: RunDir, config: Config) -> tuple[Vocabulary, np.ndarray]:
     """What belongs to the run's weights. Raises RunError for damage, or another run's files."""
+    get_tokenizer(config.data.scheme)  # a run whose scheme isn't installed here is not damaged
     damaged = partial(_damaged, folder)
     digests = _origin(folder).digests
     vocabulary = read_verified(folder.vocabulary, Vocabulary.load, damaged)

@@ -15,7 +15,7 @@ from jaxmusic.config import ConfigError
 from jaxmusic.errors import UserError
 from jaxmusic.nn.model import MusicLSTM
 from jaxmusic.run import Run
-from jaxmusic.tokenizers.tokens import RARE
+from jaxmusic.tokenizers.vocabulary import RARE
 from jaxmusic.training.jax_settings import pinned_settings
 from jaxmusic.training.state import PyTree
 
@@ -88,7 +88,7 @@ def generate(
     else:
         primers = np.tile(_prime_ids(run, prime), (count, 1))
     # What stands for many tokens can't be played.
-    never = run.vocabulary.place(RARE) if RARE in run.vocabulary else None
+    never = run.vocabulary.id_of(RARE) if RARE in run.vocabulary else None
     ids = _generate(
         run.params,
         run.batch_stats,

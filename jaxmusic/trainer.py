@@ -49,6 +49,7 @@ from jaxmusic.runtime.allocator import keep_freed_memory
 from jaxmusic.runtime.paths import with_local_paths
 from jaxmusic.runtime.versions import package_versions, sources_digest
 from jaxmusic.storage.file_lock import FileLock
+from jaxmusic.tokenizers.tokenizer import get_tokenizer
 from jaxmusic.training.compilation_cache import use_compilation_cache
 from jaxmusic.training.jax_settings import compile_settings, pinned_settings
 from jaxmusic.training.metrics import LossError, Reporter
@@ -85,6 +86,7 @@ def fit(config: Config, *, console: Console | None = None) -> Run:
     """
     config = with_local_paths(config)
     config.check()
+    get_tokenizer(config.data.scheme)
     if config.run.run_dir is None:
         raise ConfigError("--run-dir is not given: name a folder for the run.")
     check_folder(Path(config.run.run_dir))

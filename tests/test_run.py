@@ -241,7 +241,7 @@ def test_a_run_that_was_stopped_as_it_began_begins_again(
         write_atomic(path, content)
 
     with monkeypatch.context() as patched:
-        for module in ("run", "tokenizers.tokens", "run_dir.config_file"):
+        for module in ("run", "tokenizers.vocabulary", "run_dir.config_file"):
             patched.setattr(f"jaxmusic.{module}.write_atomic", stop)
         with RunDir(run).acquire(), pytest.raises(KeyboardInterrupt):
             go_on(folder, run)

@@ -15,7 +15,7 @@ from jaxmusic.config import Config, ConfigError, DataConfig, ModelConfig, RunCon
 from jaxmusic.run import Run, open_run
 from jaxmusic.run_dir.folder import RunError
 from jaxmusic.sampling import SamplingConfig, SamplingError, choose_token, generate
-from jaxmusic.tokenizers.tokens import read_tokens
+from jaxmusic.tokenizers.tokenizer import read_tokens
 from jaxmusic.trainer import fit
 
 WINDOW = 8

@@ -160,7 +160,7 @@ def test_only_a_command_imports_the_trainer() -> None:
     "module",
     [
         "midi.reader",
-        "tokenizers.tokens",
+        "tokenizers.tokenizer",
         "corpus.corpus",
         "preparation.prepare",
         "preparation.parsing",

@@ -19,7 +19,7 @@ from jaxmusic.runtime.streams import optional_output
 from jaxmusic.sampling import SamplingConfig, SamplingError, generate
 from jaxmusic.storage.atomic import refuse_link, remove_abandoned, writing
 from jaxmusic.storage.outputs import check_output, is_special, standard_stream
-from jaxmusic.tokenizers.tokens import read_tokens, write_midi
+from jaxmusic.tokenizers.tokenizer import read_tokens, write_midi
 
 
 @dataclass(frozen=True)

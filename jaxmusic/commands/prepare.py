@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
@@ -29,8 +28,8 @@ class Flags:
     midi_dir: tyro.conf.Positional[OptionalPath] = None
     # The corpus's folder, created or updated.
     corpus: OptionalPath = None
-    # How notes become tokens.
-    scheme: Literal["classic"] = "classic"
+    # How notes become tokens: the name of a tokenizer.
+    scheme: str = "classic"
     # Worker processes that parse files (default: one per core).
     workers: int | None = None
     # Use only the first of several files with the same bytes.

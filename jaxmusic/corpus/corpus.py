@@ -27,7 +27,8 @@ from jaxmusic.storage.reading import (
     read_lines,
     read_verified,
 )
-from jaxmusic.tokenizers.tokens import Vocabulary, check_tokens
+from jaxmusic.tokenizers.tokenizer import check_tokens
+from jaxmusic.tokenizers.vocabulary import Vocabulary
 
 SOURCE_NAMES: dict[Source, str] = {"midi": "MIDI files", "notes": "notes (--notes)"}
 FORMAT = 1  # of the corpus folder

@@ -15,7 +15,7 @@ from jaxmusic.corpus.metadata import OWN_DIGEST, Source
 from jaxmusic.corpus.parsed_files import Ids, ParsedFiles
 from jaxmusic.storage.atomic import sync, write_atomic, writing
 from jaxmusic.storage.reading import file_digest, with_digest
-from jaxmusic.tokenizers.tokens import Vocabulary
+from jaxmusic.tokenizers.vocabulary import Vocabulary
 
 COPY_CHUNK = 1 << 20  # tokens renumbered at a time (or one song)
 NAMED_DUPLICATES = 3  # in corpus.json

@@ -10,9 +10,9 @@ from jaxmusic.data.token_map import OUT_OF_VOCABULARY, TokenMap, make_token_map
 from jaxmusic.data.windows import Windows, held_out_songs, token_ranges
 from jaxmusic.distributed.processes import Processes
 from jaxmusic.errors import UserError
-from jaxmusic.preparation.corpus_folder import TOKENIZER_VERSION
 from jaxmusic.preparation.prepare import default_corpus_dir, prepare
 from jaxmusic.runtime.printable import printable
+from jaxmusic.tokenizers.tokenizer import get_tokenizer
 
 
 class DataError(UserError):
@@ -50,11 +50,12 @@ def _prepared(config: Config, console: Console) -> Corpus:
                 f"--deduplicate is for preparing, and the corpus {printable(corpus.path)} was "
                 "prepared without it: prepare it again with prepare.py --deduplicate."
             )
-        if corpus.tokenizer_version != TOKENIZER_VERSION:
+        version = get_tokenizer(config.data.scheme).version
+        if corpus.tokenizer_version != version:
             console.log(
                 f"The corpus {printable(corpus.path)} was made by version "
                 f"{corpus.tokenizer_version} of the tokenizer and is used as it is; version "
-                f"{TOKENIZER_VERSION}, this one's, may make other tokens of the same files."
+                f"{version}, this one's, may make other tokens of the same files."
             )
         return corpus
     with console:

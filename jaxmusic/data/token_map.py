@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxmusic.config import ConfigError
 from jaxmusic.corpus.corpus import Corpus, token_counts
-from jaxmusic.tokenizers.pitch_names import transposed
-from jaxmusic.tokenizers.tokens import RARE, Vocabulary
+from jaxmusic.tokenizers.tokenizer import get_tokenizer
+from jaxmusic.tokenizers.vocabulary import RARE, Vocabulary
 
 OUT_OF_VOCABULARY = -1  # in the table: the transposed token is none of the corpus's
 
@@ -62,17 +62,18 @@ def make_token_map(
             vocabulary = Vocabulary.of([*kept, RARE], vocabulary.scheme)
             ids = np.array(
                 [
-                    vocabulary.place(token if is_kept else RARE)
+                    vocabulary.id_of(token if is_kept else RARE)
                     for token, is_kept in zip(corpus.vocabulary.tokens, often, strict=True)
                 ],
                 np.int32,
             )
     if len(shifts) == 1 and not rare:
         return TokenMap(vocabulary, None)
+    tokenizer = get_tokenizer(vocabulary.scheme)
     table = np.full((len(shifts), len(ids)), OUT_OF_VOCABULARY, np.int32)
     for row, shift in enumerate(shifts):
-        for place, token in enumerate(corpus.vocabulary.tokens):
-            moved = transposed(token, shift) if shift else token
+        for token_id, token in enumerate(corpus.vocabulary.tokens):
+            moved = tokenizer.transpose(token, shift) if shift else token
             if moved is not None and moved in corpus.vocabulary:
-                table[row, place] = ids[corpus.vocabulary.place(moved)]
+                table[row, token_id] = ids[corpus.vocabulary.id_of(moved)]
     return TokenMap(vocabulary, table, shifts, int(not low <= 0 <= high), rare)

@@ -29,10 +29,7 @@ from jaxmusic.storage.atomic import writing
 from jaxmusic.storage.file_lock import FileLock, hold_lock, owner_in_brackets
 from jaxmusic.storage.owned_folder import FolderKind, remove_known, why_foreign
 from jaxmusic.storage.reading import file_digest, parse_json, read_lines
-
-# The version of the tokenizers. Raise it when a change alters any file's tokens: then every corpus
-# is parsed anew.
-TOKENIZER_VERSION = 2
+from jaxmusic.tokenizers.tokenizer import get_tokenizer
 
 _WORK = {"journal.jsonl", "stream.u32", "corpus/", *(f"corpus/{name}" for name in FILES)}
 
@@ -45,6 +42,7 @@ class CorpusFolder:
     def __init__(self, path: Path, made_of: Source, scheme: str, lock: FileLock) -> None:
         restore_corpus(path)
         self.path, self._made_of, self._scheme = path, made_of, scheme
+        self._tokenizer_version = get_tokenizer(scheme).version
         self.lock = lock
         self._found = corpus_mark(path)
         self._work: Path | None = None
@@ -58,7 +56,7 @@ class CorpusFolder:
         if metadata is None and not (self.path.exists() and any(self.path.iterdir())):
             return ParsedFiles.none()
         if metadata is not None and (
-            (metadata.scheme, metadata.tokeniser) != (self._scheme, TOKENIZER_VERSION)
+            (metadata.scheme, metadata.tokeniser) != (self._scheme, self._tokenizer_version)
         ):
             return ParsedFiles.none()
         try:
@@ -75,7 +73,7 @@ class CorpusFolder:
         self._work = self.path.with_name(f".{self.path.name}.partial-{secrets.token_hex(4)}")
         with writing(self._work):
             self._work.mkdir()
-        journal = Journal(self._work, self._made_of, self._scheme, TOKENIZER_VERSION)
+        journal = Journal(self._work, self._made_of, self._scheme, self._tokenizer_version)
         for folder in left:
             journal.recover(folder)
             remove_known(folder, WORK_FOLDER)
@@ -96,7 +94,7 @@ class CorpusFolder:
             new,
             files,
             scheme=self._scheme,
-            tokenizer_version=TOKENIZER_VERSION,
+            tokenizer_version=self._tokenizer_version,
             made_of=self._made_of,
             deduplicate=deduplicate,
         )

@@ -10,15 +10,11 @@ from jaxmusic.corpus.corpus import Corpus, CorpusError
 from jaxmusic.corpus.ledger import LedgerRow
 from jaxmusic.corpus.writer import FileSequence
 from jaxmusic.errors import UserError
-from jaxmusic.preparation.corpus_folder import (
-    TOKENIZER_VERSION,
-    Log,
-    lock_corpus_folder,
-)
+from jaxmusic.preparation.corpus_folder import Log, lock_corpus_folder
 from jaxmusic.preparation.pickled_strings import read_pickled_strings
 from jaxmusic.storage.owned_folder import real_folder
 from jaxmusic.storage.reading import read_bytes
-from jaxmusic.tokenizers.tokens import check_tokens
+from jaxmusic.tokenizers.tokenizer import check_tokens, get_tokenizer
 
 REMEDY = "Give the file that the notebooks keep (data/notes)."
 LARGEST = 64 << 20  # bytes: a thousand times the notebooks' own file
@@ -91,6 +87,6 @@ def _is_corpus_of(folder: Path, row: LedgerRow) -> bool:
     """Whether the folder has a whole corpus of the same bytes."""
     try:
         corpus = Corpus.open_checked(folder)
-        return corpus.ledger == [row] and corpus.tokenizer_version == TOKENIZER_VERSION
+        return corpus.ledger == [row] and corpus.tokenizer_version == get_tokenizer(SCHEME).version
     except CorpusError:
         return False

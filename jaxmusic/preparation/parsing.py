@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from jaxmusic.midi.reader import MAX_FILE_SIZE, TOO_LARGE
 from jaxmusic.midi.types import MidiError
-from jaxmusic.tokenizers.tokens import parse_tokens
+from jaxmusic.tokenizers.tokenizer import get_tokenizer, parse_tokens
 
 if sys.platform != "win32":
     import resource
@@ -68,6 +68,7 @@ class Reader:
 
     def __init__(self, folder: str | os.PathLike[str], scheme: str) -> None:
         self._folder = os.fspath(folder)
+        get_tokenizer(scheme)  # may raise, before any file is read
         self._scheme = scheme
         self._token_ids = _TokenIds()
         _keep_freed_memory()

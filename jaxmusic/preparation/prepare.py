@@ -18,7 +18,7 @@ from jaxmusic.runtime.limits import available_cores
 from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.file_lock import FileLock
 from jaxmusic.storage.owned_folder import real_folder
-from jaxmusic.tokenizers.tokens import check_scheme
+from jaxmusic.tokenizers.tokenizer import get_tokenizer
 
 NAMED_SKIPPED = 3  # files in the error when too many were skipped
 
@@ -56,7 +56,7 @@ def prepare(
     more than `max_skipped_share` of them were skipped (can't be read; empty files and duplicates
     don't count). Raises LockError, CorpusError or ChangedFileError when another process took over.
     """
-    check_scheme(scheme)
+    get_tokenizer(scheme)
     folder, corpus_dir = Path(midi_dir), real_folder(corpus_dir)
     found = find_files(folder)
     with (

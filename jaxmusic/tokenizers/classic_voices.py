@@ -2,10 +2,10 @@
 
 music21 5.7.2 does this with every track that has notes which begin together and end apart. It
 makes as many voices as the largest group of overlapping notes has members. That is mostly more
-than enough, but notes of no length overlap too little by its measure, and a rounded end may take
+than enough. But music21 counts too few overlaps of notes of length 0, and a rounded end may occupy
 a voice for a moment too long: a note that then fits into no voice disappears.
 
-Times are in twelfths of a quarter. Notes stand in order of their onsets.
+Times are in twelfths of a quarter. Notes are in order of their onsets.
 """
 
 import heapq
@@ -19,10 +19,10 @@ TWELFTHS = 12
 
 
 def lost_notes(onsets: Ints, lengths: Ints) -> list[int]:
-    """The places of the notes that fit into no voice, in order.
+    """Indices of the notes that fit into no voice, in order.
 
-    Each note takes a voice that is free at its onset; while all voices there are sound, notes
-    that begin are lost. Which of the free voices a note takes makes no difference.
+    Each note takes a voice that is free at its onset. Notes that begin while all voices sound are
+    lost. It makes no difference which of the free voices a note takes.
     """
     capacity = _voice_count(onsets, lengths)
     if capacity <= 1 or _most_sounding(onsets, lengths) <= capacity:
@@ -30,24 +30,24 @@ def lost_notes(onsets: Ints, lengths: Ints) -> list[int]:
     lost = []
     sounding: list[float] = []  # a heap of the ends of the notes that sound
     notes = zip(onsets.tolist(), lengths.tolist(), strict=True)
-    for place, (onset, length) in enumerate(notes):
+    for index, (onset, length) in enumerate(notes):
         now = onset / TWELFTHS
-        # Ends are rounded and onsets exact: a voice whose end was rounded up to the float nearest
-        # to this very onset is still taken.
+        # Ends are rounded and onsets exact: a voice is still taken if its end was rounded up to the
+        # float nearest to this onset.
         while sounding and (sounding[0] < now or (sounding[0] == now and not rounds_up(onset))):
             heapq.heappop(sounding)
         if len(sounding) < capacity:
             heapq.heappush(sounding, _float_end(onset, length))
         else:
-            lost.append(place)
+            lost.append(index)
     return lost
 
 
 def _most_sounding(onsets: Ints, lengths: Ints) -> int:
-    """How many voices suffice, or some more.
+    """An upper bound of the number of voices that suffice.
 
-    A note whose end may be rounded up (only those off the grid of quarters are rounded at all), and
-    one of no length, is taken to sound on when another begins where it ends.
+    A note of length 0, or whose end may be rounded up (that is, off the grid of fourths of a
+    quarter), is assumed to sound on when another begins where it ends.
     """
     ends = onsets + lengths
     ends = 2 * ends + ((ends % 3 > 0) | (lengths == 0))
@@ -57,15 +57,15 @@ def _most_sounding(onsets: Ints, lengths: Ints) -> int:
 
 
 def _voice_count(onsets: Ints, lengths: Ints) -> int:
-    """The size of the largest group of overlapping notes; 0 if nothing overlaps.
+    """The size of the largest group of overlapping notes; 0 if no notes overlap.
 
-    A group is a chain of notes each of which overlaps another of them. Groups that begin at the
-    same time count as one; notes without overlaps are in none. The notes after one that overlap it
-    come in an unbroken row, so a group is a row of notes too.
+    A group is a chain of notes each of which overlaps another one of the group. Groups that begin
+    at the same time count as one; notes without overlaps are in none. The notes after a note that
+    overlap it are consecutive, so a group is a range of notes too.
     """
     if not len(onsets):
         return 0
-    furthest = np.maximum.accumulate(_reaches(onsets, lengths))
+    furthest = np.maximum.accumulate(_last_overlaps(onsets, lengths))
     is_first = np.ones(len(onsets), np.bool_)
     is_first[1:] = np.arange(1, len(onsets)) > furthest[:-1]
     firsts = is_first.nonzero()[0]
@@ -78,18 +78,18 @@ def _voice_count(onsets: Ints, lengths: Ints) -> int:
     return int(np.add.reduceat(sizes, other_begins).max())
 
 
-def _reaches(onsets: Ints, lengths: Ints) -> Ints:
-    """For each note the place of the last note after it, in an unbroken row, that it overlaps.
+def _last_overlaps(onsets: Ints, lengths: Ints) -> Ints:
+    """For each note, the index of the last of the consecutive notes after it that it overlaps.
 
-    Notes overlap when one begins before the other ends. Of two that begin together the shorter is
-    taken as the first: when its length is 0 they do not overlap, and the row ends there. A note
-    that overlaps none after it has its own place.
+    Notes overlap when one begins before the other ends. Of two that begin together the shorter one
+    counts as the first: when its length is 0 they do not overlap, and the range ends there. A note
+    that overlaps none after it has its own index.
     """
-    places = np.arange(len(onsets))
+    indices = np.arange(len(onsets))
     stops = np.searchsorted(onsets, onsets + lengths)
     empty = (lengths == 0).nonzero()[0]
     if len(empty):
-        following = np.append(empty, -1)[np.searchsorted(empty, places)]  # -1: none, and no stop
+        following = np.append(empty, -1)[np.searchsorted(empty, indices)]  # -1: none, and no stop
         breaks = (following >= 0) & (following < stops) & (onsets[following] == onsets)
         stops = np.where(breaks, following, stops)
         stops[empty] = empty + 1
@@ -97,10 +97,10 @@ def _reaches(onsets: Ints, lengths: Ints) -> Ints:
 
 
 def _float_end(onset: int, length: int) -> float:
-    """Where a note ends, in quarters, with music21's rounding.
+    """The end of a note, in quarters, with music21's rounding.
 
-    It keeps thirds as exact fractions and quarters as floats. The sum of two of a kind is rounded
-    once, of a fraction and a float twice.
+    music21 stores thirds as exact fractions and fourths as floats. It rounds the sum of two values
+    of the same kind once, and that of a fraction and a float twice.
     """
     if (onset % 3 == 0) == (length % 3 == 0):
         return (onset + length) / TWELFTHS
@@ -108,6 +108,6 @@ def _float_end(onset: int, length: int) -> float:
 
 
 def rounds_up(onset: int) -> bool:
-    """Whether the float nearest to an onset, in quarters, is above it (as for 5/3)."""
+    """Whether the float nearest to an onset, in quarters, is larger than it (as for 5/3)."""
     numerator, denominator = (onset / TWELFTHS).as_integer_ratio()
     return numerator * TWELFTHS > onset * denominator

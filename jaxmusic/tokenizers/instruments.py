@@ -1,7 +1,7 @@
-"""Names of instruments by MIDI program, as far as music21 5.7.2 knows them.
+"""Names of instruments by MIDI program, those that music21 5.7.2 knows.
 
-Programs of one name are one part. All programs that are not here have no name, and are one part
-together.
+Programs with the same name are one part. All programs that are not here have no name, and are one
+part together.
 """
 
 PROGRAM_NAMES = {

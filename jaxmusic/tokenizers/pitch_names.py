@@ -1,4 +1,4 @@
-"""The text of tokens: names of single pitches, and of chords as pitch classes in normal order.
+"""Names of pitches, and of chords as pitch classes in normal order: the classic tokens.
 
 A pitch is a MIDI number (60 is C4), a pitch class a number from 0 (C) to 11 (B). A set of pitch
 classes is an int whose bit c stands for class c.
@@ -15,22 +15,22 @@ _LOWEST_CHORD_ROOT = 48  # C3: written chords begin in its octave
 
 
 def pitch_name(pitch: int) -> str:
-    """The name of a pitch: flats are "-", octave -1 holds pitch 0, so pitch 10 is "B--1".
+    """Name a pitch: a flat is "-", and pitch 0 is in octave -1, so that pitch 10 is "B--1".
 
-    Black keys have one spelling each, whatever the key signature says. Two names stand for two
-    pitches: "E-1" is E of octave -1 or E flat of octave 1, and "B-1" likewise.
+    Black keys have one spelling each, whatever the key signature. Two names are ambiguous: "E-1" is
+    E of octave -1 or E flat of octave 1, and "B-1" likewise.
     """
     return f"{_CLASS_NAMES[pitch % CLASS_COUNT]}{pitch // CLASS_COUNT - 1}"
 
 
 @functools.cache  # 4,095 sets at most
 def chord_name(classes: int) -> str:
-    """The classes of a set in normal order, joined by dots: "0.4.7" for C major.
+    """Join the classes of a set in normal order by dots: "0.4.7" for C major.
 
     A set and its mirror image (each class negated) are packed, and the one that packs tighter
-    tells the intervals, the set itself when they tie. The text begins at the lowest class of the
-    set from which these intervals give exactly the set. This is music21's normal order, which
-    differs from others in such cases as {0, 4, 7, 8}: it is 0.4.7.8.
+    gives the intervals, the set itself in a tie. The name begins at the lowest class of the set
+    from which these intervals give exactly the set. This is music21's normal order, which differs
+    from others in cases such as {0, 4, 7, 8}: it is 0.4.7.8.
 
     Raises ValueError for an empty set.
     """
@@ -51,21 +51,22 @@ def chord_name(classes: int) -> str:
 def _packed(members: list[int]) -> list[int]:
     """The intervals of a sorted set of classes, from the member where they are packed tightest.
 
-    That is where the last one is smallest; then the one where those before it are, from the first.
+    That is the member with the smallest last interval; in a tie, the smallest intervals before it,
+    compared from the first.
     """
     rotations = [
-        [(member - members[place]) % CLASS_COUNT for member in members[place:] + members[:place]]
-        for place in range(len(members))
+        [(member - members[first]) % CLASS_COUNT for member in members[first:] + members[:first]]
+        for first in range(len(members))
     ]
     return min(rotations, key=lambda intervals: (intervals[-1], intervals))
 
 
 def pitches_of(token: str) -> list[int]:
-    """The pitches that sound for a token: the inverse of `pitch_name` and of `chord_name`.
+    """The pitches of a token: the inverse of `pitch_name` and of `chord_name`.
 
-    "E-1" and "B-1" are taken for the flats of octave 1: the others are below any piano.
+    "E-1" and "B-1" are read as the flats of octave 1: the other pitches are below any piano.
     A chord is voiced upwards in closed position, its first class in the octave from C3. A chord of
-    one class gets its octave too, since alone it would be a note.
+    one class gets its octave as well, since one pitch would be a note.
 
     Raises ValueError, naming the token, when it is neither the name of a pitch nor a chord in
     normal order.
@@ -82,11 +83,11 @@ def pitches_of(token: str) -> list[int]:
     return [root, *(root + (other - first) % CLASS_COUNT for other in others)]
 
 
-def transposed(token: str, semitones: int) -> str | None:
-    """The token of the same music, so many semitones higher; None where a pitch leaves MIDI's.
+def transpose_token(token: str, semitones: int) -> str | None:
+    """The token of the same music, so many semitones higher; None if a pitch leaves MIDI's range.
 
-    A chord's pitch classes go round: each of its transpositions is a chord. "E-1" and "B-1" are
-    taken as `pitches_of` takes them.
+    Pitch classes wrap around, so that each transposition of a chord is a chord. "E-1" and "B-1"
+    are read as by `pitches_of`.
 
     Raises ValueError, naming the token, when it is neither the name of a pitch nor a chord.
     """
@@ -99,7 +100,7 @@ def transposed(token: str, semitones: int) -> str | None:
 
 @functools.cache
 def _pitches_by_name() -> dict[str, int]:
-    # Of two pitches of one name the higher stays.
+    # Of two pitches with the same name the higher one stays.
     return {pitch_name(pitch): pitch for pitch in range(PITCH_COUNT)}
 
 

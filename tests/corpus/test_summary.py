@@ -8,7 +8,7 @@ from helpers.midi_files import write_song
 from jaxmusic.corpus.corpus import CorpusError
 from jaxmusic.corpus.summary import describe
 from jaxmusic.preparation.prepare import prepare
-from jaxmusic.tokenizers.tokens import write_midi
+from jaxmusic.tokenizers.tokenizer import write_midi
 
 
 def test_an_inventory_tells_what_is_there(tmp_path: Path) -> None:

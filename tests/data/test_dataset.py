@@ -109,12 +109,12 @@ def test_a_training_reads_no_damaged_corpus(
     assert open_corpus(given, Processes(), Console()).digest == whole.digest
 
 
-def test_another_version_of_the_tokeniser_is_told(
+def test_another_version_of_the_tokenizer_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_song(tmp_path / "songs" / "a.mid", 30)
     with monkeypatch.context() as patch:
-        patch.setattr("jaxmusic.preparation.corpus_folder.TOKENIZER_VERSION", 7)
+        patch.setattr("jaxmusic.tokenizers.classic.ClassicTokenizer.version", 7)
         path = prepare(tmp_path / "songs", tmp_path / "corpus", workers=1).path
     open_corpus(Config(data=DataConfig(corpus=str(path))), Processes(), Console())
     assert "made by version 7 of the tokenizer and is used as it is" in capsys.readouterr().out

@@ -22,8 +22,9 @@ from jaxmusic.distributed.row_range import RowRange
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.run import open_run
 from jaxmusic.sampling import SamplingConfig, generate
-from jaxmusic.tokenizers.pitch_names import chord_name, class_set, transposed
-from jaxmusic.tokenizers.tokens import RARE, read_tokens
+from jaxmusic.tokenizers.pitch_names import chord_name, class_set, transpose_token
+from jaxmusic.tokenizers.tokenizer import read_tokens
+from jaxmusic.tokenizers.vocabulary import RARE
 from jaxmusic.trainer import fit
 
 SONGS = sorted((Path(__file__).parents[2] / "midi_songs").glob("*.mid"))
@@ -48,7 +49,7 @@ def test_tokens_of_transposed_files(tmp_path: Path, shift: int) -> None:
                 if message.type in ("note_on", "note_off"):
                     message.note += shift
         file.save(tmp_path / "moved.mid")
-        expected = [transposed(token, shift) for token in read_tokens(path)]
+        expected = [transpose_token(token, shift) for token in read_tokens(path)]
         assert read_tokens(tmp_path / "moved.mid") == expected
 
 
@@ -56,13 +57,13 @@ def test_transposing_goes_there_and_back() -> None:
     sets = [chord_name(class_set(classes)) for classes in ([0, 4, 7], [9, 0, 4, 7], [1, 2, 3])]
     for token in ("C4", "B-4", "F#2", "3", *sets):
         for shift in SHIFTS:
-            there = transposed(token, shift)
+            there = transpose_token(token, shift)
             assert there is not None
-            assert transposed(there, -shift) == token
+            assert transpose_token(there, -shift) == token
             assert (there == token) == (shift == 0)
-    assert transposed("G9", 1) is None and transposed("C-1", -1) is None
+    assert transpose_token("G9", 1) is None and transpose_token("C-1", -1) is None
     with pytest.raises(ValueError, match="H4"):
-        transposed("H4", 1)
+        transpose_token("H4", 1)
 
 
 def test_the_table_is_the_corpus_own(corpus: Corpus) -> None:
@@ -73,9 +74,9 @@ def test_the_table_is_the_corpus_own(corpus: Corpus) -> None:
     np.testing.assert_array_equal(token_map.table[0], np.arange(len(corpus.vocabulary)))
     for row, shift in enumerate(token_map.shifts):
         for place, token in enumerate(corpus.vocabulary.tokens):
-            moved = transposed(token, shift)
+            moved = transpose_token(token, shift)
             there = moved is not None and moved in corpus.vocabulary
-            expected = corpus.vocabulary.place(str(moved)) if there else OUT_OF_VOCABULARY
+            expected = corpus.vocabulary.id_of(str(moved)) if there else OUT_OF_VOCABULARY
             assert token_map.table[row, place] == expected
     assert (token_map.table == OUT_OF_VOCABULARY).any()
     assert make_token_map(corpus).table is None
@@ -160,7 +161,7 @@ def test_a_count_that_no_token_reaches_is_refused(corpus: Corpus) -> None:
         make_token_map(corpus, min_count=int(counts.max()) + 1)
 
 
-def test_songs_held_out_are_never_transposed(corpus: Corpus) -> None:
+def test_songs_held_out_are_never_transpose_token(corpus: Corpus) -> None:
     plain, moved, token_map = samplers(corpus)
     for here, there in zip(
         sequential_batches(plain.windows, RowRange.all(32)),
@@ -233,7 +234,7 @@ def test_training_so_goes_on_bit_for_bit_and_makes_music(corpus: Corpus, tmp_pat
         fit(replace(parts, data=replace(config.data, transpose=None, min_count=1)))
 
     assert RARE in whole.vocabulary
-    rare = whole.vocabulary.place(RARE)
+    rare = whole.vocabulary.id_of(RARE)
     assert (whole.primers == rare).any() and whole.primers.max() < len(whole.vocabulary)
     # Even where it is by far the likeliest.
     whole.params["output"]["bias"] = whole.params["output"]["bias"].copy()

@@ -14,7 +14,7 @@ from jaxmusic.benchmarks.large_sets import make_file, read_songs
 from jaxmusic.benchmarks.output import check_new_folder
 from jaxmusic.config import ConfigError
 from jaxmusic.midi.types import MidiError
-from jaxmusic.tokenizers.tokens import parse_tokens
+from jaxmusic.tokenizers.tokenizer import parse_tokens
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 

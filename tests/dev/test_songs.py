@@ -16,7 +16,7 @@ from tools import make_songs
 from jaxmusic.config import ConfigError
 from jaxmusic.midi.types import Note
 from jaxmusic.midi.writer import write_notes
-from jaxmusic.tokenizers.tokens import read_tokens
+from jaxmusic.tokenizers.tokenizer import read_tokens
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,7 +14,7 @@ from helpers.command_line import SCRIPTS, run_here
 from helpers.midi_files import write_song
 
 from jaxmusic.corpus.corpus import Corpus
-from jaxmusic.tokenizers.tokens import read_tokens
+from jaxmusic.tokenizers.tokenizer import read_tokens
 
 
 def run(

@@ -26,6 +26,8 @@ from jaxmusic.preparation.notebook_notes import prepare_notes
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.storage.file_lock import hold_lock
 from jaxmusic.storage.reading import file_digest, with_digest
+from jaxmusic.tokenizers.classic import ClassicTokenizer
+from jaxmusic.tokenizers.tokenizer import TOKENIZERS
 from jaxmusic.trainer import fit
 
 
@@ -308,6 +310,15 @@ def raising(error: Exception) -> Callable[..., Any]:
 def refused(function: str, name: str) -> Arrange:
     """A function that reads may not do so; said here, for a superuser may."""
     return patched(function, raising(PermissionError(errno.EACCES, "Permission denied", name)))
+
+
+def known_scheme(name: str) -> Arrange:
+    """A second token scheme."""
+
+    def arrange(stage: Stage) -> None:
+        stage.monkeypatch.setitem(TOKENIZERS, name, ClassicTokenizer())
+
+    return arrange
 
 
 def patched(target: str, value: Any) -> Arrange:

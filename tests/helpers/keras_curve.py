@@ -21,7 +21,8 @@ from keras.src.backend.common import dtypes
 from jaxmusic.config import Config, ModelConfig
 from jaxmusic.data.batch_sampler import BatchSampler
 from jaxmusic.data.windows import Windows
-from jaxmusic.tokenizers.tokens import Vocabulary, read_tokens
+from jaxmusic.tokenizers.tokenizer import read_tokens
+from jaxmusic.tokenizers.vocabulary import Vocabulary
 from jaxmusic.training.state import PyTree, TrainState, make_optimizer, model_graphdef, new_state
 from jaxmusic.training.step import train_step
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmusic.tokenizers.tokens import write_midi
+from jaxmusic.tokenizers.tokenizer import write_midi
 
 SCALE = ["C4", "D4", "E4", "F4", "G4", "A4", "B4", "C5", "0.4.7", "7.11.2", "5.9.0"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from jaxmusic.corpus.corpus import Corpus
 from jaxmusic.preparation import parsing
-from jaxmusic.tokenizers.tokens import parse_tokens
+from jaxmusic.tokenizers.tokenizer import parse_tokens
 
 
 def files_of(corpus: Corpus) -> dict[str, bytes]:

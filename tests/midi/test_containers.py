@@ -15,7 +15,7 @@ from jaxmusic.midi.containers import unwrap
 from jaxmusic.midi.reader import parse_midi
 from jaxmusic.midi.types import MidiError
 from jaxmusic.preparation.prepare import prepare
-from jaxmusic.tokenizers.tokens import parse_tokens, read_tokens
+from jaxmusic.tokenizers.tokenizer import parse_tokens, read_tokens
 
 SONG = midi(track(on(0, 60), off(480, 60), on(0, 64), off(480, 64)))
 MAX_SIZE = 2**24

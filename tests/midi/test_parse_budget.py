@@ -7,7 +7,7 @@ from helpers.midi_bytes import chunk, key, meta, meter, midi, off, on, program, 
 from jaxmusic.midi import parse_budget
 from jaxmusic.midi.reader import MAX_FILE_SIZE, parse_midi
 from jaxmusic.midi.types import MidiError
-from jaxmusic.tokenizers.tokens import parse_tokens
+from jaxmusic.tokenizers.tokenizer import parse_tokens
 
 NOTE = on(0, 60) + off(9, 60)
 

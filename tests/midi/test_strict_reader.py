@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from jaxmusic.midi.reader import read_midi
 from jaxmusic.midi.types import KEY_SIGNATURE, PROGRAM, TEMPO, TIME_SIGNATURE, MetaEvent, MidiError
-from jaxmusic.tokenizers.classic import classic_tokens
+from jaxmusic.tokenizers.classic import ClassicTokenizer
 
 SEED_SONGS = os.environ.get("JAXMUSIC_SEED_SONGS", "")
 many_files = settings(
@@ -144,7 +144,7 @@ def test_the_largest_numbers(read: Reader) -> None:
         score = read(data)
         assert notes_of(score) == mido_notes(data)
         assert score.tracks[0].ends[-1] == 1 + 2 * 9999 * value
-        assert len(classic_tokens(score)) == 10_001
+        assert len(ClassicTokenizer().encode(score)) == 10_001
 
 
 def test_marks_are_programs_and_three_meta_events(read: Reader) -> None:

@@ -10,7 +10,7 @@ from helpers.midi_files import write_song
 
 from jaxmusic.preparation import parsing
 from jaxmusic.preparation.parsing import FileResult, Job, Reader, timestamp
-from jaxmusic.tokenizers.tokens import parse_tokens
+from jaxmusic.tokenizers.tokenizer import parse_tokens
 
 
 def read(folder: Path, *names: str) -> list[FileResult]:

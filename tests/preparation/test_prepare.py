@@ -19,11 +19,12 @@ from jaxmusic.corpus.metadata import OWN_DIGEST
 from jaxmusic.corpus.summary import summarize
 from jaxmusic.data.dataset import make_windows, open_corpus
 from jaxmusic.distributed.processes import Processes
-from jaxmusic.preparation import corpus_folder, parsing
+from jaxmusic.preparation import parsing
 from jaxmusic.preparation import worker_pool as workers
 from jaxmusic.preparation.prepare import default_corpus_dir, prepare
 from jaxmusic.storage.reading import file_digest, with_digest
-from jaxmusic.tokenizers.tokens import parse_tokens
+from jaxmusic.tokenizers.classic import ClassicTokenizer
+from jaxmusic.tokenizers.tokenizer import parse_tokens
 
 
 def tokens_of(corpus: Corpus, song: int) -> list[str]:
@@ -132,12 +133,12 @@ def test_a_time_stamp_beyond_64_bits_costs_nothing(
     assert after.ledger == before.ledger and parsed.count == 0
 
 
-def test_another_version_of_the_tokeniser_parses_anew(
+def test_another_version_of_the_tokenizer_parses_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_song(tmp_path / "in" / "a.mid", 30)
     prepare(tmp_path / "in", tmp_path / "out", workers=1)
-    monkeypatch.setattr(corpus_folder, "TOKENIZER_VERSION", corpus_folder.TOKENIZER_VERSION + 1)
+    monkeypatch.setattr(ClassicTokenizer, "version", ClassicTokenizer.version + 1)
     monkeypatch.setattr(parsing, "parse_tokens", lambda data, scheme: ["C4", "D4"])
     assert len(prepare(tmp_path / "in", tmp_path / "out", workers=1).tokens) == 2
 

@@ -27,8 +27,8 @@ PACKAGE = Path(environment.__file__).parents[1]
 NO_NUMBERS = {
     "config.py", "console.py", "corpus/corpus.py", "distributed/devices.py",
     "distributed/processes.py", "errors.py", "nn/cpu/build.py", "preparation/prepare.py",
-    "runtime/printable.py", "storage/reading.py", "tokenizers/pitch_names.py",
-    "tokenizers/tokens.py",
+    "runtime/printable.py", "storage/reading.py", "tokenizers/tokenizer.py",
+    "tokenizers/vocabulary.py",
 }  # fmt: skip
 WAYS = {name for names in LSTM_SOURCES.values() for name in names}
 

@@ -24,9 +24,9 @@ from hypothesis import HealthCheck, given, settings
 from jaxmusic.midi.lenient_reader import read_lenient_track
 from jaxmusic.midi.parse_budget import ParseBudget
 from jaxmusic.midi.types import MidiError, MidiScore
-from jaxmusic.tokenizers.classic import classic_tokens
+from jaxmusic.tokenizers.classic import ClassicTokenizer
 from jaxmusic.tokenizers.pitch_names import chord_name
-from jaxmusic.tokenizers.tokens import read_tokens, write_midi
+from jaxmusic.tokenizers.tokenizer import read_tokens, write_midi
 
 FOLDER = os.environ.get("JAXMUSIC_MUSIC21", "")
 EXAMPLES = int(os.environ.get("JAXMUSIC_MUSIC21_EXAMPLES", "150"))
@@ -164,7 +164,7 @@ def loose_tokens(data: bytes) -> list[str]:
     division = int.from_bytes(data[12:14])
     quarter = 1024 if division & 0x8000 else division
     tracks = [read_lenient_track(data, start, end, ParseBudget()) for start, end in chunks]
-    return classic_tokens(MidiScore(quarter, tracks))
+    return ClassicTokenizer().encode(MidiScore(quarter, tracks))
 
 
 def is_read_by_mido(data: bytes) -> bool:

@@ -12,7 +12,7 @@ from jaxmusic.benchmarks.workload import Workload
 from jaxmusic.distributed.devices import find_devices
 from jaxmusic.run import Run
 from jaxmusic.sampling import SamplingConfig, generate
-from jaxmusic.tokenizers.tokens import Vocabulary
+from jaxmusic.tokenizers.vocabulary import Vocabulary
 from jaxmusic.training.jax_settings import pinned_settings
 from jaxmusic.training.state import new_state
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxmusic.midi.types import MidiError
 from jaxmusic.preparation.prepare import prepare
-from jaxmusic.tokenizers.tokens import read_tokens
+from jaxmusic.tokenizers.tokenizer import read_tokens
 
 # What music21's tokens are the same as ours in: later versions partition otherwise.
 SAME_TOKENS = "5.7.2"

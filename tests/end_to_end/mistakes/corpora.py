@@ -92,7 +92,7 @@ CORPORA = [
     Mistake(
         ANEW, 2, "--corpus songs-corpus --scheme timed classic",
         a.several(
-            a.patched("jaxmusic.tokenizers.tokens.SCHEMES", ("classic", "timed")),
+            a.known_scheme("timed"),
             a.told("songs-corpus/vocabulary.json", scheme="timed"),
             a.told(ABOUT, scheme="timed"),
             a.forged("songs-corpus"),

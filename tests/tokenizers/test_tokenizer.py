@@ -1,15 +1,16 @@
-"""Tokens from files, to files and to numbers; the songs that the stream was published for."""
+"""Tokens from files and to files, the registry, and the songs of the published token stream."""
 
 import itertools
 import json
 import os
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.executed_lines import executed_lines
 from helpers.midi_bytes import meta, midi, number, off, on, program, track
 from helpers.random_midi import dense_file
 from hypothesis import HealthCheck, given, settings
@@ -17,8 +18,17 @@ from hypothesis import strategies as st
 
 from jaxmusic.midi.reader import read_midi
 from jaxmusic.midi.types import MidiError
+from jaxmusic.tokenizers import tokenizer
+from jaxmusic.tokenizers.classic import ClassicTokenizer
 from jaxmusic.tokenizers.pitch_names import chord_name, pitch_name
-from jaxmusic.tokenizers.tokens import SCHEMES, Vocabulary, read_tokens, write_midi
+from jaxmusic.tokenizers.tokenizer import (
+    get_tokenizer,
+    parse_tokens,
+    read_tokens,
+    register,
+    write_midi,
+)
+from jaxmusic.tokenizers.vocabulary import Vocabulary
 
 SEED_SONGS = os.environ.get("JAXMUSIC_SEED_SONGS", "")
 with_seed_songs = pytest.mark.skipif(
@@ -55,6 +65,9 @@ def test_the_published_stream() -> None:
     assert len(Vocabulary.of(stream)) == published["distinct"] == 279
 
 
+# The registry.
+
+
 def test_an_unknown_scheme_is_refused(tmp_path: Path) -> None:
     for call in (
         lambda: read_tokens(tmp_path / "none.mid", scheme="clasic"),
@@ -63,7 +76,16 @@ def test_an_unknown_scheme_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=r"'clasic'.*classic"):
             call()
-    assert SCHEMES == ("classic",)
+
+
+def test_a_name_is_registered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizer, "TOKENIZERS", dict(tokenizer.TOKENIZERS))
+    with pytest.raises(ValueError, match="'classic' already"):
+        register(ClassicTokenizer())
+    other = ClassicTokenizer()
+    other.name = "other"
+    register(other)
+    assert get_tokenizer("other") is other
 
 
 def test_errors_are_of_two_kinds(tmp_path: Path) -> None:
@@ -77,47 +99,58 @@ def test_errors_are_of_two_kinds(tmp_path: Path) -> None:
 def test_reading_imports_nothing_heavy() -> None:
     heavy = "jax", "flax", "optax", "orbax", "tyro", "rich"
     found = f"[name for name in {heavy} if name in sys.modules]"
-    code = f"import sys, jaxmusic.tokenizers.tokens\nprint({found})"
+    code = f"import sys, jaxmusic.tokenizers.tokenizer\nprint({found})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert result.stdout.strip() == b"[]"
 
 
-COUNT = 100_000
+def programs(count: int) -> bytes:
+    return (
+        program(0, 0) * 4 * count
+        + b"".join(on(0, key % 128, 64, key // 128) for key in range(256))
+        + b"".join(off(40, key % 128, key // 128) for key in range(256))
+    )
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        # Notes that begin together and end one by one; there are but 2,048 keys at a time.
-        b"".join(
-            b"".join(on(0, key % 128, 64, key // 128) for key in range(2048))
-            + b"".join(off(40, key % 128, key // 128) for key in range(2048))
-            for _ in range(COUNT // 2048)
-        ),
-        # The same while all of them begin within a sixteenth of a quarter, at 32,767 ticks.
-        b"".join(on(1, key % 128, 64, key // 128) for key in range(2040))
-        + b"".join(on(0, 127, 64, 15) + off(0, 127, 15) for _ in range(COUNT))
-        + b"".join(off(3000, key % 128, key // 128) for key in range(2040)),
-        # Short notes under one that lasts, and the same without any.
-        on(0, 0)
-        + b"".join(on(0, 60) + on(0, 64) + off(200, 60) + off(300, 64) for _ in range(COUNT // 2))
-        + off(0, 0),
-        (on(0, 60) + off(0, 60)) * COUNT,
-        # Programs and notes all at one time.
-        program(0, 0) * 4 * COUNT
-        + b"".join(on(0, key % 128, 64, key // 128) for key in range(2048))
-        + b"".join(off(40, key % 128, key // 128) for key in range(2048)),
-        meta(5, 0x51, b"\1\2\3") * COUNT + on(0, 60) + off(5, 60),
-    ],
-    ids=["together", "heads", "under a long one", "at once", "programs", "tempos"],
-)
+# Events of which a slow algorithm compares each with many others, in a number that grows with the
+# count. (There are 2,048 keys: so many notes can sound at one time.)
+HARD: dict[str, Callable[[int], bytes]] = {
+    "notes that begin together and end one by one": lambda count: b"".join(
+        b"".join(on(0, key % 128, 64, key // 128) for key in range(256))
+        + b"".join(off(40, key % 128, key // 128) for key in range(256))
+        for _ in range(count // 256)
+    ),
+    "heads within a sixteenth": lambda count: (
+        b"".join(on(0, key % 128, 64, key // 128) for key in range(256))
+        + b"".join(on(0, 127, 64, 15) + off(0, 127, 15) for _ in range(count))
+        + b"".join(off(3000, key % 128, key // 128) for key in range(256))
+    ),
+    "short notes under a long one": lambda count: (
+        on(0, 0) + (on(0, 60) + on(0, 64) + off(200, 60) + off(300, 64)) * (count // 2) + off(0, 0)
+    ),
+    "notes of length 0": lambda count: (on(0, 60) + off(0, 60)) * count,
+    "programs at one time": programs,
+    "tempos": lambda count: meta(5, 0x51, b"\1\2\3") * count + on(0, 60) + off(5, 60),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
 @pytest.mark.parametrize("division", [480, 32767])
-def test_time_grows_with_the_size_of_the_file(body: bytes, division: int, tmp_path: Path) -> None:
-    path = tmp_path / "large.mid"
-    path.write_bytes(midi(track(body), division=division))
-    began = time.process_time()
-    read_tokens(path)
-    assert time.process_time() - began < 10  # some 0.5 s; what is quadratic takes many minutes
+def test_work_grows_with_the_size_of_the_file(name: str, division: int) -> None:
+    """Twice the events execute twice the lines of Python: quadratic code, four times as many."""
+
+    def lines(count: int) -> int:
+        data = midi(track(HARD[name](count)), division=division)
+        return executed_lines(lambda: parse_tokens(data))
+
+    lines(256)  # fills caches
+    assert lines(4096) < 2.5 * lines(2048)
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_large_files_are_read(name: str) -> None:
+    """In about a second; array operations whose time is quadratic would take many minutes."""
+    assert parse_tokens(midi(track(HARD[name](100_000)))) is not None
 
 
 @given(data=st.binary(max_size=60), running=st.booleans())
@@ -140,8 +173,8 @@ def test_damaged_songs_raise_nothing_but_midi_errors(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for seed in range(300):
         data = bytearray(dense_file(seed))
-        for place in rng.integers(0, len(data), 5):
-            data[place] = rng.integers(256)
+        for position in rng.integers(0, len(data), 5):
+            data[position] = rng.integers(256)
         path.write_bytes(data)
         try:
             read_tokens(path)
@@ -182,7 +215,7 @@ def test_a_repeated_pitch_keeps_its_length(tmp_path: Path) -> None:
         (480, 960, 55),
         (720, 1200, 60),
     ]
-    assert {mark.value for part in score.tracks for mark in part.meta_events} == {0, 7}
+    assert {meta.value for part in score.tracks for meta in part.meta_events} == {0, 7}
     assert read_tokens(path) == ["C4", "C4", "0.4.7", "C4"]
 
 
@@ -203,76 +236,3 @@ def test_a_bad_step_is_refused(step: float, tmp_path: Path) -> None:
 def test_no_tokens_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no tokens"):
         write_midi([], tmp_path / "out.mid")
-
-
-# To numbers.
-
-
-def test_ids_are_places_in_the_sorted_tokens() -> None:
-    vocabulary = Vocabulary.of(["E4", "0.4.7", "C4", "E4", "B-3"])
-    assert vocabulary.tokens == ("0.4.7", "B-3", "C4", "E4")
-    ids = vocabulary.encode(["E4", "0.4.7", "E4"])
-    assert ids.tolist() == [3, 0, 3]
-    assert vocabulary.decode(ids) == ["E4", "0.4.7", "E4"]
-    assert vocabulary.decode([1, np.uint16(2)]) == ["B-3", "C4"]
-    assert (len(vocabulary), "C4" in vocabulary, "D4" in vocabulary) == (4, True, False)
-
-
-def test_ids_are_of_two_bytes_while_they_fit() -> None:
-    for count, dtype in ((0, np.uint16), (65_535, np.uint16), (65_536, np.uint32)):
-        vocabulary = Vocabulary.of(map(str, range(count)))
-        assert vocabulary.dtype == dtype
-        ids = vocabulary.encode(vocabulary.tokens)
-        assert ids.dtype == dtype
-        assert ids.tolist() == list(range(count))
-
-
-def test_unknown_tokens_and_ids_are_refused_by_name() -> None:
-    vocabulary = Vocabulary.of(["C4", "D4"])
-    with pytest.raises(ValueError, match="'E4' is not in"):
-        vocabulary.encode(["C4", "E4"])
-    for wrong in (2, -1):
-        with pytest.raises(ValueError, match=f"{wrong} is no token id"):
-            vocabulary.decode(np.array([0, wrong]))
-
-
-def test_a_vocabulary_is_sorted_without_repeats() -> None:
-    for tokens in (("D4", "C4"), ("C4", "C4")):
-        with pytest.raises(ValueError, match="sorted"):
-            Vocabulary(tokens)
-
-
-def test_a_saved_vocabulary_is_loaded(tmp_path: Path) -> None:
-    path = tmp_path / "vocabulary.json"
-    vocabulary = Vocabulary.of(["C4", "0.4.7", "B-3"])
-    vocabulary.save(path)
-    assert json.loads(path.read_text()) == {
-        "format": 1,
-        "scheme": "classic",
-        "tokens": ["0.4.7", "B-3", "C4"],
-    }
-    assert Vocabulary.load(path) == vocabulary
-    assert [one.name for one in tmp_path.iterdir()] == ["vocabulary.json"]
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("{", "is not a vocabulary"),
-        ("\udcff", "is not a vocabulary"),
-        ("[]", "expected `object`, got `array`"),
-        ('{"scheme": "classic", "tokens": []}', "it lacks the field 'format'"),
-        ('{"format": 2, "scheme": "classic", "tokens": []}', "its format is 2, not 1"),
-        ('{"format": 1, "tokens": []}', "it lacks the field 'scheme'"),
-        ('{"format": 1, "scheme": "classic", "tokens": {"C4": 0}}', "'tokens': expected `array`"),
-        ('{"format": 1, "scheme": "classic", "tokens": ["C4", 5]}', "expected `str`, got `int`"),
-        ('{"format": 1, "scheme": "classic", "tokens": ["D4", "C4"]}', "sorted"),
-        ('{"format": 1, "scheme": "other", "tokens": ["C4"]}', "unknown token scheme 'other'"),
-    ],
-)
-def test_another_file_is_no_vocabulary(content: str, reason: str, tmp_path: Path) -> None:
-    path = tmp_path / "vocabulary.json"
-    path.write_text(content, errors="surrogateescape")
-    with pytest.raises(ValueError, match=reason) as caught:
-        Vocabulary.load(path)
-    assert str(path) in str(caught.value)
