@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import prod
 
-from jaxmusic.benchmarks.machine import DATASHEET
+from jaxmusic.benchmarks.results.machine import DATASHEET
 from jaxmusic.config import ConfigError
 
 

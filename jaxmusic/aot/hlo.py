@@ -196,7 +196,7 @@ def rounds_of(module: Module, computation: Computation, loop: Instruction) -> in
     """How often a loop's body runs; None where that is known only when it does."""
     if known := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.attributes):
         return int(known[1])
-    # The compiler for TPUs doesn't tell. JAX's loops count up from 0 by 1: so the limit that the
+    # The compiler for TPUs doesn't log. JAX's loops count up from 0 by 1: so the limit that the
     # condition compares with is the number, there or as the value that the loop is given.
     condition = module.computations[loop.called("condition") or ""]
     compare = condition.root

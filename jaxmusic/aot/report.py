@@ -9,7 +9,7 @@ from jaxmusic.aot.chips import Topology
 from jaxmusic.aot.compiling import Compiled, Memory, TooLarge
 from jaxmusic.aot.roofline import ASSUMPTIONS, Estimate
 from jaxmusic.aot.work import Collective, Work
-from jaxmusic.benchmarks.report import three_digits
+from jaxmusic.benchmarks.results.table import three_digits
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One run of compile_tpu.py: compile for each topology, read the programs, tell."""
+"""One run of compile_tpu.py: compile for each topology, read the programs, log."""
 
 import shlex
 import sys
@@ -21,7 +21,7 @@ from jaxmusic.aot.libtpu import CompilerError
 from jaxmusic.aot.report import Column, assumption_lines, table_lines, to_json
 from jaxmusic.aot.roofline import ASSUMPTIONS, estimate
 from jaxmusic.aot.work import work_of
-from jaxmusic.benchmarks.output import check_output
+from jaxmusic.benchmarks.results.output_files import check_output
 from jaxmusic.benchmarks.workload import SYNTHETIC_TOKENS, Workload, training_flop
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.corpus import corpus as corpora

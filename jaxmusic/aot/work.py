@@ -80,7 +80,7 @@ def work_of(module: Module, *, kernel_passes: int) -> Work:
     Args:
         module: the program.
         kernel_passes: products that the matrix units compute for one of a Pallas kernel's,
-            which doesn't tell: 6 in float32.
+            which doesn't log: 6 in float32.
     """
     timed, rounds, kernels = [], {}, 0
     collectives: dict[tuple[str, int, int, bool, bool], int] = {}

@@ -3,61 +3,35 @@
 import dataclasses
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import tyro
-
-from jaxmusic.benchmarks.measurement import Measurement, Report
-from jaxmusic.benchmarks.peers import Kind, PeerError, PeerProcess
-from jaxmusic.benchmarks.rounds import Contestant, Tell, run_rounds
-from jaxmusic.benchmarks.training import KINDS, OURS, rivals
+from jaxmusic.benchmarks.flags import GenerateFlags
+from jaxmusic.benchmarks.harness.process import BaselineError, MeasuredProcess, Program
+from jaxmusic.benchmarks.harness.rounds import Contestant, Log, run_rounds
+from jaxmusic.benchmarks.results.measurement import Measurement, Report
+from jaxmusic.benchmarks.training import OURS, PROGRAMS, parse_against
 from jaxmusic.benchmarks.workload import Workload
 from jaxmusic.config import PRESETS, ConfigError
 
 COMPARED = 3  # tokens that each peer must agree on
 
 
-@dataclass(frozen=True)
-class GenerateFlags:
-    """Time generating with a preset's network, untrained, against Keras a window a note."""
-
-    # Whose network.
-    preset: tyro.conf.Positional[Literal["classic", "classic-64", "quick"]] = "classic"
-    # Who else runs: keras-jax, keras-tensorflow, both, or nobody ("").
-    against: str = "keras-jax,keras-tensorflow"
-    # Pieces made at a time.
-    pieces: tuple[int, ...] = (1, 8, 64)
-    # Tokens of a piece of jaxmusic's.
-    length: int = 32
-    # Units of each LSTM layer (default: the preset's).
-    hidden_size: int | None = None
-    # Tokens of a window (default: the preset's).
-    window: int | None = None
-    # Distinct tokens.
-    vocabulary_size: int = 359
-    # How often each has its turn; below 7 the figures are no more than an impression.
-    rounds: int = 7
-    # A round has as many tokens of each piece as fill this time.
-    round_seconds: float = 1.0
-
-
-def run_generating(flags: GenerateFlags, report: Report, tell: Tell) -> None:
+def run_generating(flags: GenerateFlags, report: Report, log: Log) -> None:
     """Time each number of pieces, into the report."""
     for name in ("length", "vocabulary_size", "rounds"):
         if (number := getattr(flags, name)) < 1:
             raise ConfigError(f"--{name.replace('_', '-')} is {number}, but must be 1 or more.")
     if not flags.pieces or min(flags.pieces) < 1:
         raise ConfigError("--pieces must be one number or more, each of them 1 or more.")
-    names = rivals(flags.against)
+    names = parse_against(flags.against)
     if others := [name for name in names if not name.startswith("keras")]:
         raise ConfigError(
             f"--against {others[0]}: only Keras's way of generating is "
             "compared; give keras-jax, keras-tensorflow, both or ''."
         )
     for name in list(names):
-        if missing := KINDS[name].missing():
+        if missing := PROGRAMS[name].missing():
             report.left_out.append(f"{name}: {' and '.join(missing)} is not installed")
             names.remove(name)
     preset = PRESETS[flags.preset]
@@ -71,9 +45,9 @@ def run_generating(flags: GenerateFlags, report: Report, tell: Tell) -> None:
     workload.config.check()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         for pieces in flags.pieces:
-            tell(f"{pieces} at a time")
+            log(f"{pieces} at a time")
             with ExitStack() as stack:
-                _time_one(workload, pieces, names, Path(folder), flags, report, tell, stack)
+                _time_one(workload, pieces, names, Path(folder), flags, report, log, stack)
 
 
 def _time_one(
@@ -83,7 +57,7 @@ def _time_one(
     folder: Path,
     flags: GenerateFlags,
     report: Report,
-    tell: Tell,
+    log: Log,
     stack: ExitStack,
 ) -> None:
     model = workload.model
@@ -93,23 +67,25 @@ def _time_one(
         "pieces": pieces, "length": flags.length,
     }  # fmt: skip
 
-    def start(name: str, kind: Kind, multiple: int) -> Contestant:
-        process = stack.enter_context(PeerProcess(name, kind, arguments))
+    def start(name: str, program: Program, multiple: int) -> Contestant:
+        process = stack.enter_context(MeasuredProcess(name, kind, arguments))
         measurement = Measurement(group, name, "token of each piece", {"tokens": pieces})
         return Contestant(process, measurement, multiple)
 
-    ours = start(OURS, Kind("jaxmusic.benchmarks.baselines.generating"), flags.length)
+    ours = start(OURS, Program("jaxmusic.benchmarks.ours.generation"), flags.length)
     expected: list[int] = ours.process.call("first_tokens").result
     # Going on from its carry, a network remembers what Keras's window has lost: one is the same.
     compared = COMPARED if model.objective == "last" else 1
     contestants = [ours]
     for name in names:
-        kind = dataclasses.replace(KINDS[name], module="jaxmusic.benchmarks.baselines.predicting")
+        kind = dataclasses.replace(
+            PROGRAMS[name], module="jaxmusic.benchmarks.baselines.keras_generation"
+        )
         try:
             each = start(name, kind, 1)
             count = min(compared, len(expected))
             theirs: Any = each.process.call("first_tokens", count=count).result
-        except PeerError as error:
+        except BaselineError as error:
             report.left_out.append(str(error))
             continue
         if theirs != expected[:count]:
@@ -123,4 +99,4 @@ def _time_one(
         each.warm_up()
         each.fill(flags.round_seconds, least=1)
     report.measurements += [each.measurement for each in contestants]
-    run_rounds(contestants, flags.rounds, report, tell)
+    run_rounds(contestants, flags.rounds, report, log)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from jaxmusic.benchmarks.flags import PrepareFlags
+from jaxmusic.benchmarks.harness.rounds import Log
 from jaxmusic.benchmarks.large_sets import read_songs, write_set
-from jaxmusic.benchmarks.measurement import Measurement, Report
-from jaxmusic.benchmarks.rounds import Tell
+from jaxmusic.benchmarks.results.measurement import Measurement, Report
 from jaxmusic.config import ConfigError
 from jaxmusic.corpus.corpus import Corpus
 from jaxmusic.errors import UserError
-from jaxmusic.runtime.paths import LocalPath, OptionalPath
 
 MORE_FILES = 10
 MORE = "more"  # the folder that they are put into
@@ -33,31 +33,13 @@ class PrepareError(UserError):
 
 
 @dataclass(frozen=True)
-class PrepareFlags:
-    """Time preparing large sets of files, made of small ones, and the memory that it takes."""
-
-    # Files of each set.
-    files: tuple[int, ...] = (1_000,)
-    # Songs that the sets are made of.
-    midi_dir: LocalPath = "midi_songs"
-    # Seed of the sets.
-    seed: int = 0
-    # Folder for the sets, found again there the next time (default: a temporary one).
-    sets: OptionalPath = None
-    # Processes beside the single one (default: one a core).
-    workers: int | None = None
-    # How often each has its turn; below 7 the figures are no more than an impression.
-    rounds: int = 7
-
-
-@dataclass(frozen=True)
 class _Set:
     midi: Path
     corpora: Path  # folder for what is prepared of it
     workers: int
 
 
-def run_preparing(flags: PrepareFlags, report: Report, tell: Tell) -> None:
+def run_preparing(flags: PrepareFlags, report: Report, log: Log) -> None:
     """Time preparing each set into the report."""
     counts = {"rounds": flags.rounds, "files": min(flags.files, default=0)}
     if flags.workers is not None:
@@ -72,7 +54,7 @@ def run_preparing(flags: PrepareFlags, report: Report, tell: Tell) -> None:
         for files in flags.files:
             midi = Path(flags.sets or folder) / f"{files}-{flags.seed}"
             if not midi.exists():
-                tell(f"making {files:,} files")
+                log(f"making {files:,} files")
                 write_set(songs, midi, files, flags.seed)
             if (more := midi / MORE).exists():
                 raise ConfigError(
@@ -80,10 +62,10 @@ def run_preparing(flags: PrepareFlags, report: Report, tell: Tell) -> None:
                     "that was stopped or of your own: move it away, or give another --sets."
                 )
             workers = flags.workers or os.cpu_count() or 1
-            _time_set(_Set(midi, Path(folder), workers), flags.rounds, report, tell)
+            _time_set(_Set(midi, Path(folder), workers), flags.rounds, report, log)
 
 
-def _time_set(one: _Set, rounds: int, report: Report, tell: Tell) -> None:
+def _time_set(one: _Set, rounds: int, report: Report, log: Log) -> None:
     paths = [path for path in one.midi.rglob("*") if path.is_file()]
     work = {"files": len(paths), "MB": sum(path.stat().st_size for path in paths) / 1e6}
     ways: dict[str, Callable[[_Set], tuple[float, float, int]]] = {
@@ -112,7 +94,7 @@ def _time_set(one: _Set, rounds: int, report: Report, tell: Tell) -> None:
                 peak = max(peak, measurement.extras.get("all_peak_bytes", 0))
                 measurement.extras["all_peak_bytes"] = peak
                 memory = f", {peak / 1e6:,.0f} MB"
-            tell(f"  round {number} of {rounds}: {name} {seconds:,.2f} s{memory}")
+            log(f"  round {number} of {rounds}: {name} {seconds:,.2f} s{memory}")
 
 
 def _first(one: _Set, workers: int) -> tuple[float, float, int]:

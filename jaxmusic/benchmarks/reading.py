@@ -5,48 +5,22 @@ import os
 import shutil
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
-from jaxmusic.benchmarks.measurement import Measurement, Report
-from jaxmusic.benchmarks.peers import Kind, PeerError, PeerProcess
-from jaxmusic.benchmarks.rounds import Contestant, Tell, run_rounds
+from jaxmusic.benchmarks.flags import DataFlags
+from jaxmusic.benchmarks.harness.process import BaselineError, MeasuredProcess, Program
+from jaxmusic.benchmarks.harness.rounds import Contestant, Log, run_rounds
+from jaxmusic.benchmarks.results.measurement import Measurement, Report
 from jaxmusic.benchmarks.workload import Workload
 from jaxmusic.config import PRESETS, ConfigError
 from jaxmusic.preparation.scan import find_files
-from jaxmusic.runtime.paths import LocalPath, OptionalPath
 
 READERS = ("mido", "pretty_midi", "symusic", "music21")
-MUSIC21 = os.environ.get("JAXMUSIC_MUSIC21") or None
 LOOP_WINDOWS = 2_000  # that the notebooks' loops are timed on
 
 
-@dataclass(frozen=True)
-class DataFlags:
-    """Time reading MIDI files, and making batches."""
-
-    # Folder of MIDI files (.mid, .midi, .kar; folders inside it too).
-    midi_dir: tyro.conf.Positional[LocalPath] = "midi_songs"
-    # Read each file so many times over, as a larger set.
-    copies: int = 1
-    # Windows of a batch.
-    batch_size: int = 128
-    # Processes of jaxmusic beside the single one (default: one a core).
-    workers: int | None = None
-    # Folder that holds music21, where pip's site-packages doesn't (it is old and best kept apart).
-    music21: OptionalPath = MUSIC21
-    # Files that music21 reads, spread over the set: it takes a second for some.
-    music21_files: int = 5
-    # How often each has its turn; below 7 the figures are no more than an impression.
-    rounds: int = 7
-    # A round is one pass over the files or more, as many as fill this time.
-    round_seconds: float = 1.0
-
-
-def run_data(flags: DataFlags, report: Report, tell: Tell) -> None:
+def run_data(flags: DataFlags, report: Report, log: Log) -> None:
     """Time preparing, then feeding, into the report."""
     for name in ("copies", "batch_size", "music21_files", "rounds", "workers"):
         count = getattr(flags, name)
@@ -60,27 +34,27 @@ def run_data(flags: DataFlags, report: Report, tell: Tell) -> None:
             _copy(source, paths, folder / "all" / str(copy))
         every = max(1, len(paths) // flags.music21_files)
         _copy(source, paths[::every][: flags.music21_files], folder / "few")
-        tell(f"{len(paths)} files, {flags.copies} times over")
-        _time_preparing(flags, folder, report, tell, stack)
+        log(f"{len(paths)} files, {flags.copies} times over")
+        _time_preparing(flags, folder, report, log, stack)
     with ExitStack() as stack:
-        _time_feeding(flags, report, tell, stack)
+        _time_feeding(flags, report, log, stack)
 
 
 def _time_preparing(
-    flags: DataFlags, folder: Path, report: Report, tell: Tell, stack: ExitStack
+    flags: DataFlags, folder: Path, report: Report, log: Log, stack: ExitStack
 ) -> None:
     group = "Reading MIDI files"
     every, few = folder / "all", folder / "few"
     workers = flags.workers or os.cpu_count() or 1
 
-    def start(name: str, way: str, where: Path, count: int, kind: Kind) -> Contestant:
+    def start(name: str, way: str, where: Path, count: int, program: Program) -> Contestant:
         arguments = {"way": way, "folder": str(where), "workers": count}
         files = [path for path in where.rglob("*") if path.is_file()]
         work = {"MB": sum(path.stat().st_size for path in files) / 1e6, "files": len(files)}
-        process = stack.enter_context(PeerProcess(name, kind, arguments))
+        process = stack.enter_context(MeasuredProcess(name, kind, arguments))
         return Contestant(process, Measurement(group, name, "pass over its files", work))
 
-    ours = Kind("jaxmusic.benchmarks.baselines.parsing")
+    ours = Program("jaxmusic.benchmarks.baselines.midi_readers")
     contestants = [start("jaxmusic, 1 process", "jaxmusic", every, 1, ours)]
     if workers > 1:
         contestants.append(
@@ -89,8 +63,8 @@ def _time_preparing(
     for name in READERS:
         elsewhere = name == "music21" and flags.music21 is not None
         environment = {"PYTHONPATH": str(flags.music21)} if elsewhere else {}
-        kind = Kind(
-            "jaxmusic.benchmarks.baselines.parsing", () if elsewhere else (name,), environment
+        kind = Program(
+            "jaxmusic.benchmarks.baselines.midi_readers", () if elsewhere else (name,), environment
         )
         if missing := kind.missing():
             report.left_out.append(f"{name}: {missing[0]} is not installed")
@@ -99,11 +73,11 @@ def _time_preparing(
             each = start(name, name, few if name == "music21" else every, 1, kind)
             if name == "music21":
                 _compare_tokens(each, start("", "jaxmusic", few, 1, ours), report)
-        except PeerError as error:
+        except BaselineError as error:
             report.left_out.append(str(error))
         else:
             contestants.append(each)
-    _warm_up_and_run(contestants, flags, report, tell)
+    _warm_up_and_run(contestants, flags, report, log)
 
 
 def _compare_tokens(theirs: Contestant, ours: Contestant, report: Report) -> None:
@@ -121,7 +95,7 @@ def _compare_tokens(theirs: Contestant, ours: Contestant, report: Report) -> Non
         )
 
 
-def _time_feeding(flags: DataFlags, report: Report, tell: Tell, stack: ExitStack) -> None:
+def _time_feeding(flags: DataFlags, report: Report, log: Log, stack: ExitStack) -> None:
     preset = PRESETS["classic"]
     train = dataclasses.replace(preset.train, batch_size=flags.batch_size)
     workload = Workload(preset.model, train, window=preset.data.window)
@@ -135,23 +109,23 @@ def _time_feeding(flags: DataFlags, report: Report, tell: Tell, stack: ExitStack
             "workload": workload.to_json(), "way": name, "windows": LOOP_WINDOWS
         }  # fmt: skip
         process = stack.enter_context(
-            PeerProcess(name, Kind("jaxmusic.benchmarks.baselines.feeding"), arguments)
+            MeasuredProcess(name, Program("jaxmusic.benchmarks.baselines.batches"), arguments)
         )
         contestants.append(
             Contestant(process, Measurement(group, name, unit, {"windows": windows}))
         )
-    _warm_up_and_run(contestants, flags, report, tell)
+    _warm_up_and_run(contestants, flags, report, log)
 
 
 def _warm_up_and_run(
-    contestants: list[Contestant], flags: DataFlags, report: Report, tell: Tell
+    contestants: list[Contestant], flags: DataFlags, report: Report, log: Log
 ) -> None:
     for each in contestants:
         each.warm_up()
         del each.measurement.extras["compile_seconds"]  # nothing is compiled here
         each.fill(flags.round_seconds, least=1)
     report.measurements += [each.measurement for each in contestants]
-    run_rounds(contestants, flags.rounds, report, tell)
+    run_rounds(contestants, flags.rounds, report, log)
 
 
 def _copy(source: Path, paths: list[str], target: Path) -> None:

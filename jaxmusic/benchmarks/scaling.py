@@ -3,54 +3,24 @@
 import dataclasses
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import tyro
-
-from jaxmusic.benchmarks.baselines.scaling import visible_gpus
-from jaxmusic.benchmarks.measurement import Measurement, Report
-from jaxmusic.benchmarks.peers import Kind, PeerError, PeerProcess, jax_environment
-from jaxmusic.benchmarks.rounds import Contestant, Tell, run_rounds
-from jaxmusic.benchmarks.statistics import pair_ratios, summarise
-from jaxmusic.benchmarks.training import WrongResultError, check_losses
+from jaxmusic.benchmarks.flags import ScalingFlags
+from jaxmusic.benchmarks.harness.process import (
+    BaselineError,
+    MeasuredProcess,
+    Program,
+    jax_environment,
+)
+from jaxmusic.benchmarks.harness.rounds import Contestant, Log, run_rounds
+from jaxmusic.benchmarks.ours.multi_device import visible_gpus
+from jaxmusic.benchmarks.results.measurement import Measurement, Report
+from jaxmusic.benchmarks.results.statistics import pair_ratios, summarise
+from jaxmusic.benchmarks.training import WrongLossError, check_losses
 from jaxmusic.benchmarks.workload import Workload
-from jaxmusic.config import PRESETS, ConfigError, Precision
+from jaxmusic.config import PRESETS, ConfigError
 
 PROFILED_STEPS = 20  # at most: a profile has thousands of events a step
-
-
-@dataclass(frozen=True)
-class ScalingFlags:
-    """Time a preset's training on more and more devices, and in several processes."""
-
-    # Whose network, batch size and precision.
-    preset: tyro.conf.Positional[Literal["classic", "classic-64", "quick"]] = "classic"
-    # Devices, of all processes together. One is always measured: the others are compared with it.
-    # On CPUs they are virtual; of GPUs and TPUs as many are used as there are.
-    devices: tuple[int, ...] = (1, 2, 4, 8)
-    # Processes that share the devices equally; those that can't are no configuration.
-    processes: tuple[int, ...] = (1, 2)
-    # Windows a step, of all devices together (default: the preset's).
-    batch_size: int | None = None
-    # Weak scaling: so many windows for each device, instead of for all together (strong).
-    weak: bool = False
-    # Units of each LSTM layer (default: the preset's).
-    hidden_size: int | None = None
-    # LSTM layers (default: the preset's).
-    layers: int | None = None
-    # Tokens of a window (default: the preset's).
-    window: int | None = None
-    # Matrix products in float32, TensorFloat-32 or bfloat16 (default: the preset's).
-    precision: Precision | None = None
-    # Distinct synthetic tokens.
-    vocabulary_size: int = 359
-    # How often each configuration has its turn; below 7 the figures are no more than an impression.
-    rounds: int = 7
-    # A round has 2 steps or more, and as many as fill this time.
-    round_seconds: float = 2.0
-    # All rounds of a configuration, then those of the next: for TPUs, which serve one at a time,
-    # and where the memory can't hold all. What disturbs the machine then disturbs some more.
-    one_at_a_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +85,7 @@ def workload_for(flags: ScalingFlags, configuration: Configuration) -> Workload:
     return workload
 
 
-def run_scaling(flags: ScalingFlags, report: Report, tell: Tell) -> None:
+def run_scaling(flags: ScalingFlags, report: Report, log: Log) -> None:
     """Time each configuration, into the report."""
     if flags.rounds < 1:
         raise ConfigError(f"--rounds is {flags.rounds}, but must be 1 or more.")
@@ -123,7 +93,7 @@ def run_scaling(flags: ScalingFlags, report: Report, tell: Tell) -> None:
     workloads = {each: workload_for(flags, each) for each in todo}
     whose = "for each device" if flags.weak else "for all devices together"
     group = f"{workloads[ALONE].label}, {whose}"
-    tell(group)
+    log(group)
     report.notes += _about(flags)
     ready: dict[Configuration, Contestant] = {}
     with ExitStack() as stack:
@@ -135,13 +105,13 @@ def run_scaling(flags: ScalingFlags, report: Report, tell: Tell) -> None:
                     continue
                 ready[each] = contestant
                 report.measurements.append(contestant.measurement)
-                tell(f"  {each.name}: ready, {contestant.units} steps a round")
+                log(f"  {each.name}: ready, {contestant.units} steps a round")
                 if flags.one_at_a_time:
-                    run_rounds([contestant], flags.rounds, report, tell)
+                    run_rounds([contestant], flags.rounds, report, log)
                 else:
                     stack.push(own.pop_all())
         if not flags.one_at_a_time:
-            run_rounds(list(ready.values()), flags.rounds, report, tell)
+            run_rounds(list(ready.values()), flags.rounds, report, log)
 
 
 def _ready(
@@ -165,9 +135,9 @@ def _ready(
                 each.measurement.extras["first_loss"] for each in (contestant, ready[ALONE])
             )
             check_losses(configuration.name, [theirs], [ours], workload.train.precision)
-    except WrongResultError as error:
+    except WrongLossError as error:
         report.refused.append(str(error))
-    except PeerError as error:
+    except BaselineError as error:
         report.left_out.append(str(error))
     else:
         return contestant
@@ -190,8 +160,8 @@ def _start(
     arguments = {
         "workload": workload.to_json(), "devices": devices, "processes": configuration.processes,
     }  # fmt: skip
-    kind = Kind("jaxmusic.benchmarks.baselines.scaling", environment=environment)
-    process = stack.enter_context(PeerProcess(configuration.name, kind, arguments))
+    kind = Program("jaxmusic.benchmarks.ours.multi_device", environment=environment)
+    process = stack.enter_context(MeasuredProcess(configuration.name, kind, arguments))
     measurement = Measurement(
         group, configuration.name, "step", {"windows": workload.train.batch_size}
     )

@@ -1,42 +1,29 @@
-"""One run of the benchmark, whatever of: measure, then tell, write, draw, compare."""
+"""One run of the benchmark, whatever of: measure, then log, write, draw, compare."""
 
 import dataclasses
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxmusic.benchmarks.chart import check_chart, draw_chart
-from jaxmusic.benchmarks.machine import describe_machine
-from jaxmusic.benchmarks.measurement import Report, load_report, save_report
-from jaxmusic.benchmarks.output import check_output
-from jaxmusic.benchmarks.report import report_lines
-from jaxmusic.benchmarks.rounds import Tell
-from jaxmusic.benchmarks.statistics import slower_than
+from jaxmusic.benchmarks.flags import OutputFlags
+from jaxmusic.benchmarks.harness.rounds import Log
+from jaxmusic.benchmarks.results.chart import check_chart, draw_chart
+from jaxmusic.benchmarks.results.machine import describe_machine
+from jaxmusic.benchmarks.results.measurement import Report, load_report, save_report
+from jaxmusic.benchmarks.results.output_files import check_output
+from jaxmusic.benchmarks.results.statistics import slower_than
+from jaxmusic.benchmarks.results.table import report_lines
 from jaxmusic.config import ConfigError
 from jaxmusic.errors import UserError
-from jaxmusic.runtime.paths import OptionalPath
 
 
 class RefusedError(UserError):
     """Something in the comparison computes wrong results."""
 
 
-@dataclass(frozen=True)
-class OutputFlags:
-    """Where the figures go, beside the table."""
-
-    # Write machine, versions, settings and every sample to this file.
-    json: OptionalPath = None
-    # Draw a chart to this file (.png, .svg or .pdf).
-    plot: OptionalPath = None
-    # Tell what is slower than in this earlier JSON by more than the noise of this run.
-    baseline: OptionalPath = None
-
-
 def run_session(
-    kind: str, measure: Callable[[Any, Report, Tell], None], flags: Any, output: OutputFlags
+    kind: str, measure: Callable[[Any, Report, Log], None], flags: Any, output: OutputFlags
 ) -> None:
     """Measure into a report and make of it what the flags ask; after Ctrl-C with what there is.
 

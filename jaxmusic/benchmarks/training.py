@@ -4,36 +4,40 @@ import dataclasses
 import itertools
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
-from jaxmusic.benchmarks.machine import datasheet_peak
-from jaxmusic.benchmarks.measurement import Measurement, Report
-from jaxmusic.benchmarks.peers import Kind, PeerError, PeerProcess, jax_environment
-from jaxmusic.benchmarks.rounds import Contestant, Tell, run_rounds
+from jaxmusic.benchmarks.flags import TrainFlags
+from jaxmusic.benchmarks.harness.process import (
+    BaselineError,
+    MeasuredProcess,
+    Program,
+    jax_environment,
+)
+from jaxmusic.benchmarks.harness.rounds import Contestant, Log, run_rounds
+from jaxmusic.benchmarks.results.machine import datasheet_peak
+from jaxmusic.benchmarks.results.measurement import Measurement, Report
 from jaxmusic.benchmarks.workload import Workload, training_flop
 from jaxmusic.config import PRESETS, ConfigError, Precision
 from jaxmusic.corpus.corpus import Corpus
-from jaxmusic.runtime.paths import OptionalPath
 
 OURS = "jaxmusic"
-KINDS = {
-    OURS: Kind("jaxmusic.benchmarks.baselines.jaxmusic"),
-    "keras-jax": Kind("jaxmusic.benchmarks.baselines.keras", ("keras",), {"KERAS_BACKEND": "jax"}),
-    "keras-tensorflow": Kind(
+PROGRAMS = {
+    OURS: Program("jaxmusic.benchmarks.ours.training_step"),
+    "keras-jax": Program(
+        "jaxmusic.benchmarks.baselines.keras", ("keras",), {"KERAS_BACKEND": "jax"}
+    ),
+    "keras-tensorflow": Program(
         "jaxmusic.benchmarks.baselines.keras",
         ("keras", "tensorflow|tensorflow-cpu"),
         {"KERAS_BACKEND": "tensorflow"},
     ),
-    "torch": Kind("jaxmusic.benchmarks.baselines.torch", ("torch",)),
-    "flax": Kind("jaxmusic.benchmarks.baselines.flax"),
+    "torch": Program("jaxmusic.benchmarks.baselines.torch", ("torch",)),
+    "flax": Program("jaxmusic.benchmarks.baselines.flax"),
     # jaxmusic again, with its batches from the host, or the same ones again and again: what the
     # others cost beyond that is the feed's.
-    "jaxmusic-host": Kind("jaxmusic.benchmarks.baselines.jaxmusic"),
-    "jaxmusic-ready": Kind("jaxmusic.benchmarks.baselines.jaxmusic"),
+    "jaxmusic-host": Program("jaxmusic.benchmarks.ours.training_step"),
+    "jaxmusic-ready": Program("jaxmusic.benchmarks.ours.training_step"),
 }
 FED_FROM: dict[str, Literal["host", "ready"]] = {"jaxmusic-host": "host", "jaxmusic-ready": "ready"}
 PARTS = (  # of peer_parts
@@ -54,45 +58,8 @@ VARIANTS = {
 TOLERANCE = {"f32": (1e-4, 1e-2), "tf32": (5e-3, 5e-2), "bf16": (2e-2, 1e-1)}
 
 
-class WrongResultError(PeerError):
+class WrongLossError(BaselineError):
     """A peer that doesn't compute our loss."""
-
-
-@dataclass(frozen=True)
-class TrainFlags:
-    """Time the training step of a preset; lists of sizes are swept, all with all."""
-
-    # Whose network, batch size and precision.
-    preset: tyro.conf.Positional[Literal["classic", "classic-64", "quick"]] = "classic"
-    # Who else runs, in turn with jaxmusic: any of keras-jax,keras-tensorflow,torch,flax, and of
-    # jaxmusic-host,jaxmusic-ready: itself with batches sent by the host, or costing nothing.
-    against: str = ""
-    # Windows a step (default: the preset's).
-    batch_size: tuple[int, ...] = ()
-    # Units of each LSTM layer (default: the preset's).
-    hidden_size: tuple[int, ...] = ()
-    # Matrix products in float32, TensorFloat-32 or bfloat16 (default: the preset's).
-    precision: tuple[Precision, ...] = ()
-    # Training steps in one compiled program, of jaxmusic alone.
-    steps_per_dispatch: tuple[int, ...] = (1,)
-    # LSTM layers (default: the preset's).
-    layers: int | None = None
-    # Tokens of a window (default: the preset's).
-    window: int | None = None
-    # Recurrent dropout rate (default: the preset's). torch and flax have none: 0 is even with them.
-    recurrent_dropout: float | None = None
-    # A prepared corpus to take tokens from (default: synthetic ones).
-    corpus: OptionalPath = None
-    # Distinct synthetic tokens.
-    vocabulary_size: int = 359
-    # How often each has its turn; below 7 the figures are no more than an impression.
-    rounds: int = 7
-    # A round has 2 steps or more, and as many as fill this time.
-    round_seconds: float = 2.0
-    # Time the parts of jaxmusic's step, too, each alone.
-    parts: bool = False
-    # Side of the square matrices whose product is the measured peak.
-    product_size: int = 4096
 
 
 def workloads(flags: TrainFlags) -> list[Workload]:
@@ -134,35 +101,35 @@ def workloads(flags: TrainFlags) -> list[Workload]:
     return found
 
 
-def rivals(against: str) -> list[str]:
+def parse_against(against: str) -> list[str]:
     """The names in `--against`.
 
     Raises ConfigError for one that there isn't.
     """
     names = list(dict.fromkeys(filter(None, against.replace(" ", "").split(","))))
     for name in names:
-        if name not in KINDS or name == OURS:
-            known = ", ".join(name for name in KINDS if name != OURS)
+        if name not in PROGRAMS or name == OURS:
+            known = ", ".join(name for name in PROGRAMS if name != OURS)
             raise ConfigError(f"--against {name}: there is no such peer; there are {known}.")
     return names
 
 
-def run_training(flags: TrainFlags, report: Report, tell: Tell) -> None:
+def run_training(flags: TrainFlags, report: Report, log: Log) -> None:
     """Time each workload of the sweep, into the report."""
-    names = rivals(flags.against)
+    names = parse_against(flags.against)
     todo = workloads(flags)
     for name in list(names):
-        if missing := KINDS[name].missing():
+        if missing := PROGRAMS[name].missing():
             report.left_out.append(
                 f"{name}: {' and '.join(missing)} is not installed (pip install -e '.[bench]')"
             )
             names.remove(name)
     for workload in todo:
-        tell(workload.label)
+        log(workload.label)
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-"))
             weights = Path(folder) / "weights.npz"
-            _time_one(workload, names, weights, flags, report, tell, stack)
+            _time_one(workload, names, weights, flags, report, log, stack)
 
 
 def _time_one(
@@ -171,7 +138,7 @@ def _time_one(
     weights: Path,
     flags: TrainFlags,
     report: Report,
-    tell: Tell,
+    log: Log,
     stack: ExitStack,
 ) -> None:
     ours = _start(workload, OURS, "jit", weights, stack)
@@ -191,10 +158,10 @@ def _time_one(
     report.measurements += [each.measurement for each in contestants]
     for each in contestants:
         each.fill(flags.round_seconds, least=2)
-        tell(f"  {each.measurement.name} is ready: {each.units} steps a round")
+        log(f"  {each.measurement.name} is ready: {each.units} steps a round")
     before = _products(contestants, flags.product_size)
     _note_peaks(workload, contestants, before)  # now, for the case that Ctrl-C ends it
-    going = run_rounds(contestants, flags.rounds, report, tell)
+    going = run_rounds(contestants, flags.rounds, report, log)
     after = _products(going, flags.product_size)
     peaks = {name: max(rate, after.get(name, 0.0)) for name, rate in before.items()}
     _note_peaks(workload, contestants, peaks)
@@ -203,18 +170,18 @@ def _time_one(
 def _start(
     workload: Workload, name: str, variant: str, weights: Path, stack: ExitStack
 ) -> Contestant:
-    kind = KINDS.get(name, Kind("jaxmusic.benchmarks.baselines.parts"))
+    kind = PROGRAMS.get(name, Program("jaxmusic.benchmarks.ours.step_parts"))
     if name in FED_FROM:
         once = 1 if name == "jaxmusic-host" else workload.steps_per_dispatch
         workload = dataclasses.replace(workload, fed_from=FED_FROM[name], steps_per_dispatch=once)
     environment = {**kind.environment, **jax_environment(workload.train.precision)}
     kind = dataclasses.replace(kind, environment=environment)
     arguments = {"workload": workload.to_json(), "weights": str(weights), "variant": variant}
-    process = stack.enter_context(PeerProcess(name, kind, arguments))
+    process = stack.enter_context(MeasuredProcess(name, kind, arguments))
     batch = workload.train.batch_size
     work: dict[str, float] = {"windows": batch}
     extras: dict[str, Any] = {}
-    if name in KINDS:
+    if name in PROGRAMS:
         work["tokens"] = batch * workload.window
         work["flop"] = batch * training_flop(workload)
         extras["variant"] = variant
@@ -243,9 +210,9 @@ def _fastest_variant(
             check_losses(name, losses, expected, workload.train.precision)
             each.measurement.extras["check_losses"] = losses
             each.warm_up()
-        except WrongResultError as error:
+        except WrongLossError as error:
             wrong.append(f"{error} ({variant}; {workload.label})")
-        except PeerError as error:
+        except BaselineError as error:
             failed.append(f"{error} ({variant}; {workload.label})")
         else:
             if best is not None and best.unit_seconds <= each.unit_seconds:
@@ -265,14 +232,14 @@ def _fastest_variant(
 def check_losses(name: str, theirs: list[float], ours: list[float], precision: Precision) -> None:
     """See that a peer computes what we do.
 
-    Raises WrongResultError with the first loss that differs by more than rounding does.
+    Raises WrongLossError with the first loss that differs by more than rounding does.
     """
     # A peer with another optimiser gives one loss only.
     for number, (their, our) in enumerate(zip(theirs, ours, strict=False)):
         tolerance = TOLERANCE[precision][number]
         if not abs(their - our) <= tolerance * abs(our):
             when = "at the same weights" if number == 0 else "after one step"
-            raise WrongResultError(
+            raise WrongLossError(
                 f"{name}: its loss {when} is {their:.6f}, ours is {our:.6f} (they may differ by "
                 f"{tolerance:g} of it): a benchmark of wrong results is refused"
             )

@@ -6,18 +6,26 @@ from typing import Annotated
 
 import tyro
 
-from jaxmusic.benchmarks.generating import GenerateFlags, run_generating
-from jaxmusic.benchmarks.preparing import PrepareFlags, run_preparing
-from jaxmusic.benchmarks.reading import DataFlags, run_data
-from jaxmusic.benchmarks.scaling import ScalingFlags, run_scaling
-from jaxmusic.benchmarks.session import OutputFlags, run_session
-from jaxmusic.benchmarks.training import TrainFlags, run_training
+from jaxmusic.benchmarks.flags import (
+    DataFlags,
+    GenerateFlags,
+    OutputFlags,
+    PrepareFlags,
+    ScalingFlags,
+    TrainFlags,
+)  # fmt: skip
+from jaxmusic.benchmarks.generating import run_generating
+from jaxmusic.benchmarks.preparing import run_preparing
+from jaxmusic.benchmarks.reading import run_data
+from jaxmusic.benchmarks.scaling import run_scaling
+from jaxmusic.benchmarks.session import run_session
+from jaxmusic.benchmarks.training import run_training
 from jaxmusic.runtime.paths import with_local_paths
 
 
 @dataclass(frozen=True)
 class Train:
-    """Time the training step of a preset; lists of sizes are swept, all with all."""
+    """Time the training step of a preset, for every combination of the sizes given."""
 
     flags: tyro.conf.OmitArgPrefixes[TrainFlags] = field(default_factory=TrainFlags)
     output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
@@ -33,7 +41,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Data:
-    """Time reading MIDI files, and making batches, each against others."""
+    """Time reading MIDI files and making batches, each against baselines."""
 
     flags: tyro.conf.OmitArgPrefixes[DataFlags] = field(default_factory=DataFlags)
     output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
@@ -41,7 +49,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Prepare:
-    """Time preparing large sets of files, made of small ones, and the memory that it takes."""
+    """Time preparing large sets of files, made of small ones, and the memory it takes."""
 
     flags: tyro.conf.OmitArgPrefixes[PrepareFlags] = field(default_factory=PrepareFlags)
     output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
@@ -49,7 +57,7 @@ class Prepare:
 
 @dataclass(frozen=True)
 class Generate:
-    """Time generating with a preset's network, untrained, against Keras a window a note."""
+    """Time generating with a preset's untrained network, against Keras with a window per note."""
 
     flags: tyro.conf.OmitArgPrefixes[GenerateFlags] = field(default_factory=GenerateFlags)
     output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)

@@ -17,20 +17,27 @@ from flax import nnx
 from helpers.midi_files import write_song
 
 from jaxmusic.benchmarks import generating, preparing, reading, training
-from jaxmusic.benchmarks.machine import datasheet_peak, describe_machine
-from jaxmusic.benchmarks.measurement import (
+from jaxmusic.benchmarks.flags import (
+    DataFlags,
+    GenerateFlags,
+    OutputFlags,
+    PrepareFlags,
+    TrainFlags,
+)  # fmt: skip
+from jaxmusic.benchmarks.harness.process import BaselineError, MeasuredProcess, Program
+from jaxmusic.benchmarks.harness.weights import load_weights, save_weights
+from jaxmusic.benchmarks.results.machine import datasheet_peak, describe_machine
+from jaxmusic.benchmarks.results.measurement import (
     Measurement,
     Report,
     ReportError,
     load_report,
     save_report,
 )
-from jaxmusic.benchmarks.peers import Kind, PeerError, PeerProcess
-from jaxmusic.benchmarks.report import ratio_lines, report_lines
-from jaxmusic.benchmarks.session import OutputFlags, RefusedError, run_session
-from jaxmusic.benchmarks.statistics import pair_ratios, slower_than, summarise
-from jaxmusic.benchmarks.training import TrainFlags, WrongResultError, check_losses
-from jaxmusic.benchmarks.weights import load_weights, save_weights
+from jaxmusic.benchmarks.results.statistics import pair_ratios, slower_than, summarise
+from jaxmusic.benchmarks.results.table import ratio_lines, report_lines
+from jaxmusic.benchmarks.session import RefusedError, run_session
+from jaxmusic.benchmarks.training import WrongLossError, check_losses
 from jaxmusic.benchmarks.workload import Workload, forward_flop, training_flop
 from jaxmusic.config import PRESETS, ConfigError
 from jaxmusic.training.state import new_model
@@ -57,7 +64,7 @@ def report(*measurements: Measurement) -> Report:
     return Report("train", {}, describe_machine(), list(measurements), complete=True)
 
 
-def tell(line: str) -> None:
+def log(line: str) -> None:
     pass
 
 
@@ -117,7 +124,7 @@ def test_losses_must_be_equal() -> None:
     check_losses("x", [5.0, 4.0], [5.0004, 4.03], "f32")
     check_losses("x", [5.0], [5.09, 4.0], "bf16")
     for losses in ([5.1, 4.0], [5.0, 4.1], [float("nan")]):
-        with pytest.raises(WrongResultError, match="refused"):
+        with pytest.raises(WrongLossError, match="refused"):
             check_losses("x", losses, [5.0, 4.0], "f32")
 
 
@@ -176,9 +183,9 @@ def test_wrong_and_missing_peers_are_told_and_the_others_measured(
     (tmp_path / "wrong.py").write_text(WRONG)
     (tmp_path / "dying.py").write_text(DYING)
     path = {"PYTHONPATH": str(tmp_path)}
-    monkeypatch.setitem(training.KINDS, "wrong", Kind("wrong", (), path))
-    monkeypatch.setitem(training.KINDS, "dying", Kind("dying", (), path))
-    monkeypatch.setitem(training.KINDS, "missing", Kind("missing", ("not-a-package",)))
+    monkeypatch.setitem(training.PROGRAMS, "wrong", Program("wrong", (), path))
+    monkeypatch.setitem(training.PROGRAMS, "dying", Program("dying", (), path))
+    monkeypatch.setitem(training.PROGRAMS, "missing", Program("missing", ("not-a-package",)))
     flags = dataclasses.replace(
         TINY, against="missing,wrong,dying,flax,keras-jax", steps_per_dispatch=(2,)
     )
@@ -213,14 +220,14 @@ def test_the_bench_extras_peers_compute_our_loss() -> None:
         pytest.skip("neither tensorflow nor torch is installed")
     found = report()
     flags = dataclasses.replace(TINY, against=",".join(names), rounds=1)
-    training.run_training(flags, found, tell)
+    training.run_training(flags, found, log)
     assert found.refused == []
     assert [each.name for each in found.measurements] == ["jaxmusic", *names], found.left_out
 
 
 def test_a_peer_that_fails_says_why() -> None:
-    with pytest.raises(PeerError, match="x: ModuleNotFoundError: .*nowhere"):
-        PeerProcess("x", Kind("nowhere"), {})
+    with pytest.raises(BaselineError, match="x: ModuleNotFoundError: .*nowhere"):
+        MeasuredProcess("x", Program("nowhere"), {})
 
 
 # Sessions.
@@ -251,7 +258,7 @@ def test_ctrl_c_leaves_what_was_measured(tmp_path: Path) -> None:
 
 
 def test_a_baseline_is_compared_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def measure(flags: TrainFlags, found: Report, tell: object) -> None:
+    def measure(flags: TrainFlags, found: Report, log: object) -> None:
         found.measurements.append(measurement("a", 2.0, 2.0))
 
     save_report(report(measurement("a", 1.0, 1.0)), tmp_path / "then.json")
@@ -265,7 +272,7 @@ def test_a_baseline_is_compared_with(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_the_chart_shows_who_was_measured(tmp_path: Path) -> None:
     if find_spec("matplotlib") is None:
         pytest.skip("matplotlib is not installed")
-    from jaxmusic.benchmarks.chart import draw_chart  # noqa: PLC0415
+    from jaxmusic.benchmarks.results.chart import draw_chart  # noqa: PLC0415
 
     draw_chart(report(measurement("alpha", 1, 2), measurement("beta", 2)), tmp_path / "c.svg")
     assert (tmp_path / "c.svg").stat().st_size > 1000
@@ -275,8 +282,8 @@ def test_data_is_measured(tmp_path: Path) -> None:
     for number in range(3):
         write_song(tmp_path / f"{number}.mid", 30, seed=number)
     found = report()
-    flags = reading.DataFlags(str(tmp_path), rounds=1, round_seconds=1e-3, workers=2, music21=None)
-    reading.run_data(flags, found, tell)
+    flags = DataFlags(str(tmp_path), rounds=1, round_seconds=1e-3, workers=2, music21=None)
+    reading.run_data(flags, found, log)
     names = [each.name for each in found.measurements]
     assert names[:3] == ["jaxmusic, 1 process", "jaxmusic, 2 processes", "mido"]
     assert {"jaxmusic", "notebook loops"} < set(names)
@@ -290,12 +297,12 @@ def test_preparing_is_measured(tmp_path: Path) -> None:
     for number in range(3):
         write_song(tmp_path / "songs" / f"{number}.mid", 40, seed=number)
     sets = tmp_path / "sets"
-    flags = preparing.PrepareFlags(
+    flags = PrepareFlags(
         files=(20,), midi_dir=str(tmp_path / "songs"), sets=str(sets), workers=2, rounds=1
     )
     for _ in range(2):  # the set is made once
         found = report()
-        preparing.run_preparing(flags, found, tell)
+        preparing.run_preparing(flags, found, log)
         assert len(list(sets.rglob("*.mid"))) == 20  # those that were more are gone again
     assert [each.name for each in found.measurements] == [
         "2 processes", "1 process", "2 apart, by 2", "again, nothing new", "10 files more",
@@ -310,12 +317,12 @@ def test_preparing_is_measured(tmp_path: Path) -> None:
 
 
 def test_generating_is_measured() -> None:
-    flags = generating.GenerateFlags(
+    flags = GenerateFlags(
         against="keras-jax", pieces=(2,), length=3, hidden_size=8, window=5, vocabulary_size=11,
         rounds=1, round_seconds=1e-3,
     )  # fmt: skip
     found = report()
-    generating.run_generating(flags, found, tell)
+    generating.run_generating(flags, found, log)
     assert found.refused == []
     assert [each.name for each in found.measurements] == ["jaxmusic", "keras-jax"]
     assert [each.work["tokens"] for each in found.measurements] == [2, 2]

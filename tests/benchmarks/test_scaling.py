@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from jaxmusic.benchmarks import collectives, scaling
-from jaxmusic.benchmarks.machine import describe_machine
-from jaxmusic.benchmarks.measurement import Measurement, Report, load_report, save_report
-from jaxmusic.benchmarks.peers import PeerError, PeerProcess
-from jaxmusic.benchmarks.report import report_lines
-from jaxmusic.benchmarks.rounds import Contestant
-from jaxmusic.benchmarks.scaling import Configuration, ScalingFlags
+from jaxmusic.benchmarks import scaling
+from jaxmusic.benchmarks.flags import ScalingFlags
+from jaxmusic.benchmarks.harness import collectives
+from jaxmusic.benchmarks.harness.process import BaselineError, MeasuredProcess
+from jaxmusic.benchmarks.harness.rounds import Contestant
+from jaxmusic.benchmarks.results.machine import describe_machine
+from jaxmusic.benchmarks.results.measurement import Measurement, Report, load_report, save_report
+from jaxmusic.benchmarks.results.table import report_lines
+from jaxmusic.benchmarks.scaling import Configuration
 from jaxmusic.config import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -31,13 +33,13 @@ def report() -> Report:
     return Report("scaling", {}, describe_machine())
 
 
-def tell(line: str) -> None:
+def log(line: str) -> None:
     pass
 
 
 def test_each_configuration_is_measured(tmp_path: Path) -> None:
     found = report()
-    scaling.run_scaling(TINY, found, tell)
+    scaling.run_scaling(TINY, found, log)
     assert (found.left_out, found.refused) == ([], [])
     names = [each.name for each in found.measurements]
     assert names == ["1 device", "2 devices", "2 devices, 2 processes"]
@@ -81,7 +83,7 @@ def test_who_fails_is_told_of_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPat
         configuration: Configuration, workload: Any, group: str, flags: Any, stack: Any
     ) -> Contestant:
         if configuration.devices == 2:
-            raise PeerError(f"{configuration.name}: its process ended.")
+            raise BaselineError(f"{configuration.name}: its process ended.")
         loss = 2.5 if configuration.devices == 3 else 2.0
         extras = {"platform": "gpu", "available": 3, "first_loss": loss}
         work = {"windows": float(workload.train.batch_size)}
@@ -94,7 +96,7 @@ def test_who_fails_is_told_of_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPat
         flags = dataclasses.replace(
             TINY, devices=(1, 2, 3, 4), processes=(1,), one_at_a_time=one_at_a_time
         )
-        scaling.run_scaling(flags, found, tell)
+        scaling.run_scaling(flags, found, log)
         assert [each.name for each in found.measurements] == ["1 device"]
         assert found.measurements[0].extras["efficiency"] == 1
         assert found.left_out == ["2 devices: its process ended.", "4 devices: there are 3 here"]
@@ -102,7 +104,7 @@ def test_who_fails_is_told_of_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPat
         assert "3 devices: its loss at the same weights is 2.5" in found.refused[0]
 
 
-class _Silent(PeerProcess):
+class _Silent(MeasuredProcess):
     """One that takes a second for everything."""
 
     def __init__(self) -> None:
@@ -165,7 +167,7 @@ MISTAKES = [
 def test_a_users_mistake_is_one_clear_sentence(given: dict[str, Any], words: str) -> None:
     found = report()
     with pytest.raises(ConfigError, match=words):
-        scaling.run_scaling(dataclasses.replace(TINY, **given), found, tell)
+        scaling.run_scaling(dataclasses.replace(TINY, **given), found, log)
     assert found.measurements == []
 
 

@@ -11,7 +11,7 @@ from helpers.midi_files import write_song
 
 from jaxmusic.benchmarks import large_sets
 from jaxmusic.benchmarks.large_sets import make_file, read_songs
-from jaxmusic.benchmarks.output import check_new_folder
+from jaxmusic.benchmarks.results.output_files import check_new_folder
 from jaxmusic.config import ConfigError
 from jaxmusic.midi.types import MidiError
 from jaxmusic.tokenizers.tokenizer import parse_tokens

@@ -217,7 +217,8 @@ def test_a_linked_folder_of_ours_is_refused(tmp_path: Path) -> None:
 # Calls that write in folders which the same process has just made, where nothing is planted, or to
 # memory.
 ELSEWHERE = {
-    "jaxmusic/benchmarks/baselines/feeding.py: np.save", "jaxmusic/benchmarks/weights.py: np.savez",
+    "jaxmusic/benchmarks/baselines/batches.py: np.save",
+    "jaxmusic/benchmarks/harness/weights.py: np.savez",
     "scripts/dev/fuzzing/campaign.py: write_bytes", "scripts/dev/fuzzing/measuring.py: open",
     "scripts/dev/fuzzing/measuring.py: write_text",
     "jaxmusic/benchmarks/large_sets.py: write_bytes", "scripts/dev/fault_injection/life.py: open",

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxmusic.benchmarks.weights import Weights, load_weights
+from jaxmusic.benchmarks.harness.weights import Weights, load_weights
 from jaxmusic.benchmarks.workload import Workload
 
 

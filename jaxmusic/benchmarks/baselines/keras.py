@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from jaxmusic.benchmarks.weights import Weights, load_weights
+from jaxmusic.benchmarks.harness.weights import Weights, load_weights
 from jaxmusic.benchmarks.workload import Workload
 
 

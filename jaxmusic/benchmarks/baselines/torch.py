@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from jaxmusic.benchmarks.products import best_seconds
-from jaxmusic.benchmarks.weights import Weights, load_weights
+from jaxmusic.benchmarks.harness.matrix_product import best_seconds
+from jaxmusic.benchmarks.harness.weights import Weights, load_weights
 from jaxmusic.benchmarks.workload import Workload
 
 

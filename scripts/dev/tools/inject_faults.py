@@ -17,7 +17,7 @@ from fault_injection.report import HEADER, Stop, as_json, stop_line, summary_lin
 from fault_injection.verdict import broken_metrics, difference
 from fault_injection.victim import PHASES, Phase
 
-from jaxmusic.benchmarks.output import check_new_folder, check_output
+from jaxmusic.benchmarks.results.output_files import check_new_folder, check_output
 from jaxmusic.config import ConfigError
 from jaxmusic.errors import UserError
 from jaxmusic.preparation.scan import find_files

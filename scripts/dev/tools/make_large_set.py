@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 
 from jaxmusic.benchmarks.large_sets import read_songs, write_set
-from jaxmusic.benchmarks.output import check_new_folder
+from jaxmusic.benchmarks.results.output_files import check_new_folder
 from jaxmusic.config import ConfigError
 from jaxmusic.runtime.paths import with_local_paths
 

@@ -105,7 +105,7 @@ ELSEWHERE = [
         "run_dir/test_checkpoint_files.py:test_a_folder_that_vanished_is_reported_and_not_created_again",
     ),
     Elsewhere(
-        "jaxmusic/benchmarks/peers.py:_ask", "", PEERS,
+        "jaxmusic/benchmarks/harness/process.py:_ask", "", PEERS,
         "benchmarks/test_benchmark.py:test_wrong_and_missing_peers_are_told_and_the_others_measured",
     ),
     Elsewhere(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxmusic.benchmarks.baselines.keras import build_model, set_weights
-from jaxmusic.benchmarks.weights import load_weights
+from jaxmusic.benchmarks.harness.weights import load_weights
 from jaxmusic.benchmarks.workload import Workload
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxmusic.benchmarks import collectives
-from jaxmusic.benchmarks.worker import peak_bytes
+from jaxmusic.benchmarks.harness import collectives
+from jaxmusic.benchmarks.harness.worker import peak_bytes
 from jaxmusic.benchmarks.workload import Workload
 from jaxmusic.config import RunConfig
 from jaxmusic.data.batch_sampler import BatchSampler
@@ -172,7 +172,7 @@ def _start_other(arguments: dict[str, Any], index: int) -> subprocess.Popen[str]
         **os.environ, "JAX_CUDA_VISIBLE_DEVICES": visible_gpus(index, arguments["devices"]),
     }  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, "-m", "jaxmusic.benchmarks.baselines.scaling"],
+        [sys.executable, "-m", "jaxmusic.benchmarks.ours.multi_device"],
         stdin=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     assert process.stdin is not None

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jaxmusic.benchmarks.machine import machine_line
-from jaxmusic.benchmarks.measurement import Measurement, Report
-from jaxmusic.benchmarks.statistics import Summary, pair_ratios, summarise
+from jaxmusic.benchmarks.results.machine import machine_line
+from jaxmusic.benchmarks.results.measurement import Measurement, Report
+from jaxmusic.benchmarks.results.statistics import Summary, pair_ratios, summarise
 
 Cell = Callable[[Measurement, Summary], str | None]
 

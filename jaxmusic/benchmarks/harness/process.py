@@ -1,4 +1,4 @@
-"""Peers: what jaxmusic is measured against, each in a process of its own."""
+"""A measured program, a baseline or jaxmusic itself, in a process of its own."""
 
 import contextlib
 import importlib.metadata
@@ -13,75 +13,76 @@ from typing import Any, Self
 from jaxmusic.errors import UserError
 
 
-class PeerError(UserError):
-    """A peer that failed; the message is what it said."""
+class BaselineError(UserError):
+    """A measured program failed; the message is its own."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a call came to."""
+    """The result of a call."""
 
     result: Any
-    seconds: float  # that the call took, in the peer's process
-    host_peak_bytes: int  # of the peer's process so far
+    seconds: float  # that the call took, in the program's process
+    host_peak_bytes: int  # of the program's process so far
 
 
 @dataclass(frozen=True)
-class Kind:
-    """How a peer is run."""
+class Program:
+    """How a measured program is run."""
 
     module: str  # with a function `build`
-    needs: tuple[str, ...] = ()  # distributions, by the names that pip knows; | means or
+    needs: tuple[str, ...] = ()  # distributions, by their names for pip; | separates alternatives
     environment: dict[str, str] = field(default_factory=dict)
 
     def missing(self) -> list[str]:
-        """What it needs and isn't installed."""
+        """Return the distributions that are needed and not installed."""
         return [name for name in self.needs if not any(map(_installed, name.split("|")))]
 
 
 def jax_environment(precision: str) -> dict[str, str]:
-    """What has JAX multiply in this precision where a program doesn't say it (jaxmusic does).
+    """Return variables that make JAX multiply in this precision by default.
 
-    On GPUs and TPUs it would round the operands of float32 products without asking.
+    On GPUs and TPUs JAX would round the operands of float32 products (jaxmusic's own programs give
+    the precision of each product).
     """
     names = {"f32": "highest", "tf32": "tensorfloat32"}
     return {"JAX_DEFAULT_MATMUL_PRECISION": names[precision]} if precision in names else {}
 
 
-class PeerProcess:
-    """One peer, built and ready to be called; ended when left."""
+class MeasuredProcess:
+    """A program that is built and ready for calls; its process ends when the context is left."""
 
-    def __init__(self, name: str, kind: Kind, arguments: dict[str, Any]) -> None:
+    def __init__(self, name: str, program: Program, arguments: dict[str, Any]) -> None:
         self.name = name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
         environment = {
             **os.environ,
-            # Each compiles for itself, or its compile time would be another's.
+            # Each program compiles for itself: a cached program would hide its compile time.
             "JAX_ENABLE_COMPILATION_CACHE": "false",
             # On a GPU several processes share the memory.
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
             "TF_FORCE_GPU_ALLOW_GROWTH": "true",
             "TF_CPP_MIN_LOG_LEVEL": "2",
-            **kind.environment,
+            **program.environment,
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "jaxmusic.benchmarks.worker"],
+            [sys.executable, "-m", "jaxmusic.benchmarks.harness.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=environment,
-            start_new_session=True,  # Ctrl-C is for us alone; we end it
+            start_new_session=True,  # Ctrl-C goes to this process only, which ends the other
         )
         try:
-            self._ask({"call": "build", "module": kind.module, "arguments": arguments})
-        except BaseException:  # Ctrl-C too: the process must not outlive us
+            self._ask({"call": "build", "module": program.module, "arguments": arguments})
+        except BaseException:  # Ctrl-C too: the process must not outlive this one
             self.close()
             raise
 
     def call(self, name: str, **arguments: Any) -> Answer:
-        """Call a method of the peer.
+        """Call a method of the program.
 
-        Raises PeerError when it fails or its process has ended.
+        Raises BaselineError when it fails or its process has ended.
         """
         return self._ask({"call": name, "arguments": arguments})
 
@@ -95,16 +96,16 @@ class PeerProcess:
         except BrokenPipeError:
             line = b""
         if not line:
-            raise PeerError(f"{self.name}: its process ended. {self._last_words()}".rstrip())
+            raise BaselineError(f"{self.name}: its process ended. {self._last_error()}".rstrip())
         answer = json.loads(line)
         if "error" in answer:
-            raise PeerError(f"{self.name}: {answer['error']}")
+            raise BaselineError(f"{self.name}: {answer['error']}")
         return Answer(**answer)
 
-    def _last_words(self) -> str:
+    def _last_error(self) -> str:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").splitlines()
-        # jaxmusic's own last word says it all, between what libraries say of their connections.
+        # jaxmusic's own error says it all, among what libraries print about their connections.
         own = [line for line in lines if line.startswith("Error: ")]
         return " ".join(line.strip() for line in own[-1:] or lines[-3:])
 
@@ -115,7 +116,7 @@ class PeerProcess:
         process.wait()
         for stream in (process.stdin, process.stdout, self._errors):
             assert stream is not None
-            with contextlib.suppress(BrokenPipeError):  # by what was left to say
+            with contextlib.suppress(BrokenPipeError):  # of an unfinished request
                 stream.close()
 
     def __enter__(self) -> Self:

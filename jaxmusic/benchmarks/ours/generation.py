@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxmusic.benchmarks.weights import load_weights, save_weights
+from jaxmusic.benchmarks.harness.weights import load_weights, save_weights
 from jaxmusic.benchmarks.workload import Workload
 from jaxmusic.distributed.devices import find_devices
 from jaxmusic.run import Run

@@ -4,17 +4,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jaxmusic.benchmarks.measurement import Measurement, Report
-from jaxmusic.benchmarks.peers import PeerError, PeerProcess
+from jaxmusic.benchmarks.harness.process import BaselineError, MeasuredProcess
+from jaxmusic.benchmarks.results.measurement import Measurement, Report
 
-Tell = Callable[[str], None]  # a line for the person who waits
+Log = Callable[[str], None]  # a line for the person who waits
 
 
 @dataclass
 class Contestant:
     """A peer that is ready, and what is measured of it."""
 
-    process: PeerProcess
+    process: MeasuredProcess
     measurement: Measurement
     multiple: int = 1  # a round has a multiple of so many units
     unit_seconds: float = 0.0  # about, from warming up
@@ -42,7 +42,7 @@ class Contestant:
 
 
 def run_rounds(
-    contestants: Sequence[Contestant], rounds: int, report: Report, tell: Tell
+    contestants: Sequence[Contestant], rounds: int, report: Report, log: Log
 ) -> list[Contestant]:
     """All rounds. Who fails on the way is left out from there; the others are returned."""
     going = list(contestants)
@@ -50,11 +50,11 @@ def run_rounds(
         for contestant in list(going):
             try:
                 contestant.run_round()
-            except PeerError as error:
+            except BaselineError as error:
                 report.left_out.append(f"from round {number} on, {error}")
                 going.remove(contestant)
         last = ", ".join(
             f"{c.measurement.name} {c.measurement.samples[-1] * 1000:,.1f} ms" for c in going
         )
-        tell(f"  round {number} of {rounds}: {last}")
+        log(f"  round {number} of {rounds}: {last}")
     return going

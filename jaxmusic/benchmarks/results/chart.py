@@ -3,8 +3,8 @@
 import io
 from pathlib import Path
 
-from jaxmusic.benchmarks.measurement import Report
-from jaxmusic.benchmarks.statistics import summarise
+from jaxmusic.benchmarks.results.measurement import Report
+from jaxmusic.benchmarks.results.statistics import summarise
 from jaxmusic.config import ConfigError
 from jaxmusic.storage.outputs import write_output
 

@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 from jax import lax
 
-from jaxmusic.benchmarks.weights import load_weights
+from jaxmusic.benchmarks.harness.weights import load_weights
 from jaxmusic.benchmarks.workload import Workload
 from jaxmusic.nn.cell import dot
 from jaxmusic.nn.model import Masks, MusicLSTM

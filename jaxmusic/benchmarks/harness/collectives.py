@@ -47,7 +47,7 @@ def profile(do: Callable[[], None]) -> list[Times]:
 def shares(devices: Sequence[Times], seconds: float) -> Shares | None:
     """What part of `seconds` the devices of all processes spent so.
 
-    None where they don't tell of the same collectives, equally often: then something is missing.
+    None where they don't log of the same collectives, equally often: then something is missing.
     """
     counts = [{name: len(times) for name, times in device.items()} for device in devices]
     if not counts or any(each != counts[0] for each in counts):

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxmusic.benchmarks.measurement import Measurement, Report
+from jaxmusic.benchmarks.results.measurement import Measurement, Report
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmusic.benchmarks.products import xla_product_rate
-from jaxmusic.benchmarks.weights import load_weights, save_weights
+from jaxmusic.benchmarks.harness.matrix_product import xla_product_rate
+from jaxmusic.benchmarks.harness.weights import load_weights, save_weights
 from jaxmusic.benchmarks.workload import Workload
 from jaxmusic.config import RunConfig
 from jaxmusic.data.loader import Loader, make_loader
