@@ -1,1 +1,1 @@
-"""The benchmark's parts: what is timed, against whom, on what machine, and how it is told."""
+"""Benchmarks of training, scaling, reading, preparing and generating."""

@@ -1,4 +1,4 @@
-"""`benchmark.py generate`: tokens a second, for one piece and for several at a time."""
+"""`benchmark.py generate`: tokens per second, of one piece and of several at a time."""
 
 import dataclasses
 import tempfile
@@ -14,11 +14,11 @@ from jaxmusic.benchmarks.training import OURS, PROGRAMS, parse_against
 from jaxmusic.benchmarks.workload import Workload
 from jaxmusic.config import PRESETS, ConfigError
 
-COMPARED = 3  # tokens that each peer must agree on
+COMPARED = 3  # tokens on which each baseline must agree
 
 
 def run_generating(flags: GenerateFlags, report: Report, log: Log) -> None:
-    """Time each number of pieces, into the report."""
+    """Time each number of pieces; add to the report."""
     for name in ("length", "vocabulary_size", "rounds"):
         if (number := getattr(flags, name)) < 1:
             raise ConfigError(f"--{name.replace('_', '-')} is {number}, but must be 1 or more.")
@@ -68,21 +68,22 @@ def _time_one(
     }  # fmt: skip
 
     def start(name: str, program: Program, multiple: int) -> Contestant:
-        process = stack.enter_context(MeasuredProcess(name, kind, arguments))
+        process = stack.enter_context(MeasuredProcess(name, program, arguments))
         measurement = Measurement(group, name, "token of each piece", {"tokens": pieces})
         return Contestant(process, measurement, multiple)
 
     ours = start(OURS, Program("jaxmusic.benchmarks.ours.generation"), flags.length)
     expected: list[int] = ours.process.call("first_tokens").result
-    # Going on from its carry, a network remembers what Keras's window has lost: one is the same.
+    # Our network continues from its carry, which remembers more than Keras's window: with the
+    # objective `every` only the first token is the same.
     compared = COMPARED if model.objective == "last" else 1
     contestants = [ours]
     for name in names:
-        kind = dataclasses.replace(
+        program = dataclasses.replace(
             PROGRAMS[name], module="jaxmusic.benchmarks.baselines.keras_generation"
         )
         try:
-            each = start(name, kind, 1)
+            each = start(name, program, 1)
             count = min(compared, len(expected))
             theirs: Any = each.process.call("first_tokens", count=count).result
         except BaselineError as error:
@@ -90,7 +91,7 @@ def _time_one(
             continue
         if theirs != expected[:count]:
             report.refused.append(
-                f"{name}: it goes on with the tokens {theirs}, ours are {expected[:count]}: a "
+                f"{name}: its next tokens are {theirs}, ours are {expected[:count]}: a "
                 "benchmark of wrong results is refused"
             )
             continue

@@ -17,11 +17,11 @@ from jaxmusic.config import PRESETS, ConfigError
 from jaxmusic.preparation.scan import find_files
 
 READERS = ("mido", "pretty_midi", "symusic", "music21")
-LOOP_WINDOWS = 2_000  # that the notebooks' loops are timed on
+LOOP_WINDOWS = 2_000  # windows on which the notebooks' loops are timed
 
 
 def run_data(flags: DataFlags, report: Report, log: Log) -> None:
-    """Time preparing, then feeding, into the report."""
+    """Time reading files, then making batches; add to the report."""
     for name in ("copies", "batch_size", "music21_files", "rounds", "workers"):
         count = getattr(flags, name)
         if count is not None and count < 1:
@@ -35,12 +35,12 @@ def run_data(flags: DataFlags, report: Report, log: Log) -> None:
         every = max(1, len(paths) // flags.music21_files)
         _copy(source, paths[::every][: flags.music21_files], folder / "few")
         log(f"{len(paths)} files, {flags.copies} times over")
-        _time_preparing(flags, folder, report, log, stack)
+        _time_reading(flags, folder, report, log, stack)
     with ExitStack() as stack:
-        _time_feeding(flags, report, log, stack)
+        _time_batches(flags, report, log, stack)
 
 
-def _time_preparing(
+def _time_reading(
     flags: DataFlags, folder: Path, report: Report, log: Log, stack: ExitStack
 ) -> None:
     group = "Reading MIDI files"
@@ -51,7 +51,7 @@ def _time_preparing(
         arguments = {"way": way, "folder": str(where), "workers": count}
         files = [path for path in where.rglob("*") if path.is_file()]
         work = {"MB": sum(path.stat().st_size for path in files) / 1e6, "files": len(files)}
-        process = stack.enter_context(MeasuredProcess(name, kind, arguments))
+        process = stack.enter_context(MeasuredProcess(name, program, arguments))
         return Contestant(process, Measurement(group, name, "pass over its files", work))
 
     ours = Program("jaxmusic.benchmarks.baselines.midi_readers")
@@ -61,16 +61,18 @@ def _time_preparing(
             start(f"jaxmusic, {workers} processes", "jaxmusic", every, workers, ours)
         )
     for name in READERS:
-        elsewhere = name == "music21" and flags.music21 is not None
-        environment = {"PYTHONPATH": str(flags.music21)} if elsewhere else {}
-        kind = Program(
-            "jaxmusic.benchmarks.baselines.midi_readers", () if elsewhere else (name,), environment
+        from_folder = name == "music21" and flags.music21 is not None
+        environment = {"PYTHONPATH": str(flags.music21)} if from_folder else {}
+        program = Program(
+            "jaxmusic.benchmarks.baselines.midi_readers",
+            () if from_folder else (name,),
+            environment,
         )
-        if missing := kind.missing():
+        if missing := program.missing():
             report.left_out.append(f"{name}: {missing[0]} is not installed")
             continue
         try:
-            each = start(name, name, few if name == "music21" else every, 1, kind)
+            each = start(name, name, few if name == "music21" else every, 1, program)
             if name == "music21":
                 _compare_tokens(each, start("", "jaxmusic", few, 1, ours), report)
         except BaselineError as error:
@@ -81,7 +83,7 @@ def _time_preparing(
 
 
 def _compare_tokens(theirs: Contestant, ours: Contestant, report: Report) -> None:
-    """See that jaxmusic gives music21's tokens for the very files that are timed."""
+    """Check that jaxmusic gives music21's tokens for the files that are timed."""
     expected = theirs.process.call("tokens").result
     found = ours.process.call("tokens").result
     ours.process.close()
@@ -95,7 +97,7 @@ def _compare_tokens(theirs: Contestant, ours: Contestant, report: Report) -> Non
         )
 
 
-def _time_feeding(flags: DataFlags, report: Report, log: Log, stack: ExitStack) -> None:
+def _time_batches(flags: DataFlags, report: Report, log: Log, stack: ExitStack) -> None:
     preset = PRESETS["classic"]
     train = dataclasses.replace(preset.train, batch_size=flags.batch_size)
     workload = Workload(preset.model, train, window=preset.data.window)
@@ -130,6 +132,6 @@ def _warm_up_and_run(
 
 def _copy(source: Path, paths: list[str], target: Path) -> None:
     for path in paths:
-        place = target / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / path, place)
+        copy = target / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / path, copy)

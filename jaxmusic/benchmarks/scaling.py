@@ -41,7 +41,7 @@ ALONE = Configuration(1, 1)
 
 
 def configurations(flags: ScalingFlags) -> list[Configuration]:
-    """One device in one process, then all others that the flags ask for.
+    """Return one device in one process, then all others that the flags ask for.
 
     Raises ConfigError for numbers that give none.
     """
@@ -61,7 +61,7 @@ def configurations(flags: ScalingFlags) -> list[Configuration]:
 
 
 def workload_for(flags: ScalingFlags, configuration: Configuration) -> Workload:
-    """The network, and the batch that the configuration shares.
+    """Return the network and the batch that the devices of a configuration share.
 
     Raises ConfigError for settings out of their range.
     """
@@ -86,15 +86,15 @@ def workload_for(flags: ScalingFlags, configuration: Configuration) -> Workload:
 
 
 def run_scaling(flags: ScalingFlags, report: Report, log: Log) -> None:
-    """Time each configuration, into the report."""
+    """Time each configuration; add to the report."""
     if flags.rounds < 1:
         raise ConfigError(f"--rounds is {flags.rounds}, but must be 1 or more.")
     todo = configurations(flags)
     workloads = {each: workload_for(flags, each) for each in todo}
-    whose = "for each device" if flags.weak else "for all devices together"
-    group = f"{workloads[ALONE].label}, {whose}"
+    batch_of = "for each device" if flags.weak else "for all devices together"
+    group = f"{workloads[ALONE].label}, {batch_of}"
     log(group)
-    report.notes += _about(flags)
+    report.notes += _notes(flags)
     ready: dict[Configuration, Contestant] = {}
     with ExitStack() as stack:
         stack.callback(_conclude, ready, report)  # after Ctrl-C too
@@ -123,8 +123,8 @@ def _ready(
     report: Report,
     stack: ExitStack,
 ) -> Contestant | None:
-    """One that computes the right loss; None, and why in the report, where it can't be had."""
-    reason = _why_not(configuration, ready, flags)
+    """Start a configuration and check its loss; if that fails, report why and return None."""
+    reason = _obstacle(configuration, ready, flags)
     if reason is not None:
         report.left_out.append(f"{configuration.name}: {reason}")
         return None
@@ -151,7 +151,7 @@ def _start(
     flags: ScalingFlags,
     stack: ExitStack,
 ) -> Contestant:
-    """Compiled, warmed up and profiled."""
+    """Start a configuration: compiled, warmed up and profiled."""
     devices = configuration.devices // configuration.processes
     environment = {"JAX_NUM_CPU_DEVICES": str(devices)}
     if configuration.processes > 1:
@@ -160,14 +160,14 @@ def _start(
     arguments = {
         "workload": workload.to_json(), "devices": devices, "processes": configuration.processes,
     }  # fmt: skip
-    kind = Program("jaxmusic.benchmarks.ours.multi_device", environment=environment)
-    process = stack.enter_context(MeasuredProcess(configuration.name, kind, arguments))
+    program = Program("jaxmusic.benchmarks.ours.multi_device", environment=environment)
+    process = stack.enter_context(MeasuredProcess(configuration.name, program, arguments))
     measurement = Measurement(
         group, configuration.name, "step", {"windows": workload.train.batch_size}
     )
     contestant = Contestant(process, measurement)
     contestant.warm_up()
-    # The second step still takes its memory anew, and longer than those that follow.
+    # The second step still allocates memory, so it takes longer than those that follow.
     contestant.unit_seconds = process.call("run", steps=2).seconds / 2
     contestant.fill(flags.round_seconds, least=2)
     shares = process.call("profile", steps=min(contestant.units, PROFILED_STEPS)).result
@@ -175,10 +175,10 @@ def _start(
     return contestant
 
 
-def _why_not(
+def _obstacle(
     configuration: Configuration, ready: dict[Configuration, Contestant], flags: ScalingFlags
 ) -> str | None:
-    """Why a configuration can't be had here, as far as is known from the first."""
+    """Return why a configuration can't run here, if the first one showed it."""
     if ALONE not in ready:
         return None
     extras = ready[ALONE].measurement.extras
@@ -194,9 +194,9 @@ def _why_not(
 
 
 def _conclude(ready: dict[Configuration, Contestant], report: Report) -> None:
-    """Throughput as a share of one device's, and of as many times that; medians of pairs."""
+    """Add throughput relative to one device, and efficiency (medians of pairs)."""
     if any(each.measurement.extras["platform"] == "cpu" for each in ready.values()):
-        report.notes += _about_virtual_devices(report.machine["cores"])
+        report.notes += _virtual_devices_note(report.machine["cores"])
     if ALONE not in ready or not (alone := ready[ALONE].measurement).samples:
         return
     for configuration, contestant in ready.items():
@@ -212,26 +212,26 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _about(flags: ScalingFlags) -> list[str]:
-    kind = (
+def _notes(flags: ScalingFlags) -> list[str]:
+    scaling = (
         "Weak scaling: each device has the same number of windows a step."
         if flags.weak
         else "Strong scaling: all devices together have the same number of windows a step, as "
-        "--batch-size has it in training (--weak: each device has so many)."
+        "--batch-size does in training (--weak: each device has that many)."
     )
     return [
-        f"{kind} Efficiency: windows/s by those of as many times one device.",
-        "Collectives: share of the devices' time from coming to an all-reduce to leaving it, by a "
-        "profile (jax.profiler) of the same program, taken before the rounds; the mean over all "
-        "devices. Waiting: the part of it in which a device was there before the last one.",
+        f"{scaling} Efficiency: windows/s divided by (devices x windows/s of one device).",
+        "Collectives: share of the devices' time between entering and leaving an all-reduce, from "
+        "a profile (jax.profiler) of the same program before the rounds; mean over all devices. "
+        "Waiting: the part of it before the last device entered.",
     ]
 
 
-def _about_virtual_devices(cores: int) -> list[str]:
+def _virtual_devices_note(cores: int) -> list[str]:
     return [
-        f"The devices are virtual: they share {cores} cores, all of which one device uses already. "
-        "So n of them do about as much as one at best, an efficiency of 1/n. What this can show is "
-        "the column 'of 1 device': the throughput left after dividing the batch, collectives and "
-        "several processes have cost what they cost. It can't show how n real devices scale: each "
-        "would bring its own arithmetic, and wait for a wire, not for a core.",
+        f"The devices are virtual: they share {cores} cores, all of which one device already uses. "
+        "At best n of them do as much as one, an efficiency of 1/n. What this shows is the column "
+        "'of 1 device': the throughput that remains after the cost of dividing the batch, of "
+        "collectives and of several processes. It can't show how n real devices scale: each has "
+        "arithmetic units of its own, and waits for a network, not for a core.",
     ]

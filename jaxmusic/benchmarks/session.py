@@ -1,4 +1,4 @@
-"""One run of the benchmark, whatever of: measure, then log, write, draw, compare."""
+"""One run of a benchmark: measure, print, write, draw, compare."""
 
 import dataclasses
 import sys
@@ -19,15 +19,16 @@ from jaxmusic.errors import UserError
 
 
 class RefusedError(UserError):
-    """Something in the comparison computes wrong results."""
+    """A program of the comparison computes wrong results."""
 
 
 def run_session(
     kind: str, measure: Callable[[Any, Report, Log], None], flags: Any, output: OutputFlags
 ) -> None:
-    """Measure into a report and make of it what the flags ask; after Ctrl-C with what there is.
+    """Measure into a report, then print it and write what the flags ask for.
 
-    Raises KeyboardInterrupt again when all is written, RefusedError when a peer was refused.
+    After Ctrl-C the report holds what was measured, and KeyboardInterrupt is raised again. Raises
+    RefusedError when a program computed wrong results.
     """
     baseline = None if output.baseline is None else load_report(Path(output.baseline))
     if baseline is not None and baseline.kind != kind:
@@ -41,10 +42,10 @@ def run_session(
         check_chart(Path(output.plot))
     report = Report(kind, dataclasses.asdict(flags), describe_machine())
     try:
-        measure(flags, report, _tell)
+        measure(flags, report, _log)
         report.complete = True
     finally:
-        if report.complete or report.measurements:  # else it is about the flags
+        if report.complete or report.measurements:  # else the flags were wrong
             _conclude(report, output, baseline)
     if report.refused:
         raise RefusedError(f"{len(report.refused)} refused. {report.refused[0]}.")
@@ -61,10 +62,10 @@ def _conclude(report: Report, output: OutputFlags, baseline: Report | None) -> N
         slower, compared = slower_than(baseline, report)
         print(f"\nCompared with {output.baseline}: {compared} measurements")
         if baseline.machine["processor"] != report.machine["processor"]:
-            print(f"That was another machine: {baseline.machine['processor']}")
+            print(f"It was measured on another machine: {baseline.machine['processor']}")
         for line in slower or ["Nothing is slower by more than the noise."] * bool(compared):
             print(line)
 
 
-def _tell(line: str) -> None:
+def _log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`benchmark.py train`: the training step, alone or against peers."""
+"""`benchmark.py train`: the training step, alone or against baselines."""
 
 import dataclasses
 import itertools
@@ -34,17 +34,17 @@ PROGRAMS = {
     ),
     "torch": Program("jaxmusic.benchmarks.baselines.torch", ("torch",)),
     "flax": Program("jaxmusic.benchmarks.baselines.flax"),
-    # jaxmusic again, with its batches from the host, or the same ones again and again: what the
-    # others cost beyond that is the feed's.
+    # jaxmusic with its batches from the host, or with the same batches every time: the differences
+    # are the cost of the loader.
     "jaxmusic-host": Program("jaxmusic.benchmarks.ours.training_step"),
     "jaxmusic-ready": Program("jaxmusic.benchmarks.ours.training_step"),
 }
 FED_FROM: dict[str, Literal["host", "ready"]] = {"jaxmusic-host": "host", "jaxmusic-ready": "ready"}
-PARTS = (  # of peer_parts
+PARTS = (  # of ours/step_parts.py
     "forward and backward", "the same, no dropout", "forward", "forward, no dropout",
-    "its recurrent products", "its input products", "optimiser", "drawing masks",
+    "its recurrent products", "its input products", "optimizer", "drawing masks",
 )  # fmt: skip
-# Which ways to try for the fastest; the first for those that have one.
+# Variants of a baseline, of which the fastest is measured.
 VARIANTS = {
     ("keras-tensorflow", "f32"): ("xla", "graph"),
     ("keras-tensorflow", "bf16"): ("xla", "graph"),
@@ -53,17 +53,17 @@ VARIANTS = {
     ("torch", "tf32"): ("tf32",),
     ("torch", "bf16"): ("autocast", "bf16 weights"),
 }
-# How far a peer's losses may be from ours: at the weights, and after one step of the optimiser
+# Relative tolerance of a baseline's losses: at the same weights, and after one optimizer step
 # (which turns rounding of tiny gradients into steps of full size).
 TOLERANCE = {"f32": (1e-4, 1e-2), "tf32": (5e-3, 5e-2), "bf16": (2e-2, 1e-1)}
 
 
 class WrongLossError(BaselineError):
-    """A peer that doesn't compute our loss."""
+    """A baseline doesn't compute our loss."""
 
 
 def workloads(flags: TrainFlags) -> list[Workload]:
-    """All that the flags ask to be timed, checked before anything starts."""
+    """Return every workload that the flags ask for, checked before anything starts."""
     preset = PRESETS[flags.preset]
     vocabulary = flags.vocabulary_size
     if flags.corpus is not None:
@@ -102,20 +102,17 @@ def workloads(flags: TrainFlags) -> list[Workload]:
 
 
 def parse_against(against: str) -> list[str]:
-    """The names in `--against`.
-
-    Raises ConfigError for one that there isn't.
-    """
+    """Return the names in `--against`. Raises ConfigError for an unknown one."""
     names = list(dict.fromkeys(filter(None, against.replace(" ", "").split(","))))
     for name in names:
         if name not in PROGRAMS or name == OURS:
             known = ", ".join(name for name in PROGRAMS if name != OURS)
-            raise ConfigError(f"--against {name}: there is no such peer; there are {known}.")
+            raise ConfigError(f"--against {name}: there is no such baseline; give some of {known}.")
     return names
 
 
 def run_training(flags: TrainFlags, report: Report, log: Log) -> None:
-    """Time each workload of the sweep, into the report."""
+    """Time each workload of the sweep; add to the report."""
     names = parse_against(flags.against)
     todo = workloads(flags)
     for name in list(names):
@@ -160,7 +157,7 @@ def _time_one(
         each.fill(flags.round_seconds, least=2)
         log(f"  {each.measurement.name} is ready: {each.units} steps a round")
     before = _products(contestants, flags.product_size)
-    _note_peaks(workload, contestants, before)  # now, for the case that Ctrl-C ends it
+    _note_peaks(workload, contestants, before)  # already here, in case Ctrl-C ends the rounds
     going = run_rounds(contestants, flags.rounds, report, log)
     after = _products(going, flags.product_size)
     peaks = {name: max(rate, after.get(name, 0.0)) for name, rate in before.items()}
@@ -170,14 +167,14 @@ def _time_one(
 def _start(
     workload: Workload, name: str, variant: str, weights: Path, stack: ExitStack
 ) -> Contestant:
-    kind = PROGRAMS.get(name, Program("jaxmusic.benchmarks.ours.step_parts"))
+    program = PROGRAMS.get(name, Program("jaxmusic.benchmarks.ours.step_parts"))
     if name in FED_FROM:
         once = 1 if name == "jaxmusic-host" else workload.steps_per_dispatch
         workload = dataclasses.replace(workload, fed_from=FED_FROM[name], steps_per_dispatch=once)
-    environment = {**kind.environment, **jax_environment(workload.train.precision)}
-    kind = dataclasses.replace(kind, environment=environment)
+    environment = {**program.environment, **jax_environment(workload.train.precision)}
+    program = dataclasses.replace(program, environment=environment)
     arguments = {"workload": workload.to_json(), "weights": str(weights), "variant": variant}
-    process = stack.enter_context(MeasuredProcess(name, kind, arguments))
+    process = stack.enter_context(MeasuredProcess(name, program, arguments))
     batch = workload.train.batch_size
     work: dict[str, float] = {"windows": batch}
     extras: dict[str, Any] = {}
@@ -200,7 +197,7 @@ def _fastest_variant(
     report: Report,
     stack: ExitStack,
 ) -> Contestant | None:
-    """The peer in the fastest of its ways that computes the right loss; None: there is none."""
+    """Return the baseline in its fastest variant with the right loss, or None."""
     best: Contestant | None = None
     wrong, failed = [], []
     for variant in VARIANTS.get((name, workload.train.precision), ("xla",)):
@@ -230,11 +227,11 @@ def _fastest_variant(
 
 
 def check_losses(name: str, theirs: list[float], ours: list[float], precision: Precision) -> None:
-    """See that a peer computes what we do.
+    """Check that a baseline computes our loss.
 
     Raises WrongLossError with the first loss that differs by more than rounding does.
     """
-    # A peer with another optimiser gives one loss only.
+    # A baseline with another optimizer gives one loss only.
     for number, (their, our) in enumerate(zip(theirs, ours, strict=False)):
         tolerance = TOLERANCE[precision][number]
         if not abs(their - our) <= tolerance * abs(our):
@@ -246,7 +243,7 @@ def check_losses(name: str, theirs: list[float], ours: list[float], precision: P
 
 
 def _products(contestants: list[Contestant], size: int) -> dict[str, float]:
-    """FLOP/s of a large matrix product by those libraries that we ask."""
+    """Measure the FLOP/s of a large matrix product, in the libraries that offer it."""
     return {
         each.measurement.name: each.process.call("product_rate", size=size, repeats=4).result
         for each in contestants
@@ -257,7 +254,7 @@ def _products(contestants: list[Contestant], size: int) -> dict[str, float]:
 def _note_peaks(
     workload: Workload, contestants: list[Contestant], products: dict[str, float]
 ) -> None:
-    """The same peak for all: the fastest product that any library got out of this machine."""
+    """Note the same peak for all: the fastest product of any library on this machine."""
     _, kind, count = contestants[0].measurement.extras["device"]
     datasheet = datasheet_peak(kind, workload.train.precision)
     for each in contestants:

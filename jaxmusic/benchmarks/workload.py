@@ -1,4 +1,4 @@
-"""What every process of a comparison runs: one network, one batch shape, one token stream."""
+"""What every program of a comparison runs: one network, one batch shape, one token stream."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -18,26 +18,26 @@ SYNTHETIC_TOKENS = 57_177  # 57,077 windows of 100: the size of the notebooks' o
 
 @dataclass(frozen=True)
 class Workload:
-    """A network and its batches, as all peers of one comparison see them."""
+    """A network and its batches, the same for all programs of a comparison."""
 
     model: ModelConfig
     train: TrainConfig
     window: int = 100  # tokens
     vocabulary_size: int = 359  # of synthetic tokens; a corpus brings its own
     corpus: str | None = None  # a prepared corpus's folder; None: synthetic tokens
-    # jaxmusic's alone: training steps in one dispatch, and where the batches come from (ready:
-    # the same ones again and again, which costs nothing).
+    # Of jaxmusic only: training steps in one dispatch, and where batches come from (ready: the
+    # same batches every time, which cost nothing).
     steps_per_dispatch: int = 1
     fed_from: Literal["devices", "host", "ready"] = "devices"
 
     @property
     def config(self) -> Config:
-        """The settings that jaxmusic trains with."""
+        """jaxmusic's settings."""
         return Config(data=DataConfig(window=self.window), model=self.model, train=self.train)
 
     @property
     def label(self) -> str:
-        """What tells this workload from the others of a sweep."""
+        """The workload in words, distinct within a sweep."""
         words = [
             f"{self.model.layers} x {self.model.hidden_size}",
             f"window {self.window}",
@@ -53,7 +53,7 @@ class Workload:
         return ", ".join(words)
 
     def without_dropout(self) -> "Workload":
-        """The same with all dropout off, as losses are compared."""
+        """The same with all dropout off, for comparing losses."""
         model = dataclasses.replace(self.model, dropout=0.0, recurrent_dropout=0.0)
         return dataclasses.replace(self, model=model)
 
@@ -96,19 +96,19 @@ class Workload:
 
 
 def forward_flop(workload: Workload) -> int:
-    """Floating-point operations of the matrix products for one window, forward: 2 m n k each."""
+    """Count the FLOP of the matrix products of one window's forward pass: 2 m n k each."""
     model = workload.model
     features = 1 if model.input == "scalar" else model.embedding_size
-    a_step = 0  # of time
+    per_token = 0
     for _ in range(model.layers):
-        a_step += 2 * (features + model.hidden_size) * 4 * model.hidden_size
+        per_token += 2 * (features + model.hidden_size) * 4 * model.hidden_size
         features = model.hidden_size
     head = 2 * model.hidden_size * model.dense_size
     head += 2 * model.dense_size * workload.vocabulary_size
     targets = workload.window if model.objective == "every" else 1
-    return a_step * workload.window + head * targets
+    return per_token * workload.window + head * targets
 
 
 def training_flop(workload: Workload) -> int:
-    """Of training on one window: backward has two products for each one of forward."""
+    """Count the FLOP of training on one window: backward has two products for each forward one."""
     return 3 * forward_flop(workload)

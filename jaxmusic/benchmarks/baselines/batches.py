@@ -62,7 +62,7 @@ class NotebookLoops:
 
 
 def build(arguments: dict[str, Any]) -> Feeding | NotebookLoops:
-    """The peer of a request."""
+    """Build the program of a request."""
     workload = Workload.from_json(arguments["workload"])
     if arguments["way"] == "notebook loops":
         return NotebookLoops(workload, arguments["windows"])

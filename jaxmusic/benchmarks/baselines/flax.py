@@ -58,7 +58,7 @@ class Network(nnx.Module):
         return logits
 
 
-class Peer:
+class Baseline:
     """The graph split once and its arrays carried through jax.jit: nnx's quickest way."""
 
     def __init__(self, workload: Workload, weights: Path) -> None:
@@ -132,6 +132,6 @@ def set_weights(network: Network, weights: Weights) -> None:
         getattr(network, name).bias[...] = jnp.array(weights[name]["bias"])
 
 
-def build(arguments: dict[str, Any]) -> Peer:
-    """The peer of a request."""
-    return Peer(Workload.from_json(arguments["workload"]), Path(arguments["weights"]))
+def build(arguments: dict[str, Any]) -> Baseline:
+    """Build the program of a request."""
+    return Baseline(Workload.from_json(arguments["workload"]), Path(arguments["weights"]))

@@ -11,7 +11,7 @@ from jaxmusic.benchmarks.harness.weights import Weights, load_weights
 from jaxmusic.benchmarks.workload import Workload
 
 
-class Peer:
+class Baseline:
     """Keras's network compiled: with XLA, or (TensorFlow's other way) as a graph."""
 
     def __init__(self, workload: Workload, weights: Path, variant: str) -> None:
@@ -132,8 +132,8 @@ def set_weights(model: Any, weights: Weights) -> None:
         layer.set_weights([weights[name]["kernel"], weights[name]["bias"]])
 
 
-def build(arguments: dict[str, Any]) -> Peer:
-    """The peer of a request."""
-    return Peer(
+def build(arguments: dict[str, Any]) -> Baseline:
+    """Build the program of a request."""
+    return Baseline(
         Workload.from_json(arguments["workload"]), Path(arguments["weights"]), arguments["variant"]
     )

@@ -10,7 +10,7 @@ from jaxmusic.benchmarks.harness.weights import load_weights
 from jaxmusic.benchmarks.workload import Workload
 
 
-class Peer:
+class Baseline:
     """Keras's network, and the windows that slide on by a token each time."""
 
     def __init__(self, workload: Workload, weights: Path, pieces: int) -> None:
@@ -46,8 +46,8 @@ class Peer:
         return np.concatenate([windows[:, 1:], last.argmax(axis=1)[:, None]], axis=1)
 
 
-def build(arguments: dict[str, Any]) -> Peer:
-    """The peer of a request."""
-    return Peer(
+def build(arguments: dict[str, Any]) -> Baseline:
+    """Build the program of a request."""
+    return Baseline(
         Workload.from_json(arguments["workload"]), Path(arguments["weights"]), arguments["pieces"]
     )

@@ -15,7 +15,7 @@ from jaxmusic.tokenizers.tokenizer import read_tokens
 SAME_TOKENS = "5.7.2"
 
 
-class Peer:
+class MidiReader:
     """One way of reading a folder of MIDI files."""
 
     def __init__(self, way: str, folder: Path, workers: int) -> None:
@@ -114,6 +114,6 @@ READERS: dict[str, Callable[[], Callable[[Path], object]]] = {
 }
 
 
-def build(arguments: dict[str, Any]) -> Peer:
-    """The peer of a request."""
-    return Peer(arguments["way"], Path(arguments["folder"]), arguments["workers"])
+def build(arguments: dict[str, Any]) -> MidiReader:
+    """Build the program of a request."""
+    return MidiReader(arguments["way"], Path(arguments["folder"]), arguments["workers"])

@@ -47,7 +47,7 @@ class Network(nn.Module):  # type: ignore[misc]
         return logits.float()
 
 
-class Peer:
+class Baseline:
     """Eager (nn.LSTM is compiled code itself), f32, under autocast, or with bfloat16 weights."""
 
     def __init__(self, workload: Workload, weights: Path, variant: str) -> None:
@@ -142,8 +142,8 @@ def set_weights(network: Network, weights: Weights) -> None:
             give(getattr(network, name).bias, weights[name]["bias"])
 
 
-def build(arguments: dict[str, Any]) -> Peer:
-    """The peer of a request."""
-    return Peer(
+def build(arguments: dict[str, Any]) -> Baseline:
+    """Build the program of a request."""
+    return Baseline(
         Workload.from_json(arguments["workload"]), Path(arguments["weights"]), arguments["variant"]
     )

@@ -1,4 +1,4 @@
-"""Time in collectives, out of a profile of the running program."""
+"""Time spent in collectives, from a profile of the running program."""
 
 import tempfile
 from collections import defaultdict
@@ -16,24 +16,24 @@ NAMES = (
     "collective-broadcast", "nccl",
 )  # fmt: skip
 
-# Of one device: seconds of each collective, by its name in the program, in the order of time.
+# Of one device: seconds of each execution of a collective, by its name in the program.
 Times = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
 class Shares:
-    """The mean over devices, as shares of the time that was profiled."""
+    """Mean over devices, as shares of the profiled time."""
 
     collectives: float
-    # The part in which a device waited for others to come to the same collective.
+    # The part in which a device waited for others to enter the same collective.
     waiting: float
 
 
 def profile(do: Callable[[], None]) -> list[Times]:
-    """What each device of this process spent in collectives while `do` ran; [] where none did.
+    """Measure the time that each device of this process spends in collectives while `do` runs.
 
-    On CPUs a collective lasts from a device's coming to it to its leaving it, as the thread that
-    runs the device has it; on GPUs and TPUs it is the kernel's time, which ends and starts alike.
+    On CPUs that is from entering to leaving a collective, in the thread that runs the device; on
+    GPUs and TPUs it is the kernel's time. Devices without collectives are left out.
     """
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0  # a row for every Python call would slow the dispatches
@@ -45,9 +45,9 @@ def profile(do: Callable[[], None]) -> list[Times]:
 
 
 def shares(devices: Sequence[Times], seconds: float) -> Shares | None:
-    """What part of `seconds` the devices of all processes spent so.
+    """Return the share of `seconds` that the devices of all processes spent in collectives.
 
-    None where they don't log of the same collectives, equally often: then something is missing.
+    None unless all executed the same collectives equally often: then the profile is incomplete.
     """
     counts = [{name: len(times) for name, times in device.items()} for device in devices]
     if not counts or any(each != counts[0] for each in counts):
@@ -56,27 +56,27 @@ def shares(devices: Sequence[Times], seconds: float) -> Shares | None:
     for name in counts[0]:
         times = np.array([device[name] for device in devices])  # (devices, occurrences)
         spent += float(times.sum())
-        # Who comes last waits for nobody: its time is what the work itself takes.
+        # The last device to enter doesn't wait: its time is the collective's own.
         waited += float((times - times.min(axis=0)).sum())
     whole = seconds * len(devices)
     return Shares(spent / whole, waited / whole)
 
 
 def device_times(planes: Iterable[Any]) -> list[Times]:
-    """What each device spent in collectives, out of the planes of a profile.
+    """Read the time that each device spent in collectives from the planes of a profile.
 
-    Each GPU and TPU has a plane of its own; CPU devices are in the one of the host.
+    Each GPU and TPU has its own plane; CPU devices are in the host's.
     """
     found: dict[tuple[str, Any], list[tuple[float, str, float]]] = defaultdict(list)
     for plane in planes:
         for line in plane.lines:
             for event in line.events:
                 if event.name.startswith(NAMES):
-                    told = dict(event.stats)
-                    device = (plane.name, told.get("device_ordinal"))
-                    name = str(told.get("hlo_op", event.name))
+                    stats = dict(event.stats)
+                    device = (plane.name, stats.get("device_ordinal"))
+                    name = str(stats.get("hlo_op", event.name))
                     found[device].append((event.start_ns, name, event.duration_ns / 1e9))
-    # With devices of their own, what the host has is the time of starting kernels.
+    # With device planes, the host's events are only the launches of kernels.
     own = {key: events for key, events in found.items() if key[0].startswith("/device:")}
     devices = []
     for events in (own or found).values():

@@ -1,4 +1,4 @@
-"""The limit that a step is measured against: one large matrix product, as XLA computes it."""
+"""The peak that a step is compared with: one large matrix product, as XLA computes it."""
 
 import time
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from jaxmusic.nn.cell import dot
 
 
 def xla_product_rate(precision: Precision, size: int, repeats: int) -> float:
-    """FLOP/s, over all devices together, of the best of some products of square matrices.
+    """Measure the FLOP/s, over all devices, of the fastest of some products of square matrices.
 
-    They are multiplied as the network's are: in float32, or with float32 sums of narrower operands.
+    They are multiplied as in the network: in float32, or narrower with float32 sums.
     """
     mesh = make_mesh()
     dtype = jnp.bfloat16 if precision == "bf16" else jnp.float32
@@ -26,7 +26,7 @@ def xla_product_rate(precision: Precision, size: int, repeats: int) -> float:
 
 
 def best_seconds(run: Callable[[], object], repeats: int) -> float:
-    """Of some runs after a first one that isn't counted."""
+    """Return the seconds of the fastest run, after a first one that isn't counted."""
     run()
     seconds = []
     for _ in range(repeats):

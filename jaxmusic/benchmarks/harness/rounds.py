@@ -1,4 +1,4 @@
-"""Contestants in turn, A B A B: as many rounds of each, so that what disturbs one disturbs all."""
+"""Runs contestants in turn, A B A B, so that what disturbs one disturbs all."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from jaxmusic.benchmarks.harness.process import BaselineError, MeasuredProcess
 from jaxmusic.benchmarks.results.measurement import Measurement, Report
 
-Log = Callable[[str], None]  # a line for the person who waits
+Log = Callable[[str], None]  # prints a line of progress
 
 
 @dataclass
 class Contestant:
-    """A peer that is ready, and what is measured of it."""
+    """A program that is ready, and its measurement."""
 
     process: MeasuredProcess
     measurement: Measurement
-    multiple: int = 1  # a round has a multiple of so many units
-    unit_seconds: float = 0.0  # about, from warming up
-    units: int = 1  # of a round
+    multiple: int = 1  # the units of a round are a multiple of this
+    unit_seconds: float = 0.0  # estimate from warming up
+    units: int = 1  # per round
 
     def warm_up(self) -> None:
-        """Let it compile what it will, and see about how long a unit takes."""
+        """Compile, and estimate how long a unit takes."""
         first = self.process.call("run", steps=self.multiple).seconds
         again = self.process.call("run", steps=self.multiple).seconds
         self.measurement.extras["compile_seconds"] = max(0.0, first - again)
@@ -29,12 +29,12 @@ class Contestant:
         self.measurement.extras |= self.process.call("report").result
 
     def fill(self, round_seconds: float, least: int) -> None:
-        """Make a round long enough."""
+        """Choose the units of a round, so that it takes this time or longer."""
         wanted = max(least, math.ceil(round_seconds / self.unit_seconds))
         self.units = math.ceil(wanted / self.multiple) * self.multiple
 
     def run_round(self) -> None:
-        """One round, one sample."""
+        """Run a round; add its sample."""
         answer = self.process.call("run", steps=self.units)
         self.measurement.samples.append(answer.seconds / self.units)
         self.measurement.extras["host_peak_bytes"] = answer.host_peak_bytes
@@ -44,7 +44,7 @@ class Contestant:
 def run_rounds(
     contestants: Sequence[Contestant], rounds: int, report: Report, log: Log
 ) -> list[Contestant]:
-    """All rounds. Who fails on the way is left out from there; the others are returned."""
+    """Run all rounds; return the contestants that did not fail. A failure ends a contestant."""
     going = list(contestants)
     for number in range(1, rounds + 1):
         for contestant in list(going):

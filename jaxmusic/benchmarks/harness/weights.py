@@ -1,4 +1,4 @@
-"""The network's weights as a file that every peer can read, whatever it computes with."""
+"""The network's weights as a file that every program can read, whatever its framework."""
 
 from pathlib import Path
 from typing import Any

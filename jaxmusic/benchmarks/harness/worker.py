@@ -1,6 +1,6 @@
-"""A peer's own process: builds what its first request names, then answers calls, all as JSON lines.
+"""The process of a measured program: builds it, then answers calls, all as JSON lines.
 
-Standard output is the way back, so whatever a library prints goes to standard error.
+Answers go to standard output, so what libraries print is sent to standard error.
 """
 
 import importlib
@@ -18,20 +18,20 @@ def main() -> None:
     """Answer until the input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    peer: Any = None
+    program: Any = None
     answer: dict[str, Any]
     for line in sys.stdin:
         request = json.loads(line)
         start = time.perf_counter()
         try:
             if request["call"] == "build":
-                peer = importlib.import_module(request["module"]).build(request["arguments"])
+                program = importlib.import_module(request["module"]).build(request["arguments"])
                 result = None
             else:
-                result = getattr(peer, request["call"])(**request["arguments"])
+                result = getattr(program, request["call"])(**request["arguments"])
         except UserError as error:
             answer = {"error": str(error)}
-        except Exception as error:  # the parent tells of it, whatever it is
+        except Exception as error:  # any failure is the parent's to report
             answer = {"error": f"{type(error).__name__}: {error}"}
         else:
             answer = {
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held."""
+    """Return this process's peak memory in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

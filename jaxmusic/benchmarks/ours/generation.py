@@ -17,7 +17,7 @@ from jaxmusic.training.jax_settings import pinned_settings
 from jaxmusic.training.state import new_state
 
 
-class Peer:
+class Generation:
     """A run with untrained weights, and the pieces that it makes."""
 
     @pinned_settings()
@@ -65,9 +65,9 @@ class Peer:
         return inputs
 
 
-def build(arguments: dict[str, Any]) -> Peer:
-    """The peer of a request."""
-    return Peer(
+def build(arguments: dict[str, Any]) -> Generation:
+    """Build the program of a request."""
+    return Generation(
         Workload.from_json(arguments["workload"]), Path(arguments["weights"]),
         arguments["pieces"], arguments["length"],
     )  # fmt: skip

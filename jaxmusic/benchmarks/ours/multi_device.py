@@ -127,7 +127,7 @@ class Training:
         self.compile_seconds = time.perf_counter() - start
 
 
-class Peer:
+class Leader:
     """Process 0: does what it is asked, and has the others do it."""
 
     def __init__(self, arguments: dict[str, Any]) -> None:
@@ -157,9 +157,9 @@ class Peer:
         return getattr(self.training, name)(**arguments)
 
 
-def build(arguments: dict[str, Any]) -> Peer:
-    """The peer of a request."""
-    return Peer(arguments)
+def build(arguments: dict[str, Any]) -> Leader:
+    """Build the program of a request."""
+    return Leader(arguments)
 
 
 def visible_gpus(index: int, devices: int) -> str:

@@ -82,7 +82,7 @@ def masks(workload: Workload, params: PyTree) -> Callable[[], Any]:
 
 
 def optimizer(workload: Workload, params: PyTree) -> Callable[[], Any]:
-    """New weights and a new optimiser's state from a gradient."""
+    """New weights and a new optimizer's state from a gradient."""
     rule = make_optimizer(workload.train)
 
     def update(params: PyTree, state: Any) -> tuple[PyTree, Any]:
@@ -137,13 +137,13 @@ PARTS: dict[str, Callable[[Workload, PyTree], Callable[[], Any]]] = {
     "forward, no dropout": forward_without_masks,
     "its recurrent products": recurrent_products,
     "its input products": input_products,
-    "optimiser": optimizer,
+    "optimizer": optimizer,
     "drawing masks": masks,
 }
 
 
 def build(arguments: dict[str, Any]) -> Part:
-    """The peer of a request."""
+    """Build the program of a request."""
     return Part(
         Workload.from_json(arguments["workload"]), Path(arguments["weights"]), arguments["variant"]
     )

@@ -22,7 +22,7 @@ from jaxmusic.training.state import TrainState, new_state
 ENDLESS = 2**40  # steps: what is read ahead never comes to an end
 
 
-class Peer:
+class TrainingStep:
     """The program of `fit`, and its batches."""
 
     @pinned_settings()
@@ -143,6 +143,6 @@ class Peer:
         )
 
 
-def build(arguments: dict[str, Any]) -> Peer:
-    """The peer of a request."""
-    return Peer(Workload.from_json(arguments["workload"]), Path(arguments["weights"]))
+def build(arguments: dict[str, Any]) -> TrainingStep:
+    """Build the program of a request."""
+    return TrainingStep(Workload.from_json(arguments["workload"]), Path(arguments["weights"]))

@@ -1,4 +1,4 @@
-"""A report as a picture: how much each contestant does in a second, with the range of rounds."""
+"""A report as a bar chart: throughput of each contestant, with the range of its rounds."""
 
 import io
 from pathlib import Path
@@ -9,13 +9,13 @@ from jaxmusic.config import ConfigError
 from jaxmusic.storage.outputs import write_output
 
 FORMATS = ("png", "svg", "pdf")
-OURS, OTHERS = "#1f6f8b", "#b9c4c9"  # colours of the first of a group and of all others
+OURS, OTHERS = "#1f6f8b", "#b9c4c9"  # of the first of a group, and of the others
 
 
 def check_chart(path: Path) -> None:
-    """Raise ConfigError where no chart can be drawn, or not as the kind that its name says."""
+    """Raise ConfigError if matplotlib is missing or the format unknown."""
     if _picture_format(path) not in FORMATS:
-        raise ConfigError(f"--plot {path} is no .png, .svg or .pdf: give one of these.")
+        raise ConfigError(f"--plot {path} is not a .png, .svg or .pdf: give one of these.")
     try:
         import matplotlib  # noqa: F401, PLC0415
     except ImportError:
@@ -23,7 +23,7 @@ def check_chart(path: Path) -> None:
 
 
 def draw_chart(report: Report, path: Path) -> None:
-    """Write it as the kind of picture that the name's ending says."""
+    """Draw the chart in the format of the file's suffix."""
     import matplotlib as mpl  # noqa: PLC0415
 
     mpl.use("Agg")
@@ -42,17 +42,17 @@ def draw_chart(report: Report, path: Path) -> None:
     )  # fmt: skip
     for panel, (group, measurements) in zip(panels[:, 0], groups.items(), strict=True):
         work = next(iter(measurements[0].work))
-        for place, each in enumerate(measurements):
+        for row, each in enumerate(measurements):
             seconds = summarise(each.samples)
             amount = each.work[work]
             rate, low, high = (
                 amount / value for value in (seconds.median, seconds.high, seconds.low)
             )
             panel.barh(
-                place, rate, xerr=[[rate - low], [high - rate]], height=0.7, capsize=3,
-                color=OURS if place == 0 else OTHERS, ecolor="#444444",
+                row, rate, xerr=[[rate - low], [high - rate]], height=0.7, capsize=3,
+                color=OURS if row == 0 else OTHERS, ecolor="#444444",
             )  # fmt: skip
-            panel.text(high, place, f"  {rate:,.4g}", va="center", fontsize=9)
+            panel.text(high, row, f"  {rate:,.4g}", va="center", fontsize=9)
         panel.set_yticks(range(len(measurements)), [each.name for each in measurements])
         panel.invert_yaxis()
         panel.margins(x=0.12)
@@ -66,4 +66,4 @@ def draw_chart(report: Report, path: Path) -> None:
 
 
 def _picture_format(path: Path) -> str:
-    return path.suffix[1:].lower() or "png"  # as of /dev/stdout
+    return path.suffix[1:].lower() or "png"  # /dev/stdout has no suffix

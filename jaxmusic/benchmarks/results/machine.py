@@ -1,4 +1,4 @@
-"""The machine and the versions that figures were measured with, and datasheets."""
+"""The machine and the versions of a measurement, and peaks from datasheets."""
 
 import importlib.metadata
 import os
@@ -11,8 +11,8 @@ PACKAGES = (
     "torch", "pretty_midi", "symusic", "music21",
 )  # fmt: skip
 
-# FLOP/s of one device as JAX counts them, dense, by the makers' datasheets. (A JAX device is a
-# core of a TPU v2, v3 and 7x, two to a chip.) TPUs state none for float32.
+# Dense FLOP/s of one JAX device, from the makers' datasheets. (Of a TPU v2, v3 and 7x a device is a
+# core, half a chip.) TPU datasheets give none for float32.
 DATASHEET: dict[str, dict[str, float]] = {
     "TPU v2": {"bf16": 22.5e12},
     "TPU v3": {"bf16": 61.5e12},
@@ -32,12 +32,12 @@ DATASHEET: dict[str, dict[str, float]] = {
 
 
 def datasheet_peak(device_kind: str, precision: str) -> float | None:
-    """FLOP/s of one device by its datasheet; None where it isn't known."""
+    """Return the FLOP/s of one device from its datasheet, or None."""
     return DATASHEET.get(device_kind, {}).get(precision)
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, memory, system, versions, and how busy the machine was before we began."""
+    """Return processor, memory, system, versions, and the load before the benchmark."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -50,7 +50,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def machine_line(machine: dict[str, Any]) -> str:
-    """The machine, for a person, on one line."""
+    """Describe the machine on one line."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
         f"{machine['processor']}, {machine['cores']} cores, "

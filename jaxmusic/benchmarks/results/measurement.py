@@ -1,4 +1,4 @@
-"""What a benchmark found: samples, what one of them did, and the document that holds them all."""
+"""Samples of a benchmark, and the report that holds them."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ LARGEST = 256 << 20  # bytes of it
 
 
 class ReportError(UserError):
-    """A file that holds no benchmark."""
+    """A file doesn't hold a benchmark's report."""
 
 
 class _Header(msgspec.Struct):
@@ -28,34 +28,34 @@ class _Header(msgspec.Struct):
 class Measurement:
     """One contestant under one workload."""
 
-    group: str  # the workload; contestants of one group ran in turn
+    group: str  # the workload; the contestants of a group ran in turn
     name: str
-    unit: str  # what a sample is the time of
-    work: dict[str, float]  # how much of what a unit does: windows, tokens, files, ...
-    samples: list[float] = field(default_factory=list)  # seconds a unit, one for each round
+    unit: str  # a sample is its time: step, token, ...
+    work: dict[str, float]  # amounts per unit: windows, tokens, files, ...
+    samples: list[float] = field(default_factory=list)  # seconds per unit, one for each round
     extras: dict[str, Any] = field(default_factory=dict)  # compile time, memory, ...
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells it from the others of a report."""
+        """Identifies it within a report."""
         return self.group, self.name
 
 
 @dataclass
 class Report:
-    """All of one run of the benchmark; it grows while that runs."""
+    """One run of a benchmark; it grows while that runs."""
 
     kind: str  # train, data, generate, scaling
     settings: dict[str, Any]
     machine: dict[str, Any]
     measurements: list[Measurement] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)  # who isn't in it, and why
-    refused: list[str] = field(default_factory=list)  # whose results are wrong
-    notes: list[str] = field(default_factory=list)  # how the figures are to be read
+    left_out: list[str] = field(default_factory=list)  # contestants that failed, with reasons
+    refused: list[str] = field(default_factory=list)  # contestants with wrong results
+    notes: list[str] = field(default_factory=list)  # how to read the figures
     complete: bool = False
 
     def measured(self) -> dict[str, list[Measurement]]:
-        """Those with samples, by group, in the order of their start."""
+        """Measurements with samples, by group, in order."""
         groups: dict[str, list[Measurement]] = {}
         for measurement in self.measurements:
             if measurement.samples:
@@ -70,16 +70,13 @@ def save_report(report: Report, path: Path) -> None:
 
 
 def load_report(path: Path) -> Report:
-    """Read what `save_report` wrote.
-
-    Raises ReportError, naming the file and the flag that it came by, for anything else.
-    """
+    """Read what `save_report` wrote. Raises ReportError, naming --baseline, for anything else."""
     try:
         version = read_json(path, _Header, most=LARGEST).format
         if version != FORMAT:
             raise ReportError(
-                f"--baseline {path} is a benchmark of the format {version}; this version reads "
-                f"{FORMAT}: measure anew, or give another file."
+                f"--baseline {path} has the format {version}, and this version reads "
+                f"{FORMAT}: measure again, or give another file."
             )
         return read_json(path, Report, most=LARGEST)
     except (OSError, ValueError) as error:

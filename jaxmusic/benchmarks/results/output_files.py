@@ -1,4 +1,4 @@
-"""Files that a script writes at its end, looked at before it begins: it may take hours."""
+"""Checks of the files that a program writes at its end, made at its start: it may take hours."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from jaxmusic.storage import outputs
 
 
 def check_output(flag: str, path: str | None) -> None:
-    """Raise OutputError or ConfigError where no file can be written to the path of a flag."""
+    """Raise OutputError or ConfigError if the path of a flag can't be written."""
     if path is None:
         return
     outputs.check_output(flag, path)
@@ -20,9 +20,9 @@ def check_output(flag: str, path: str | None) -> None:
 
 
 def check_new_folder(name: str, folder: Path) -> None:
-    """Raise ConfigError where a folder to write to isn't new, or holds anything."""
+    """Raise ConfigError unless a folder is empty or missing."""
     if os.path.lexists(folder) and not folder.is_dir():
         what = "a link that leads to no folder" if folder.is_symlink() else "a file"
-        raise ConfigError(f"{name} is {what}: give a folder, one that is empty or not there.")
+        raise ConfigError(f"{name} is {what}: give a folder that is empty or missing.")
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{name} is not empty: give another folder.")

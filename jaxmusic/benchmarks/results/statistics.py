@@ -9,7 +9,7 @@ from jaxmusic.benchmarks.results.measurement import Measurement, Report
 
 @dataclass(frozen=True)
 class Summary:
-    """The middle of some samples and how far they reach."""
+    """Median and range of samples."""
 
     median: float
     low: float
@@ -17,17 +17,17 @@ class Summary:
 
     @property
     def noise(self) -> float:
-        """The whole range as a share of the median."""
+        """Range divided by median."""
         return (self.high - self.low) / self.median
 
 
 def summarise(samples: Sequence[float]) -> Summary:
-    """Of one sample or more."""
+    """Summarise one sample or more."""
     return Summary(statistics.median(samples), min(samples), max(samples))
 
 
 def pair_ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """How many times as fast we were, round by round; a round that one of them lacks is none.
+    """Return how many times as fast we were, round by round, over the rounds that both have.
 
     What disturbs the machine for longer than a round disturbs both of a pair.
     """
@@ -35,9 +35,9 @@ def pair_ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
 
 
 def slower_than(baseline: Report, report: Report) -> tuple[list[str], int]:
-    """What got slower than in an earlier run by more than this run's noise, a sentence each.
+    """Return a sentence for each contestant that got slower by more than this run's noise.
 
-    Noise is the whole range of a contestant's rounds. Second: how many could be compared.
+    Noise is the range of a contestant's rounds. Also returns how many were compared.
     """
     before = {measurement.key: measurement for measurement in baseline.measurements}
     lines, compared = [], 0

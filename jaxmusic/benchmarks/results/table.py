@@ -1,4 +1,4 @@
-"""A report as text for a person: a table for each group, the ratios, what was left out."""
+"""A report as text: a table for each group, the ratios, what was left out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Cell = Callable[[Measurement, Summary], str | None]
 
 @dataclass(frozen=True)
 class Column:
-    """One column; it is left out where no row has anything in it."""
+    """One column; a table without any value in it leaves it out."""
 
     head: str
     cell: Cell
@@ -47,7 +47,7 @@ def _share_of(peak: str) -> Cell:
 
 
 def three_digits(value: float) -> str:
-    """A number with as many decimals as show three digits."""
+    """Format a number with as many decimals as show three digits."""
     for bound, decimals in ((1, 3), (10, 2), (100, 1)):
         if abs(value) < bound:
             return f"{value:.{decimals}f}"
@@ -55,7 +55,7 @@ def three_digits(value: float) -> str:
 
 
 def mebibytes(count: float) -> str:
-    """Bytes, in MiB."""
+    """Format bytes in MiB."""
     return f"{count / 2**20:,.0f}"
 
 
@@ -87,7 +87,7 @@ COLUMNS = (
 
 
 def report_lines(report: Report) -> list[str]:
-    """All that is told of a run, line by line."""
+    """Return the whole report as lines of text."""
     lines = [machine_line(report.machine)]
     for group, measurements in report.measured().items():
         rounds = max(len(each.samples) for each in measurements)
@@ -95,8 +95,8 @@ def report_lines(report: Report) -> list[str]:
         lines += _table(measurements)
         products = measurements[0].extras.get("product_flops")
         if products:
-            told = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in products.items())
-            lines.append(f"Peak for MFU: the faster large matrix product, in GFLOP/s: {told}.")
+            rates = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in products.items())
+            lines.append(f"Peak for MFU: the faster large matrix product, in GFLOP/s: {rates}.")
         lines += ratio_lines(measurements)
     lines += [""] * bool(report.notes)
     lines += report.notes
@@ -104,12 +104,12 @@ def report_lines(report: Report) -> list[str]:
     lines += [f"Left out: {each}" for each in report.left_out]
     lines += [f"Refused: {each}" for each in report.refused]
     if not report.complete:
-        lines.append("Not complete: this is what was measured until it ended.")
+        lines.append("Not complete: it ended before all was measured.")
     return lines
 
 
 def ratio_lines(measurements: Sequence[Measurement]) -> list[str]:
-    """How the first of a group compares with each other one, pair by pair."""
+    """Compare the first of a group with each other one, pair by pair."""
     ours, *others = measurements
     lines = []
     for theirs in others:
@@ -132,7 +132,7 @@ def ratio_lines(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def _work_ratio(ours: Measurement, theirs: Measurement) -> float:
-    """How much more our unit does than theirs (a sample of files, say, where they are slow)."""
+    """Work of our unit divided by that of theirs (of fewer files, if they are slow)."""
     name = next(iter(ours.work))
     return ours.work[name] / theirs.work[name]
 
