@@ -2,11 +2,13 @@
 
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
 
 import jax
 import pytest
 from helpers.midi_notes import Reader
+from helpers.raise_sites import assert_reached, record_errors
 
 from jaxmusic.midi.reader import read_midi
 from jaxmusic.midi.types import MidiScore
@@ -28,6 +30,19 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """A test marked `raises_at("file:function", "words")` fails unless it reaches that raise."""
+    marks = list(item.iter_markers("raises_at"))
+    if not marks:
+        yield
+        return
+    with record_errors() as raised:
+        yield
+    for mark in marks:
+        assert_reached(raised, *mark.args)
 
 
 @pytest.fixture

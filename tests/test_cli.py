@@ -63,6 +63,7 @@ def test_the_version_is_the_packages() -> None:
         ([], "Error: The command is missing: give one of prepare, train, generate, "),
     ],
 )
+@pytest.mark.raises_at("jaxmusic/cli.py:_answer")
 def test_a_command_line_without_a_known_command_is_an_error(
     arguments: list[str],
     words: str,

@@ -91,6 +91,7 @@ def test_more_epochs_go_on_from_the_end(config: Config, tmp_path: Path) -> None:
     assert fit(whole).step > 0  # finished: nothing to do, and no error
 
 
+@pytest.mark.raises_at("jaxmusic/trainer.py:fit")
 def test_a_run_needs_a_folder(config: Config) -> None:
     """The scripts give one in any case."""
     with pytest.raises(ConfigError, match="--run-dir is not given"):

@@ -150,6 +150,8 @@ def test_the_limit_may_lie_in_what_the_loop_is_given() -> None:
     assert rounds_of(module, step, step.by_name["loop"]) == 9
 
 
+@pytest.mark.raises_at("jaxmusic/aot/hlo.py:read_module")
+@pytest.mark.raises_at("jaxmusic/aot/hlo.py:_executed")
 def test_a_loop_inside_a_step_must_be_known() -> None:
     unknown = PROGRAM.replace("compare(%i.1, %limit), direction=LT", "and(%i.1, %limit)")
     with pytest.raises(HloError, match="how often the loop loop runs"):
@@ -342,6 +344,7 @@ def test_where_the_corpus_lies_is_decided_as_in_training() -> None:
             describe_corpus(classic, tokens=sizes[0], vocabulary_size=sizes[1])
 
 
+@pytest.mark.raises_at("jaxmusic/aot/compiling.py:read_error")
 def test_what_the_compiler_says_of_memory() -> None:
     too_large = (
         "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory "
@@ -358,6 +361,7 @@ def test_what_the_compiler_says_of_memory() -> None:
         read_error(RuntimeError("INTERNAL: else"))
 
 
+@pytest.mark.raises_at("jaxmusic/aot/session.py:run_report")
 def test_a_batch_that_does_not_fit_is_told_and_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -375,6 +379,7 @@ def test_a_batch_that_does_not_fit_is_told_and_is_an_error(
     assert json.loads(path.read_text())["topologies"][0]["fits"] is False
 
 
+@pytest.mark.raises_at("jaxmusic/aot/compiling.py:make_topology_mesh")
 def test_a_topology_that_libtpu_does_not_know_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = "jax.experimental.topologies.get_topology_desc"
     monkeypatch.setattr(asked, refuse("INVALID_ARGUMENT: v5e:3x5"))
@@ -400,6 +405,7 @@ class Unreadable:
         raise jax.errors.JaxRuntimeError("INTERNAL: another version")
 
 
+@pytest.mark.raises_at("jaxmusic/aot/compiling.py:compile_training")
 def test_a_program_that_cannot_be_read_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "training_program", lambda *given, **named: Unreadable())
     with pytest.raises(libtpu.CompilerError, match="name another topology, or take other versions"):

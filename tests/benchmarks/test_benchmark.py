@@ -120,6 +120,7 @@ def test_slower_than_a_baseline_means_by_more_than_the_noise() -> None:
     assert slower_than(now, now) == ([], 3)
 
 
+@pytest.mark.raises_at("jaxmusic/benchmarks/training.py:check_losses")
 def test_losses_must_be_equal() -> None:
     check_losses("x", [5.0, 4.0], [5.0004, 4.03], "f32")
     check_losses("x", [5.0], [5.09, 4.0], "bf16")
@@ -177,6 +178,8 @@ def build(arguments):
 """
 
 
+@pytest.mark.raises_at("jaxmusic/benchmarks/harness/process.py:_ask")
+@pytest.mark.raises_at("jaxmusic/benchmarks/session.py:run_session", "refused")
 def test_wrong_and_missing_peers_are_told_and_the_others_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,6 +34,7 @@ def test_a_corpus_is_records_too(corpus: Corpus) -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 21, 1000])
+@pytest.mark.raises_at("jaxmusic/corpus/parsed_files.py:read_songs")
 def test_songs_are_read_together_and_checked(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
@@ -48,7 +49,19 @@ def test_songs_are_read_together_and_checked(
 
 
 @pytest.mark.parametrize("asked", [False, True])
-@pytest.mark.parametrize("name", ["tokens.npy", "ledger.jsonl"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            "tokens.npy",
+            marks=pytest.mark.raises_at("jaxmusic/corpus/parsed_files.py:_read_ids"),
+        ),
+        pytest.param(
+            "ledger.jsonl",
+            marks=pytest.mark.raises_at("jaxmusic/corpus/parsed_files.py:_line"),
+        ),
+    ],
+)
 def test_a_corpus_that_is_changed_while_it_is_used_is_an_error(
     corpus: Corpus, name: str, asked: bool
 ) -> None:
@@ -70,6 +83,7 @@ def test_a_corpus_that_is_changed_while_it_is_used_is_an_error(
         files.close()
 
 
+@pytest.mark.raises_at("jaxmusic/corpus/parsed_files.py:crcs")
 def test_another_corpus_in_its_place_is_not_taken_for_it(corpus: Corpus, tmp_path: Path) -> None:
     write_song(tmp_path / "in" / "2.mid", 22, seed=9)
     other = prepare(tmp_path / "in", tmp_path / "other", workers=1)

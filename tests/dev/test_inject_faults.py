@@ -99,6 +99,7 @@ def test_gaps_and_repeats_are_seen(tmp_path: Path, steps: list[int], fault: str)
     assert broken_metrics(tmp_path) == fault
 
 
+@pytest.mark.raises_at("scripts/dev/tools/inject_faults.py:_demand")
 def test_a_broken_promise_is_told() -> None:
     life = Life(None, [1], ["Error: no"], "stepping", 3, 0, 0.0, [])
     with pytest.raises(inject_faults.TortureError, match=r"A promise is broken: exit codes \[1\]"):

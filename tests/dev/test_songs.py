@@ -285,6 +285,7 @@ def test_chorales_have_no_parallels(made: dict[str, Score]) -> None:
         assert faults <= 1, name
 
 
+@pytest.mark.raises_at("scripts/dev/tools/make_songs.py:_refuse_another_song")
 def test_a_piece_replaces_no_other_file(tmp_path: Path) -> None:
     path = tmp_path / "a.mid"
     make_songs._refuse_another_song(path, "Canon")

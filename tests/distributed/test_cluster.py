@@ -93,17 +93,38 @@ def test_open_mpi(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found is not None and (found.host, found.count, found.index) == ("fe80::b9b", 2, 1)
 
 
+UNREADABLE = pytest.mark.raises_at("jaxmusic/distributed/cluster.py:_detect")
+IMPOSSIBLE = pytest.mark.raises_at("jaxmusic/distributed/cluster.py:find_placement")
+
+
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        (
+        pytest.param(
             OMPI,
             r"variables \(OMPI_MCA_orte_hnp_uri\), but can't.*: OMPI_COMM_WORLD_SIZE is missing",
+            marks=UNREADABLE,
         ),
-        ({"OMPI_MCA_orte_hnp_uri": "x"}, "OMPI_MCA_orte_hnp_uri.*: ValueError: invalid literal"),
-        (SLURM | {"SLURM_NTASKS": "4(x2)"}, "SLURM_NTASKS.*: ValueError: invalid literal"),
-        (SLURM | {"SLURM_PROCID": "7"}, "learn its processes: process 7 of 4 at node001:61441. S"),
-        (SLURM | {"JAX_COORDINATOR_PORT": "0"}, "learn its processes: process 3 of 4 at node001:0"),
+        pytest.param(
+            {"OMPI_MCA_orte_hnp_uri": "x"},
+            "OMPI_MCA_orte_hnp_uri.*: ValueError: invalid literal",
+            marks=UNREADABLE,
+        ),
+        pytest.param(
+            SLURM | {"SLURM_NTASKS": "4(x2)"},
+            "SLURM_NTASKS.*: ValueError: invalid literal",
+            marks=UNREADABLE,
+        ),
+        pytest.param(
+            SLURM | {"SLURM_PROCID": "7"},
+            "learn its processes: process 7 of 4 at node001:61441. S",
+            marks=IMPOSSIBLE,
+        ),
+        pytest.param(
+            SLURM | {"JAX_COORDINATOR_PORT": "0"},
+            "learn its processes: process 3 of 4 at node001:0",
+            marks=IMPOSSIBLE,
+        ),
     ],
 )
 def test_variables_of_a_cluster_that_do_not_fit(
@@ -178,6 +199,7 @@ def test_ipv6(names: dict[str, list[str]]) -> None:
     assert bound_to("six") == "::"
 
 
+@pytest.mark.raises_at("jaxmusic/distributed/cluster.py:listen")
 def test_a_port_that_is_taken_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

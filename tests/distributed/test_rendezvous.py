@@ -158,6 +158,7 @@ def test_of_too_many_silent_ones_the_oldest_are_dropped(
         each.close()
 
 
+@pytest.mark.raises_at("jaxmusic/distributed/rendezvous.py:_introduce", "refused")
 def test_another_training_is_refused_at_any_time(meet: Callable[..., Meeting]) -> None:
     meeting = meet(count=2)
     words = r"Another training \(--run-dir runs/a; this one is --run-dir runs/b\) listens there: "
@@ -204,6 +205,7 @@ def test_a_process_that_ends_while_waiting_may_start_again(meet: Callable[..., M
         (hello(1, count=2), r"Process 1 differs from process 0 in num_processes \(2, not 3\): st"),
     ],
 )
+@pytest.mark.raises_at("jaxmusic/distributed/rendezvous.py:wait", "_failure")
 def test_a_difference_is_reported_to_all(
     meet: Callable[..., Meeting], said: Hello, words: str
 ) -> None:
@@ -215,6 +217,7 @@ def test_a_difference_is_reported_to_all(
             each.result(PATIENCE)
 
 
+@pytest.mark.raises_at("jaxmusic/distributed/rendezvous.py:wait", "reason")
 def test_a_missing_process_is_reported_to_all(meet: Callable[..., Meeting]) -> None:
     meeting = meet(waits=False)
     caller = meeting.process(hello(1))
@@ -226,6 +229,7 @@ def test_a_missing_process_is_reported_to_all(meet: Callable[..., Meeting]) -> N
         caller.result(PATIENCE)
 
 
+@pytest.mark.raises_at("jaxmusic/distributed/rendezvous.py:_introduce", "Process 0 ended")
 def test_the_end_of_process_0_is_reported_to_those_who_wait(meet: Callable[..., Meeting]) -> None:
     meeting = meet()
     caller = meeting.process(hello(1))
@@ -238,6 +242,8 @@ def test_the_end_of_process_0_is_reported_to_those_who_wait(meet: Callable[..., 
         each.result(PATIENCE)[0].close()
 
 
+@pytest.mark.raises_at("jaxmusic/distributed/rendezvous.py:_introduce", "is not a training")
+@pytest.mark.raises_at("jaxmusic/distributed/rendezvous.py:connect")
 def test_another_program_at_the_port_is_reported() -> None:
     def answer(says: bytes) -> None:
         connection, _ = server.accept()

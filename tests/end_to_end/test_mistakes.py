@@ -1,28 +1,23 @@
 """Every error that a user can cause: the command, its exit code, the sentence; and that it's all.
 
-The lists are in `mistakes`; what is left to other tests is in `mistakes/elsewhere.py`.
+The lists are in `mistakes`. An error that no single command causes has a test of its own, which is
+marked `raises_at`: it takes several processes, a compiler for TPUs, a file changed meanwhile.
 """
 
-import ast
-import builtins
 import contextlib
-import functools
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import helpers.arrangements as a
 import pytest
 from end_to_end.mistakes.benchmarks import BENCHMARKS
 from end_to_end.mistakes.compiling import COMPILING
 from end_to_end.mistakes.corpora import CORPORA
-from end_to_end.mistakes.elsewhere import ELSEWHERE, Elsewhere
 from end_to_end.mistakes.flags import WRONG_FLAGS
 from end_to_end.mistakes.hostile import HOSTILE
 from end_to_end.mistakes.mistake import ANEW
@@ -31,47 +26,27 @@ from end_to_end.mistakes.runs import RUNS
 from end_to_end.mistakes.trying import FAULTS, FUZZING, LARGE_SETS
 from end_to_end.mistakes.working import GENERATING, TRAINING
 from helpers.command_line import SCRIPTS, run_here
+from helpers.raise_sites import Raised, marked_places, raise_sites, record_errors
 
-from jaxmusic.errors import UserError
-
-ROOT = SCRIPTS.parent
 MISTAKES = [
     *WRONG_FLAGS, *FOLDERS, *NOTES, *CORPORA, *RUNS, *TRAINING, *GENERATING, *LARGE_SETS, *FAULTS,
     *FUZZING, *BENCHMARKS, *COMPILING, *HOSTILE,
 ]  # fmt: skip
 
 
-class Raised(NamedTuple):
-    """An error that came into being, and the lines of our code that were under way."""
-
-    error: UserError
-    lines: frozenset[tuple[str, int]]
-
-
 class Records:
     """What the list has caused so far."""
 
     def __init__(self) -> None:
-        self.raised: list[Raised] = []  # by the command under way
         self.visited: set[tuple[str, int]] = set()
         self.run: set[int] = set()  # of the list
 
-    def note(self, error: UserError) -> None:
-        """An error comes into being."""
-        lines = {
-            (Path(frame.f_code.co_filename).relative_to(ROOT).as_posix(), line)
-            for frame, line in traceback.walk_stack(None)
-            if Path(frame.f_code.co_filename).is_relative_to(ROOT)
-        }
-        self.raised.append(Raised(error, frozenset(lines)))
-
-    def conclude(self, words: str) -> None:
-        """A command has ended: errors count that were told, also as a part of a sentence."""
-        for error, lines in self.raised:
-            told = " ".join(str(getattr(error, "fault", error)).split())
-            if told in words:
+    def add(self, number: int, raised: list[Raised], words: str) -> None:
+        """Add the errors of one command that were printed, also as a part of a sentence."""
+        self.run.add(number)
+        for error, lines in raised:
+            if " ".join(str(getattr(error, "fault", error)).split()) in words:
                 self.visited |= lines
-        self.raised.clear()
 
 
 @pytest.fixture(scope="module")
@@ -110,19 +85,12 @@ def test_a_mistake_is_told_in_one_clear_sentence(
 ) -> None:
     command, code, words, arranged = MISTAKES[number]
     folder = Path(shutil.copytree(furnished, tmp_path / "work"))
-    made = UserError.__init__
-
-    def init(self: UserError, *arguments: object) -> None:
-        made(self, *arguments)
-        records.note(self)
-
     with contextlib.ExitStack() as stack:
         monkeypatch.syspath_prepend(SCRIPTS)
         arranged(a.Stage(folder, monkeypatch, stack))
-        monkeypatch.setattr(UserError, "__init__", init)
+        raised = stack.enter_context(record_errors())
         ended = run_here(folder, command, monkeypatch=monkeypatch, capsys=capsys)
-    records.run.add(number)
-    records.conclude(ended.words)
+    records.add(number, raised, ended.words)
     assert ended.code == code, ended.words
     missing = [word for word in words.split() if word.casefold() not in ended.words.casefold()]
     assert not missing, ended.words
@@ -134,81 +102,17 @@ def test_a_mistake_is_told_in_one_clear_sentence(
         assert last.count(". ") <= 3 and len(last) < 500, last
 
 
-# That these are all of them.
-
-
-class Place(NamedTuple):
-    """A `raise` of a UserError."""
-
-    file: str
-    function: str
-    lines: range
-    text: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.file}:{self.function}"
-
-
-def sources() -> Iterator[tuple[str, ast.Module]]:
-    for folder in ("jaxmusic", "scripts"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
-
-
-def other_errors() -> set[str]:
-    """Names of all classes of errors that are no UserError: Python's own, and ours."""
-    bases = {
-        node.name: {ast.unparse(base) for base in node.bases}
-        for _, tree in sources()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-    }
-    users = {"UserError"}
-    while more := {name for name, above in bases.items() if above & users} - users:
-        users |= more
-    assert {"ConfigError", "DamagedCorpusError", "WrongResultError"} <= users
-    return (set(bases) | set(vars(builtins))) - users
-
-
-def raises_of(tree: ast.AST, function: str = "") -> Iterator[tuple[str, ast.Raise]]:
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Raise):
-            yield function, node
-        yield from raises_of(node, node.name if isinstance(node, ast.FunctionDef) else function)
-
-
-@functools.cache
-def all_places() -> list[Place]:
-    """Where a UserError is raised. (What isn't called, `raise error`, was raised before.)"""
-    others = other_errors()
-    return [
-        Place(file, function, range(node.lineno, (node.end_lineno or 0) + 1), ast.unparse(node))
-        for file, tree in sources()
-        for function, node in raises_of(tree)
-        if isinstance(node.exc, ast.Call)
-        and ast.unparse(node.exc.func).split(".")[-1] not in others
-    ]
-
-
-def test_every_error_is_caused_by_a_mistake_of_the_list(records: Records) -> None:
+def test_every_error_is_caused_by_the_list_or_a_marked_test(records: Records) -> None:
     if len(records.run) < len(MISTAKES):
         pytest.skip("not all of the list was run here")
+    elsewhere = list(marked_places())
     missing = [
-        f"{place.name}, line {place.lines[0]}: {place.text}"
-        for place in all_places()
-        if not any((place.file, line) in records.visited for line in place.lines)
-        and not any(each.place == place.name and each.words in place.text for each in ELSEWHERE)
+        f"{site.file}:{site.function}, line {site.lines[0]}: {site.text}"
+        for site in raise_sites()
+        if not site.is_among(records.visited)
+        and not any(site.is_at(place, words) for place, words in elsewhere)
     ]
     assert not missing, "\n".join(missing)
-
-
-@pytest.mark.parametrize("each", ELSEWHERE, ids=lambda each: each.place)
-def test_what_is_left_to_other_tests_is_there(each: Elsewhere) -> None:
-    assert any(each.place == place.name and each.words in place.text for place in all_places())
-    file, name = each.test.split(":")
-    tests = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8")).body
-    assert name in {test.name for test in tests if isinstance(test, ast.FunctionDef)}
 
 
 def test_too_little_memory_is_told(furnished: Path) -> None:

@@ -296,6 +296,7 @@ def test_a_process_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
         assert processes.broadcast(lambda: 5) == 5
 
 
+@pytest.mark.raises_at("jaxmusic/distributed/processes.py:require_equal")
 def test_what_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     processes = Processes()
     values = [{"a": 1, "b": 2}, {"a": 1, "b": 2}, {"a": 1, "b": 3}]
@@ -304,6 +305,7 @@ def test_what_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         processes.require_equal(values[0])
 
 
+@pytest.mark.raises_at("jaxmusic/distributed/processes.py:_start_jax")
 def test_what_jax_itself_fails_at_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def initialize(*given: Any, **named: Any) -> None:
         raise RuntimeError("DEADLINE_EXCEEDED\nin C++")

@@ -220,6 +220,9 @@ def test_a_replacement_that_fails_leaves_the_old_one(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "out", "songs"]
 
 
+@pytest.mark.raises_at(
+    "jaxmusic/preparation/corpus_folder.py:replace_folder", "was changed by another process"
+)
 def test_a_corpus_that_another_process_put_there_meanwhile_stays(
     songs: Path, tmp_path: Path
 ) -> None:

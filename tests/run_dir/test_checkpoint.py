@@ -110,6 +110,7 @@ def test_a_reader_scans_again_when_the_training_goes_on(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # TensorStore's
+@pytest.mark.raises_at("jaxmusic/run_dir/checkpoint.py:_wait")
 def test_a_failed_save_is_reported_and_changes_nothing(tmp_path: Path) -> None:
     save(tmp_path, {1: 0.5, 2: None})
     with Checkpoints(tmp_path) as checkpoints:
@@ -139,6 +140,7 @@ def test_a_failed_save_is_reported_and_changes_nothing(tmp_path: Path) -> None:
     assert len(logged) == 1 and "File too large" in logged[0]
 
 
+@pytest.mark.raises_at("jaxmusic/run_dir/checkpoint_dir.py:_refuse_other_training")
 def test_a_training_stops_where_another_one_saved(tmp_path: Path) -> None:
     """Two at work on one run, whose lock failed: each checkpoint is whole, and none is lost."""
     save(tmp_path, {1: None, 2: None})

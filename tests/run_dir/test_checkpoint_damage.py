@@ -212,6 +212,7 @@ def test_a_checkpoint_without_read_permission_is_not_skipped(
         (RuntimeError("can't start new thread"), "can't start new thread"),
     ],
 )
+@pytest.mark.raises_at("jaxmusic/run_dir/checkpoint_dir.py:report_damage")
 def test_a_shortage_of_the_system_is_not_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:

@@ -30,6 +30,7 @@ from jaxmusic.storage.owned_folder import why_foreign
         (lambda folder: write(folder / "999" / "state" / "a.mid"), "999 .* it holds state/a.mid"),
     ],
 )
+@pytest.mark.raises_at("jaxmusic/run_dir/checkpoint_dir.py:_refuse_foreign")
 def test_foreign_content_under_a_steps_name_is_refused_and_kept(
     tmp_path: Path, add: Callable[[Path], object], why: str
 ) -> None:
@@ -144,6 +145,7 @@ def test_temporary_names_with_foreign_content_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("created_again", [False, True])
+@pytest.mark.raises_at("jaxmusic/run_dir/checkpoint_dir.py:adding")
 def test_a_folder_that_vanished_is_reported_and_not_created_again(
     tmp_path: Path, created_again: bool
 ) -> None:

@@ -174,6 +174,7 @@ def test_a_file_server_that_is_away_for_a_while_is_not_silence(path: Path) -> No
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.raises_at("jaxmusic/storage/file_lock.py:check")
 def test_an_owner_sees_that_its_lock_is_taken_over(path: Path) -> None:
     with hold_lock(path, never) as lock:
         lock.check()

@@ -1,9 +1,17 @@
 """Folders of MIDI files, and files of notes, that no corpus is made of."""
 
+import resource
 from pathlib import Path
 
 import helpers.arrangements as a
-from end_to_end.mistakes.mistake import ANEW, Mistake
+from end_to_end.mistakes.mistake import ANEW, SHOW, Mistake
+
+
+def few_files(limit: int) -> tuple[int, int]:
+    """Limits of a system that allows 16 open files, and any memory."""
+    allowed = 16 if limit == resource.RLIMIT_NOFILE else resource.RLIM_INFINITY
+    return allowed, allowed
+
 
 FOLDERS = [
     Mistake("train.py --midi-dir none", 1, "folder none"),
@@ -42,6 +50,7 @@ FOLDERS = [
     Mistake("prepare.py --show short", 1, "short corpus"),
     Mistake("prepare.py --show bad/a.mid", 1, "bad/a.mid corpus"),
     Mistake("prepare.py --check none", 1, "none corpus"),
+    Mistake(SHOW, 1, "16 open files 32 ulimit", a.patched("resource.getrlimit", few_files)),
     Mistake("prepare.py closed --corpus c", 1, "folder closed Permission", a.closed("closed")),
 ]  # fmt: skip
 

@@ -1,6 +1,10 @@
 """The scripts that make large sets, and that try what is promised."""
 
+from typing import Any
+
+import helpers.arrangements as a
 from end_to_end.mistakes.mistake import Mistake
+from fuzzing.campaign import Campaign
 
 LARGE_SETS = [
     Mistake("make_large_set.py out --files 0", 2, "--files 0 1"),
@@ -26,9 +30,23 @@ FAULTS = [
     Mistake("inject_faults.py --midi-dir songs --json none/x", 2, "--json none/x folder"),
 ]  # fmt: skip
 
+
+def find_a_fault(campaign: Campaign, *given: Any) -> None:
+    campaign.outcome.broken.append("seed 0, file 0: a fault")
+
+
 FUZZING = [
     Mistake("fuzz_midi.py --files 0", 2, "--files 0 1"),
     Mistake("fuzz_midi.py --first -1", 2, "--first -1 0"),
     Mistake("fuzz_midi.py --seed -1", 2, "--seed -1 0"),
     Mistake("fuzz_midi.py --from none", 1, "folder none"),
-]
+    Mistake(
+        "fuzz_midi.py --from songs --files 1", 1, "seed 0 file 0 1 promise",
+        a.several(
+            a.patched("fuzzing.campaign.Campaign.run", find_a_fault),
+            # They would change the reader for the whole process.
+            a.patched("fuzzing.measuring.install", lambda log: None),
+            a.patched("fuzzing.measuring.install_in_workers", lambda log: None),
+        ),
+    ),
+]  # fmt: skip
