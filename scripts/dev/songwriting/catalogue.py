@@ -6,11 +6,10 @@ from pathlib import Path
 from random import Random
 
 from . import notation
-from .chorales import chorale, prelude
-from .counterpoint import Canon, Weave, canon, weave_piece
-from .forms import Form, dance, ground, rondo, variations
-from .keys import Key
-from .manners import (
+from .composing.chorales import chorale, prelude
+from .composing.counterpoint import Canon, Weave, canon, weave_piece
+from .composing.forms import Form, dance, ground, rondo, variations
+from .composing.manners import (
     ALLEGRO,
     ALLEGRO_B,
     BARCAROLLE,
@@ -35,7 +34,8 @@ from .manners import (
     WALTZ,
     WALTZ_B,
 )
-from .plans import FUGUE_MAJOR, FUGUE_MINOR, INVENTION_MAJOR, INVENTION_MINOR
+from .composing.plans import FUGUE_MAJOR, FUGUE_MINOR, INVENTION_MAJOR, INVENTION_MINOR
+from .keys import Key
 from .score import Score
 
 SOURCES = Path(__file__).resolve().parents[3] / "midi_songs" / "sources"

@@ -7,12 +7,12 @@ from random import Random
 
 from jaxmusic.midi.types import Note
 
-from . import figuration, melody
-from .figuration import Harmony
-from .harmony import Span, at, progression
-from .keys import Key, position_of
-from .melody import Slot
-from .score import QUARTER, WHOLE
+from .. import figuration, melody
+from ..figuration import Harmony
+from ..harmony import Span, at, progression
+from ..keys import Key, position_of
+from ..melody import Slot
+from ..score import QUARTER, WHOLE
 
 SIXTEENTH = QUARTER // 4
 

@@ -1,7 +1,7 @@
 """The manners of the dances and character pieces: metres, rhythms, textures."""
 
+from ..score import QUARTER
 from .phrases import Manner
-from .score import QUARTER
 
 MINUET = Manner((3, 4), ("4 4 4", "4 2 2 4", "2 2 2 2 4", "6 2 4", "8 4", "2 2 4 4", "4 2 2 2 2"),
                 "8 -4", "8 -4", "minuet", thick=1)

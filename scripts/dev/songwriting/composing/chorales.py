@@ -7,13 +7,13 @@ from random import Random
 
 from jaxmusic.midi.types import Note
 
-from . import melody, voicing
-from .harmony import Chord, progression
-from .keys import Key, position_of
-from .melody import Slot
+from .. import melody, voicing
+from ..harmony import Chord, progression
+from ..keys import Key, position_of
+from ..melody import Slot
+from ..score import QUARTER, WHOLE, Score
+from ..voicing import Voicing
 from .phrases import choose
-from .score import QUARTER, WHOLE, Score
-from .voicing import Voicing
 
 # Lines of a chorale: seven chords, six quarters and a held one.
 OPENINGS_MAJOR = (

@@ -8,12 +8,12 @@ from random import Random
 
 from jaxmusic.midi.types import Note
 
-from . import melody
-from .harmony import Span, at, progression
-from .keys import Key, position_of
-from .melody import Slot
+from .. import melody
+from ..harmony import Span, at, progression
+from ..keys import Key, position_of
+from ..melody import Slot
+from ..score import QUARTER, WHOLE, Score
 from .phrases import choose, durations, under
-from .score import QUARTER, WHOLE, Score
 
 Subject = tuple[tuple[int, int, int], ...]  # (tick, length, steps from its first note's tonic)
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 from itertools import accumulate
 from random import Random
 
-from . import harmony
-from .keys import Key, position_of
+from .. import harmony
+from ..keys import Key, position_of
+from ..score import QUARTER, Score
 from .phrases import Manner, Strain, choose, diminished, join, period, render, steps, strain
-from .score import QUARTER, Score
 
 Form = Callable[[Key, Random], Score]
 

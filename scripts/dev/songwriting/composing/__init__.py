@@ -1,0 +1,1 @@
+"""Composing: phrases over progressions, and the forms that are made of them."""
