@@ -32,6 +32,18 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 
+SLOW_FOLDERS = ("benchmarks", "compilers", "dev", "end_to_end")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything that runs whole commands, processes or compilers is slow."""
+    folders = [Path(__file__).parent / name for name in SLOW_FOLDERS]
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in folders):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """A test marked `raises_at("file:function", "words")` fails unless it reaches that raise."""

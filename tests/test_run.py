@@ -21,6 +21,8 @@ from jaxmusic.storage.atomic import write_atomic
 from jaxmusic.storage.reading import file_digest, with_digest
 from jaxmusic.trainer import fit
 
+pytestmark = pytest.mark.slow  # whole trainings
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

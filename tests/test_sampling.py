@@ -18,6 +18,8 @@ from jaxmusic.sampling import SamplingConfig, SamplingError, choose_token, gener
 from jaxmusic.tokenizers.tokenizer import read_tokens
 from jaxmusic.trainer import fit
 
+pytestmark = pytest.mark.slow  # whole trainings
+
 WINDOW = 8
 
 

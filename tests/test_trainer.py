@@ -36,6 +36,8 @@ from jaxmusic.storage.file_lock import LockError
 from jaxmusic.trainer import fit
 from jaxmusic.training.metrics import LossError
 
+pytestmark = pytest.mark.slow  # whole trainings
+
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -207,6 +207,7 @@ def test_products_written_as_convolutions(
 
 
 @pytest.mark.parametrize("preset", ["classic", "quick"])
+@pytest.mark.slow
 def test_products_are_those_of_arithmetic(preset: str) -> None:
     """XLA counts a loop's body once; counted by its rounds, nothing is missing or doubled."""
     config = PRESETS[preset]

@@ -214,6 +214,7 @@ def test_ranges_that_make_no_sense(value: str) -> None:
         Config(data=DataConfig(transpose=value)).check()
 
 
+@pytest.mark.slow
 def test_training_so_goes_on_bit_for_bit_and_makes_music(corpus: Corpus, tmp_path: Path) -> None:
     least = int(np.sort(token_counts(corpus))[3]) + 1
     config = Config(

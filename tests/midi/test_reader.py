@@ -118,6 +118,7 @@ def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
 # Hostile files.
 
 
+@pytest.mark.slow
 def test_random_bytes_raise_nothing_but_midi_errors(read: Reader) -> None:
     rng = random.Random(0)
     likely = bytes((0, 0, 1, 0x3C, 0x80, 0x90, 0xC0, 0xF0, 0xF7, 0xF8, 0xFF, 0x51, 0x58, 0x59))

@@ -115,6 +115,7 @@ def padded(value: int, size: int) -> bytes:
 
 @pytest.mark.parametrize("size", [4, 5, 6, 7, 10, 1000, 200_000])
 @pytest.mark.parametrize("value", [0, 5, 300, 2**28 - 1])
+@pytest.mark.slow
 def test_numbers_of_more_than_four_bytes(read: Reader, size: int, value: int) -> None:
     """As mido reads them, of deltas before and among notes, and of sizes."""
     delta = padded(value, size)
@@ -195,6 +196,7 @@ def test_a_track_needs_no_end(read: Reader) -> None:
 
 @given(data=st.one_of(files(), packed_files(), damaged_files()))
 @many_files
+@pytest.mark.slow
 def test_notes_are_those_of_mido(data: bytes, read: Reader) -> None:
     expected = mido_notes(data)
     if expected is not None:
@@ -205,6 +207,7 @@ def test_notes_are_those_of_mido(data: bytes, read: Reader) -> None:
 
 
 @pytest.mark.skipif(not SEED_SONGS, reason="JAXMUSIC_SEED_SONGS does not name a folder of songs")
+@pytest.mark.slow
 def test_notes_of_the_seed_songs_are_those_of_mido() -> None:
     paths = sorted(Path(SEED_SONGS).glob("*.mid"))
     assert paths

@@ -230,6 +230,7 @@ def test_equals_the_plain_loop(size: Size, mode: Mode, recurrence: Recurrence) -
 
 
 @pytest.mark.parametrize(("size", "mode"), EACH_MODE + EACH_SIZE)
+@pytest.mark.slow
 def test_gradients_are_those_of_autodiff_in_float64(size: Size, mode: Mode) -> None:
     expected = expected_gradients(size, mode)
     found = found_by("scan", size, mode, x64=True)["f32"]
@@ -281,6 +282,7 @@ def test_under_vmap_and_a_scan_over_steps(recurrence: Recurrence) -> None:
     np.testing.assert_allclose(scanned, one_by_one, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_second_derivatives_are_right_or_refused(recurrence: Recurrence) -> None:
     def slope(case: Case, layer: Callable[..., Any]) -> Any:
         gradient = jax.grad(partial(case.loss, "both", layer), 2)

@@ -94,6 +94,7 @@ def assert_trees_close(ours: PyTree, theirs: PyTree, *, relative: float) -> None
         assert error <= relative * scale + 1e-9, f"{jax.tree_util.keystr(path)}: {error} of {scale}"
 
 
+@pytest.mark.slow
 def test_evaluation_outputs_equal_keras(pair: Pair) -> None:
     ids, _ = small_batch(pair.config.model)
     ours = jax.jit(lambda ids: jax.nn.softmax(pair.model(ids)))(jnp.asarray(ids))
@@ -151,6 +152,7 @@ def keras_trained(pair: Pair, ids: np.ndarray, targets: np.ndarray) -> Trained:
     )
 
 
+@pytest.mark.slow
 def test_training_outputs_and_moving_averages_equal_keras(trained: tuple[Trained, Trained]) -> None:
     ours, theirs = trained
     np.testing.assert_allclose(ours.outputs, theirs.outputs, atol=1e-5)
@@ -219,6 +221,7 @@ def curves(bits: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(both["ours"]), np.array(both["theirs"])
 
 
+@pytest.mark.slow
 def test_fifty_rmsprop_steps_follow_keras() -> None:
     """The notebook's loss curve on real windows without dropout, at every step.
 
@@ -231,6 +234,7 @@ def test_fifty_rmsprop_steps_follow_keras() -> None:
     assert ours[-10:].mean() < ours[:10].mean() - 0.15  # it did learn something
 
 
+@pytest.mark.slow
 def test_float32_follows_keras_until_rounding_parts_them() -> None:
     ours, theirs = curves(32)
     np.testing.assert_allclose(ours[:10], theirs[:10], rtol=1e-3)
@@ -244,6 +248,7 @@ def test_classic_has_the_notebooks_size() -> None:
     assert sum(leaf.size for leaf in leaves) == 5_477_735
 
 
+@pytest.mark.slow
 def test_initial_values_are_distributed_as_keras_draws_them() -> None:
     config = Config(model=ModelConfig(hidden_size=96, dense_size=80, layers=2))
     ours = new_state(config, 50).params
@@ -282,6 +287,7 @@ def test_masks_keep_the_share_and_the_mean() -> None:
     assert np.mean(gates[:, 0] == gates[:, 1]) == pytest.approx(0.58, abs=0.03)  # independent
 
 
+@pytest.mark.slow
 def test_a_rows_masks_do_not_depend_on_the_batch_size() -> None:
     model = new_model(Config(model=MODELS["every"]), VOCABULARY)
     many = model.draw_masks(jax.random.key(7), 12, WINDOW)
@@ -291,6 +297,7 @@ def test_a_rows_masks_do_not_depend_on_the_batch_size() -> None:
 
 
 @pytest.mark.parametrize("name", ["notebook", "every"])
+@pytest.mark.slow
 def test_filling_rows_count_for_nothing(name: str) -> None:
     """A step on 9 windows equals one on the same 9 and 7 rows of filling."""
     config = Config(model=MODELS[name])
@@ -325,6 +332,7 @@ def test_recurring_in_two_parts_equals_one() -> None:
     np.testing.assert_allclose(jnp.concatenate([first, second], axis=1), whole, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_bf16_stays_near_f32() -> None:
     ids, _ = small_batch(MODELS["notebook"])
     logits = []

@@ -146,6 +146,7 @@ def computed(how: tuple[Recurrence, Precision] | None, answers: tuple[str, ...],
 
 
 @pytest.mark.parametrize(("size", "masks", "padded"), CASES)
+@pytest.mark.slow
 def test_equals_the_plain_loop_and_its_autodiff(size: Size, masks: str, padded: bool) -> None:
     answers = ANSWERS if size == SMALL and padded else ("both",)
     case = Case.random(size, masks, padded)
@@ -168,6 +169,7 @@ def test_in_float32_and_bfloat16() -> None:
     assert furthest(found, exact) > 1e-4
 
 
+@pytest.mark.slow
 def test_under_vmap_and_a_scan_over_steps() -> None:
     case = jax.tree.map(jnp.asarray, Case.random(SMALL, "but the last", True))
     inputs = jnp.stack([case.inputs * scale for scale in (1, 2, 3)])
@@ -275,6 +277,7 @@ def on_eight_devices(*, set_mesh: bool, padded: bool) -> None:
     assert text.count(" all-reduce(") == entry.count(" all-reduce(") > 0
 
 
+@pytest.mark.slow
 def test_on_eight_devices() -> None:
     program = """
 from nn import test_wavefront

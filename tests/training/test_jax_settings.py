@@ -17,6 +17,8 @@ from jaxmusic.sampling import generate
 from jaxmusic.trainer import fit
 from jaxmusic.training.jax_settings import PINNED, RECORDED, compile_settings, pinned_settings
 
+pytestmark = pytest.mark.slow  # whole trainings
+
 OTHER_VALUES: dict[str, Any] = {
     "jax_enable_x64": True,
     "jax_explicit_x64_dtypes": "error",
