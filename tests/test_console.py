@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from jaxmusic.console import format_duration
 from jaxmusic.runtime.streams import PrintableStream
 
 HOSTILE = "a\x1b[31m\x1b]0;title\x07\x9b2J\rb\nError: no\u202ec\udcff"
@@ -79,3 +80,8 @@ def test_a_printable_stream_is_a_stream() -> None:
     print("e", file=stream)
     assert inner.getvalue() == "ä\\x1b\n\\tb" "c\n" r"d\x07" "e\n"
     assert not stream.isatty() and stream.writable()
+
+
+def test_durations_read_as_people_say_them() -> None:
+    said = [format_duration(seconds) for seconds in (0.2, 45, 59.6, 725, 11_220)]
+    assert said == ["0s", "45s", "1m 00s", "12m 05s", "3h 07m"]

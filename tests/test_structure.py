@@ -107,7 +107,7 @@ OPENS = {
     "storage.atomic": "writes",
     "storage.outputs": "writes",
     "corpus.writer": "writes a new corpus",
-    "training.metrics": "appends to its own file, read by `stored` before",
+    "training.metrics_file": "appends to its own file, read by `storage.reading` before",
     "corpus.parsed_files": "ids of a file that `storage.reading` opened",
     "preparation.journal": "writes; what another process left is read by `stored`",
     "storage.file_lock": "its own lock files: no links, no pipes, of a bounded size",
@@ -162,6 +162,9 @@ def test_only_a_command_imports_the_trainer() -> None:
     assert importers_of("jaxmusic.trainer") <= {"commands.train", *SCRIPTS}
 
 
+BELOW_DATA = ("midi", "tokenizers", "corpus", "preparation")
+
+
 @pytest.mark.parametrize(
     "module",
     [
@@ -180,6 +183,17 @@ def test_parsing_starts_without_jax(module: str) -> None:
     code = f"import sys, jaxmusic.{module}; print('jax' in sys.modules, 'flax' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("module", ["training.step", "training.programs", "distributed.mesh"])
+def test_the_step_and_the_mesh_load_no_midi_and_no_corpus(module: str) -> None:
+    unwanted = {"mido", *(f"jaxmusic.{name}" for name in BELOW_DATA)}
+    code = f"""
+import sys, jaxmusic.{module}
+loaded = [name for name in sys.modules if name.startswith(tuple({sorted(unwanted)}))]
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_the_package_resolves_its_names_lazily() -> None:

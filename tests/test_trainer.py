@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -30,11 +29,12 @@ from jaxmusic.data.dataset import DataError
 from jaxmusic.data.windows import held_out_songs
 from jaxmusic.distributed.signals import Stopped, StopSignals
 from jaxmusic.preparation.prepare import prepare
-from jaxmusic.run import Run, open_run, start_or_resume
+from jaxmusic.run import Run, open_run
 from jaxmusic.run_dir.folder import RunDir, RunError
 from jaxmusic.storage.file_lock import LockError
 from jaxmusic.trainer import fit
-from jaxmusic.training.metrics import LossError
+from jaxmusic.training.hooks import Hook, Phase
+from jaxmusic.training.reporter import LossError
 
 pytestmark = pytest.mark.slow  # whole trainings
 
@@ -121,7 +121,12 @@ def test_a_corpus_that_moved_is_the_same(config: Config, corpus: Path, tmp_path:
     (tmp_path / "moved").mkdir()
     for path in corpus.iterdir():
         (tmp_path / "moved" / path.name).write_bytes(path.read_bytes())
-    fit(changed(changed(config, "data", corpus=str(tmp_path / "moved")), "train", max_steps=2))
+    config = changed(config, "train", max_steps=2)
+    fit(changed(config, "data", corpus=str(tmp_path / "moved")))
+    assert open_run(str(config.run.run_dir), "latest").step == 2
+    whole = changed(config, "run", run_dir=str(tmp_path / "whole"))
+    fit(whole)
+    assert_same_run(whole.run.run_dir, config.run.run_dir)
 
 
 def test_held_out_songs_choose_the_best(config: Config) -> None:
@@ -160,7 +165,7 @@ def test_songs_shorter_than_a_window_are_told(config: Config) -> None:
 
 def test_a_loss_that_is_no_number_stops_and_is_not_saved(config: Config) -> None:
     words = (
-        r"no number in epoch 1, step 1, on windows from \d\.mid \(token \d+\), .* and 21 more\. "
+        r"not finite in epoch 1, step 1, on windows from \d\.mid \(token \d+\), .* and 21 more\. "
         r"The checkpoints"
     )
     with pytest.raises(LossError, match=words):
@@ -197,18 +202,20 @@ def test_a_second_training_in_the_same_folder_is_refused(config: Config, tmp_pat
         fit(changed(config, "run", run_dir=str(tmp_path / "file" / "run")))
 
 
-def test_a_training_that_lost_its_lock_saves_nothing(
-    config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As that of a host that was frozen, while another host took the run over."""
+class LoseLock(Hook):
+    """Another host takes the run over, while the training is frozen."""
 
-    def enter_and_lose(folder: RunDir, *arguments: Any) -> None:
-        start_or_resume(folder, *arguments)
-        folder.lock.unlink()
+    def __init__(self, run_dir: str | None) -> None:
+        self.run_dir = RunDir(Path(str(run_dir)))
 
-    monkeypatch.setattr("jaxmusic.trainer.start_or_resume", enter_and_lose)
+    def on_phase(self, phase: Phase, step: int) -> None:
+        if phase == "restoring":
+            self.run_dir.lock.unlink()
+
+
+def test_a_training_that_lost_its_lock_saves_nothing(config: Config) -> None:
     with pytest.raises(LockError, match=r"\.lock is no longer held by this process: it was"):
-        fit(changed(config, "train", max_steps=1))
+        fit(changed(config, "train", max_steps=1), hooks=[LoseLock(config.run.run_dir)])
     assert not list((Path(str(config.run.run_dir)) / "checkpoints").iterdir())
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -9,9 +10,12 @@ from jaxmusic.config import PRESETS, Config, split_preset
 from jaxmusic.runtime.printable import as_argument, printable
 from jaxmusic.runtime.streams import optional_output
 
+if TYPE_CHECKING:
+    from jaxmusic.training.hooks import Hook
+
 
 @optional_output()
-def main(program: str, arguments: Sequence[str]) -> None:
+def main(program: str, arguments: Sequence[str], *, hooks: "Sequence[Hook]" = ()) -> None:
     """Parse the flags, train, and print where the results are."""
     preset, flags = split_preset(list(arguments))
     config = tyro.cli(
@@ -32,7 +36,7 @@ def main(program: str, arguments: Sequence[str]) -> None:
     from jaxmusic.trainer import fit  # noqa: PLC0415
 
     try:
-        best = fit(config)
+        best = fit(config, hooks=hooks)
     except KeyboardInterrupt:  # once training steps run, a signal ends them as Stopped
         print("Stopped; nothing had to be saved.")
         raise

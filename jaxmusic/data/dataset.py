@@ -1,11 +1,14 @@
 """What a training reads: the corpus of its settings, cut into windows."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
 from jaxmusic.corpus.corpus import Corpus, CorpusError, is_deduplicated, read_metadata
 from jaxmusic.corpus.summary import summarize
+from jaxmusic.data.batch import BatchIndex
 from jaxmusic.data.token_map import OUT_OF_VOCABULARY, TokenMap, make_token_map
 from jaxmusic.data.windows import Windows, held_out_songs, token_ranges
 from jaxmusic.distributed.processes import Processes
@@ -14,9 +17,49 @@ from jaxmusic.preparation.prepare import default_corpus_dir, prepare
 from jaxmusic.runtime.printable import printable
 from jaxmusic.tokenizers.tokenizer import get_tokenizer
 
+WINDOWS_NAMED = 5  # of a step whose loss is not finite
+
 
 class DataError(UserError):
     """No windows can be cut as the settings ask."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a training reads."""
+
+    corpus: Corpus
+    token_map: TokenMap
+    windows: Windows  # to train on
+    held_out: Windows | None  # of the songs held out; None: no song is
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Tokens that the network distinguishes."""
+        return len(self.token_map.vocabulary)
+
+    def describe(self, index: BatchIndex) -> str:
+        """Names the songs in which a batch's windows start (the first few of this process)."""
+        starts = index.starts[index.weights > 0]
+        offsets, names = self.corpus.offsets, self.corpus.songs
+        songs = np.searchsorted(offsets, starts[:WINDOWS_NAMED], side="right") - 1
+        found = [
+            f"{names[song]} (token {start - offsets[song]})"
+            for song, start in zip(songs, starts, strict=False)
+        ]
+        more = f" and {len(starts) - len(found)} more" if len(starts) > len(found) else ""
+        return f", on windows from {', '.join(found)}{more}"
+
+
+def load_dataset(config: Config, processes: Processes, console: Console) -> Dataset:
+    """Open or prepare the corpus of the settings, the same in all processes, and cut its windows.
+
+    Raises ConfigError, CorpusError, or DataError when no window fits.
+    """
+    corpus = open_corpus(config, processes, console)
+    processes.require_equal({"the digest of the corpus": corpus.digest})
+    windows, held_out = make_windows(config, corpus, console)
+    return Dataset(corpus, map_tokens(config, corpus, console), windows, held_out)
 
 
 def open_corpus(config: Config, processes: Processes, console: Console) -> Corpus:

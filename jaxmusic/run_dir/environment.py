@@ -36,7 +36,8 @@ COMPUTING = (
     "data/batch.py", "data/batch_sampler.py", "data/dataset.py", "data/loader.py",
     "data/shuffle.py", "data/token_map.py", "data/windows.py", "distributed/mesh.py",
     "distributed/row_range.py", "nn/cell.py", "nn/lstm.py", "nn/model.py",
-    "training/compensated.py", "training/jax_settings.py", "training/programs.py",
+    "evaluation/held_out.py", "evaluation/metrics.py", "training/compensated.py",
+    "training/jax_settings.py", "training/optimizer.py", "training/programs.py",
     "training/state.py", "training/step.py",
 )  # fmt: skip
 LSTM_SOURCES = {

@@ -1,4 +1,4 @@
-"""The programs of a training, to be compiled: its steps, and evaluation."""
+"""The training program, for jax.jit over a mesh."""
 
 from functools import partial
 from typing import Any
@@ -10,8 +10,9 @@ from jax.sharding import Mesh
 from jaxmusic.config import Config
 from jaxmusic.data.batch import Batch, CorpusBatches
 from jaxmusic.distributed.mesh import local_rows, replicated_sharding, row_sharding
-from jaxmusic.training.state import PyTree, abstract_state, make_optimizer, model_graphdef
-from jaxmusic.training.step import eval_step, train_steps
+from jaxmusic.training.optimizer import make_optimizer
+from jaxmusic.training.state import PyTree, abstract_state, model_graphdef
+from jaxmusic.training.step import train_steps
 
 Program = Any  # jax.jit's, to be called, or lowered and compiled
 
@@ -24,7 +25,7 @@ def training_program(
         partial(
             train_steps,
             graphdef=model_graphdef(config, vocabulary_size),
-            optimizer=make_optimizer(config.train),
+            optimizer=make_optimizer(config.train, steps_per_epoch=steps_per_epoch),
             seed=config.train.seed,
             steps_per_epoch=steps_per_epoch,
             window=config.data.window,
@@ -33,12 +34,6 @@ def training_program(
         donate_argnums=0,
         out_shardings=replicated_sharding(mesh),
     )
-
-
-def evaluation_program(config: Config, vocabulary_size: int, mesh: Mesh) -> Program:
-    """`eval_step` over the devices of the mesh."""
-    graphdef = model_graphdef(config, vocabulary_size)
-    return jax.jit(partial(eval_step, graphdef=graphdef), out_shardings=replicated_sharding(mesh))
 
 
 def training_arguments(

@@ -1,5 +1,6 @@
 """What training changes: parameters, batch statistics, the optimiser's state, the step."""
 
+import math
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -8,9 +9,10 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from jaxmusic.config import Config, TrainConfig
+from jaxmusic.config import Config
 from jaxmusic.nn.model import MusicLSTM
 from jaxmusic.training.compensated import CompensatedSum
+from jaxmusic.training.optimizer import make_optimizer
 
 PyTree = Any  # nested dicts of arrays
 
@@ -27,6 +29,11 @@ class TrainState(NamedTuple):
     optimizer: optax.OptState
     loss_sum: CompensatedSum  # the loss summed over this epoch's windows so far
     window_sum: CompensatedSum  # how many those were
+
+    def epoch_loss(self) -> float:
+        """Mean loss of this epoch's windows so far; NaN when all its steps were skipped."""
+        windows = self.window_sum.value()
+        return self.loss_sum.value() / windows if windows else math.nan
 
 
 def new_model(config: Config, vocabulary_size: int) -> MusicLSTM:
@@ -45,11 +52,6 @@ def model_graphdef(config: Config, vocabulary_size: int) -> nnx.GraphDef[MusicLS
     """The network without its arrays: `nnx.merge` it with those of a state."""
     abstract = nnx.eval_shape(lambda: new_model(config, vocabulary_size))
     return nnx.graphdef(abstract)
-
-
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """RMSprop as Keras computes it: epsilon inside the square root."""
-    return optax.rmsprop(config.learning_rate, decay=0.9, eps=1e-7, eps_in_sqrt=True)
 
 
 def new_state(config: Config, vocabulary_size: int) -> TrainState:

@@ -1,4 +1,4 @@
-"""One step of training, and one of evaluation: pure functions of state and batch."""
+"""The training step: a pure function of state and batch."""
 
 from functools import partial
 
@@ -117,12 +117,3 @@ def train_steps(
     losses = jnp.zeros(batches.weights.shape[0], jnp.float32)
     after: tuple[TrainState, jax.Array] = lax.fori_loop(0, count, step, (state, losses))
     return after
-
-
-def eval_step(
-    params: PyTree, batch_stats: PyTree, batch: Batch, *, graphdef: nnx.GraphDef[MusicLSTM]
-) -> jax.Array:
-    """The loss in evaluation mode, summed over the batch's windows, ()."""
-    inputs, targets, weights = map(jnp.asarray, batch)
-    logits = nnx.merge(graphdef, params, batch_stats)(inputs)
-    return (window_losses(logits, targets) * weights).sum()

@@ -23,7 +23,8 @@ from jaxmusic.data.batch_sampler import BatchSampler
 from jaxmusic.data.windows import Windows
 from jaxmusic.tokenizers.tokenizer import read_tokens
 from jaxmusic.tokenizers.vocabulary import Vocabulary
-from jaxmusic.training.state import PyTree, TrainState, make_optimizer, model_graphdef, new_state
+from jaxmusic.training.optimizer import make_optimizer
+from jaxmusic.training.state import PyTree, TrainState, model_graphdef, new_state
 from jaxmusic.training.step import train_step
 
 STEPS = 50

@@ -21,11 +21,11 @@ from helpers.programs import quick_jit
 from jaxmusic.config import PRESETS, Config, ModelConfig, TrainConfig
 from jaxmusic.data.batch import Batch
 from jaxmusic.nn.model import Masks, MusicLSTM
+from jaxmusic.training.optimizer import make_optimizer
 from jaxmusic.training.state import (
     PyTree,
     TrainState,
     abstract_state,
-    make_optimizer,
     model_graphdef,
     new_model,
     new_state,

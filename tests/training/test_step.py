@@ -18,8 +18,9 @@ from jaxmusic.data.windows import Windows
 from jaxmusic.distributed.mesh import make_mesh, replicate
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.training.compensated import CompensatedSum
+from jaxmusic.training.optimizer import make_optimizer
 from jaxmusic.training.programs import training_program
-from jaxmusic.training.state import make_optimizer, model_graphdef, new_state
+from jaxmusic.training.state import model_graphdef, new_state
 from jaxmusic.training.step import train_step
 
 SONGS = Path(__file__).parents[2] / "midi_songs"

@@ -1,16 +1,19 @@
-"""A training that says what it is doing, so that it can be stopped in the middle of it.
+"""An instrumented trainer: it reports each phase, so that it can be stopped in the middle of one.
 
-python victim.py DESCRIPTOR train.py's arguments: each phase is a line to the file descriptor when
-it begins, its name and the step. Nothing else is other than in train.py.
+python victim.py DESCRIPTOR train.py's arguments: when a phase begins, its name and the step go to
+the file descriptor as a line. Otherwise it trains as train.py does.
 """
 
-import functools
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from jaxmusic.cli import run_script
+
+if TYPE_CHECKING:
+    import jax
+
+    from jaxmusic.training.hooks import Hook
 
 # In the order of a training. The first one is importing JAX and all else.
 Phase = Literal[
@@ -20,53 +23,39 @@ Phase = Literal[
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
-def telling(descriptor: int) -> None:
-    """Have the phases of a training told."""
-    from jaxmusic import trainer as train  # noqa: PLC0415 (seconds; what comes before is a phase too)
-    from jaxmusic.distributed.signals import StopSignals  # noqa: PLC0415
-    from jaxmusic.run_dir.checkpoint import Checkpoints  # noqa: PLC0415
-    from jaxmusic.training.metrics import Reporter  # noqa: PLC0415
+def report(descriptor: int, phase: str, step: int) -> None:
+    """Write a line of the protocol."""
+    os.write(descriptor, f"{phase} {step}\n".encode())
 
-    last = 0
 
-    def mark(phase: str, step: int | None = None) -> None:
-        nonlocal last
-        last = last if step is None else step
-        os.write(descriptor, f"{phase} {last}\n".encode())
+def make_hook(descriptor: int) -> "Hook":
+    """A hook that reports the phases."""
+    # Importing JAX takes seconds, which belong to the phase `starting`.
+    from jaxmusic.training.hooks import Hook  # noqa: PLC0415
 
-    def told(
-        owner: Any, name: str, phase: str, step: int | None = None, after: str | None = None
-    ) -> None:
-        """Tell a call; `step` is the place of that argument."""
-        function: Callable[..., Any] = getattr(owner, name)
+    class PhaseReporter(Hook):
+        def on_phase(self, phase: str, step: int) -> None:
+            report(descriptor, phase, step)
 
-        @functools.wraps(function)
-        def telling_function(*arguments: Any, **others: Any) -> Any:
-            mark(phase, None if step is None else arguments[step])
-            returned = function(*arguments, **others)
-            if after is not None:
-                mark(after)
-            return returned
+        def after_steps(self, step: int, losses: "jax.Array") -> None:
+            report(descriptor, "stepping", step)
 
-        setattr(owner, name, telling_function)
+        def before_save(self, step: int) -> None:
+            report(descriptor, "saving", step)
 
-    told(train, "_settle", "preparing")
-    told(train, "_starting_state", "restoring")
-    told(StopSignals, "compile", "compiling")
-    told(Reporter, "steps", "stepping", 1)
-    told(train, "_epoch_ends", "evaluating", 1)
-    told(Checkpoints, "save", "saving", 1, after="saved")
-    told(train, "_best", "ending")
+        def after_save(self, step: int) -> None:
+            report(descriptor, "saved", step)
+
+    return PhaseReporter()
 
 
 def main() -> None:
-    """Train, as train.py does with the same arguments."""
+    """Train with train.py's flags, and the hook."""
     descriptor = int(sys.argv[1])
-    os.write(descriptor, f"{PHASES[0]} 0\n".encode())
-    telling(descriptor)
+    report(descriptor, PHASES[0], 0)
     from jaxmusic.commands import train  # noqa: PLC0415
 
-    train.main("train.py", sys.argv[2:])
+    train.main("train.py", sys.argv[2:], hooks=[make_hook(descriptor)])
 
 
 if __name__ == "__main__":
