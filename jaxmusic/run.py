@@ -1,9 +1,6 @@
-"""A run's folder: settings, vocabulary, checkpoints, metrics. All that generating needs."""
+"""A trained network, opened from its run directory wherever that was copied."""
 
-import io
-import json
 import os
-import uuid
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,50 +9,24 @@ from pathlib import Path
 from typing import Literal
 
 import jax
-import msgspec
 import numpy as np
 from flax import nnx
 
-from jaxmusic.config import Config, ConfigError, differences
-from jaxmusic.corpus.corpus import Corpus
-from jaxmusic.data.shuffle import shuffle
-from jaxmusic.data.token_map import TokenMap
-from jaxmusic.data.windows import Windows
+from jaxmusic.config import Config
 from jaxmusic.distributed.devices import find_devices
 from jaxmusic.nn.model import MusicLSTM
 from jaxmusic.run_dir.checkpoint import Checkpoints
-from jaxmusic.run_dir.config_file import save_config
 from jaxmusic.run_dir.folder import RunDir, RunError
-from jaxmusic.runtime.printable import printable
-from jaxmusic.storage.atomic import refuse_link, remove_abandoned, write_atomic
+from jaxmusic.run_dir.origin import load_origin, load_vocabulary_and_primers
 from jaxmusic.storage.file_lock import FileLock
-from jaxmusic.storage.reading import Count, file_digest, map_array, read_json, read_verified
-from jaxmusic.tokenizers.tokenizer import check_tokens, get_tokenizer
-from jaxmusic.tokenizers.vocabulary import RARE, Vocabulary
+from jaxmusic.tokenizers.vocabulary import Vocabulary
 from jaxmusic.training.jax_settings import pinned_settings
 from jaxmusic.training.state import PyTree, abstract_state, model_graphdef
-
-PRIMERS = 1024  # windows kept in the run, for generating to start from
-
-
-class RunOrigin(msgspec.Struct, frozen=True):
-    """The corpus.json of a run: what it is trained on."""
-
-    path: str  # of its corpus
-    digest: str  # of its corpus
-    tokens: Count
-    songs: Count
-    run: str  # its name, which its checkpoints hold too
-    digests: dict[str, str]  # of what belongs to its weights, and may not be another run's
-
-    def save(self, path: Path) -> None:
-        """Write it, whole or not at all. Raises WriteError."""
-        write_atomic(path, json.dumps(msgspec.structs.asdict(self), indent=2) + "\n")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained network with all that belongs to it."""
+    """A trained network with all that generating needs."""
 
     path: Path
     config: Config
@@ -95,73 +66,6 @@ def _logits(
     return logits if logits.ndim == 2 else logits[:, -1]
 
 
-def start_or_resume(
-    folder: RunDir, config: Config, corpus: Corpus, token_map: TokenMap, windows: Windows
-) -> None:
-    """Begin a run in its folder, or refuse to go on with one that is another training.
-
-    Raises ConfigError naming the settings that differ, RunError for another corpus, for a run that
-    is damaged, or has files of another one, and for a folder that holds something else, WriteError
-    where its checkpoints lie elsewhere.
-    """
-    folder.check()
-    refuse_link(folder.checkpoints)
-    remove_abandoned(folder.path)
-    if folder.config.exists():
-        theirs = folder.settings()
-        if names := differences(config, theirs):
-            raise ConfigError(
-                f"{folder.path} holds a run with other settings ({', '.join(names)}): start the "
-                "command with the same ones, or give another --run-dir."
-            )
-        about = _origin(folder)
-        if about.digest != corpus.digest:
-            raise RunError(_other_corpus(folder, about, corpus))
-        vocabulary, _ = _vocabulary_and_primers(folder, theirs)
-        if vocabulary != token_map.vocabulary:
-            raise _damaged(folder, "vocabulary.json has other tokens than its corpus")
-    else:
-        about = RunOrigin(
-            path=str(corpus.path.resolve()),
-            digest=corpus.digest,
-            tokens=len(corpus.tokens),
-            songs=len(corpus.offsets) - 1,
-            run=uuid.uuid4().hex,
-            digests={},
-        )
-        # First of all, for it proves what the folder is, should this be stopped.
-        about.save(folder.corpus)
-        primers = io.BytesIO()
-        np.save(primers, choose_primers(config, token_map, windows))
-        write_atomic(folder.primers, primers.getvalue())
-        token_map.vocabulary.save(folder.vocabulary)
-        digests = {path.name: file_digest(path) for path in _digested(folder)}
-        msgspec.structs.replace(about, digests=digests).save(folder.corpus)
-    save_config(config, folder.config)  # last: it makes the folder a run
-
-
-def _other_corpus(folder: RunDir, about: RunOrigin, corpus: Corpus) -> str:
-    """Why a run can't go on with a corpus that isn't its own."""
-    if about.path != str(corpus.path.resolve()):
-        return (
-            f"{folder.path} holds a run on another corpus ({about.tokens:,} tokens, from "
-            f"{printable(about.path)}): give that one, or another --run-dir."
-        )
-    return (
-        f"The songs in the corpus {printable(corpus.path)} have changed since the run "
-        f"{folder.path} began ({about.tokens:,} tokens then, {len(corpus.tokens):,} now), and it "
-        "can't go on with others: bring back the songs as they were, or give another --run-dir."
-    )
-
-
-def choose_primers(config: Config, token_map: TokenMap, windows: Windows) -> np.ndarray:
-    """Windows of the corpus for generating to start from, (windows, window) ids of the run."""
-    count = min(PRIMERS, len(windows))
-    chosen = shuffle(np.arange(count), len(windows), seed=config.train.seed, epoch=2**32)
-    rows = windows.gather(windows.offsets(chosen))[:, :-1]
-    return rows if token_map.table is None else token_map.table[0][rows]
-
-
 def open_checkpoints(
     folder: RunDir,
     *,
@@ -169,11 +73,11 @@ def open_checkpoints(
     lock: FileLock | None = None,
     log: Callable[[str], None],
 ) -> Checkpoints:
-    """The checkpoints of a run that was entered; `log` gets a line for each that is damaged.
+    """Open the checkpoints of a started run; `log` gets a line for each damaged one.
 
-    They are saved as long as the run's lock is held.
+    They are only saved as long as `lock`, the run's, is held.
     """
-    run = _origin(folder).run
+    run = load_origin(folder).run
     return Checkpoints(folder.checkpoints, run=run, read_only=read_only, lock=lock, log=log)
 
 
@@ -184,11 +88,10 @@ def open_run(
     *,
     log: Callable[[str], None] = warnings.warn,
 ) -> Run:
-    """Open a trained run, wherever its folder was copied.
+    """Open a trained run, wherever its directory was copied.
 
-    `best` is the checkpoint with the lowest loss (held-out, where songs are held out); as long
-    as no epoch has ended it is the latest. `log` gets a line for each that is damaged and passed
-    over; mostly that is a warning.
+    `best` is the checkpoint with the lowest loss (held-out, if songs are held out); before an
+    epoch has ended it is the latest. `log` gets a line for each damaged checkpoint that is skipped.
 
     Raises RunError when the folder holds no run or no checkpoint, or is damaged, or has files of
     another run; ConfigError when JAX finds no device.
@@ -199,7 +102,7 @@ def open_run(
             f"{folder.path} holds no run (no config.json): give the folder that train.py named."
         )
     config = folder.settings()
-    vocabulary, primers = _vocabulary_and_primers(folder, config)
+    vocabulary, primers = load_vocabulary_and_primers(folder, config)
     if not folder.checkpoints.is_dir():
         raise RunError(f"The run {folder.path} has no checkpoint yet: train it further.")
     find_devices()
@@ -221,46 +124,3 @@ def open_run(
         batch_stats=restored.state["batch_stats"],
         primers=primers,
     )
-
-
-def _damaged(folder: RunDir, what: object) -> RunError:
-    return RunError(
-        f"The run {folder.path} is damaged: {what}. Copy it again, whole, or train anew in another "
-        "folder."
-    )
-
-
-def _origin(folder: RunDir) -> RunOrigin:
-    """What the run's corpus.json tells. Raises RunError when it is damaged."""
-    return read_verified(
-        folder.corpus, partial(read_json, kind=RunOrigin), partial(_damaged, folder)
-    )
-
-
-def _digested(folder: RunDir) -> tuple[Path, ...]:
-    return (folder.vocabulary, folder.primers)
-
-
-def _vocabulary_and_primers(folder: RunDir, config: Config) -> tuple[Vocabulary, np.ndarray]:
-    """What belongs to the run's weights. Raises RunError for damage, or another run's files."""
-    get_tokenizer(config.data.scheme)  # a run whose scheme isn't installed here is not damaged
-    damaged = partial(_damaged, folder)
-    digests = _origin(folder).digests
-    vocabulary = read_verified(folder.vocabulary, Vocabulary.load, damaged)
-    most = PRIMERS * config.data.window * 8 + 128  # numbers of 8 bytes at most, after a header
-    primers = np.array(read_verified(folder.primers, partial(map_array, most=most), damaged))
-    for path in _digested(folder):
-        if read_verified(path, file_digest, damaged) != digests.get(path.name):
-            raise damaged(f"{path.name} is not the one that the run began with")
-    if vocabulary.scheme != config.data.scheme:
-        raise damaged(f"vocabulary.json is of the scheme {vocabulary.scheme!r}")
-    try:
-        check_tokens((t for t in vocabulary.tokens if t != RARE), vocabulary.scheme)
-    except ValueError as error:
-        raise damaged(f"vocabulary.json: {error}") from None
-    window = config.data.window
-    if primers.ndim != 2 or primers.shape[1] != window:
-        raise damaged(f"primes.npy has the shape {primers.shape}, not (any, {window})")
-    if primers.min() < 0 or primers.max() >= len(vocabulary):
-        raise damaged(f"primes.npy has tokens beyond a vocabulary of {len(vocabulary)}")
-    return vocabulary, primers

@@ -25,10 +25,11 @@ from jaxmusic.evaluation.held_out import HeldOutEvaluator
 from jaxmusic.evaluation.metrics import HELD_OUT_LOSS
 from jaxmusic.nn.cell import precision_here
 from jaxmusic.nn.lstm import why_not_cpu
-from jaxmusic.run import Run, choose_primers, open_checkpoints, open_run, start_or_resume
+from jaxmusic.run import Run, open_checkpoints, open_run
 from jaxmusic.run_dir.checkpoint import Checkpoints, check_folder
 from jaxmusic.run_dir.environment import EnvironmentFile, current_environment, merge_environments
 from jaxmusic.run_dir.folder import RunDir
+from jaxmusic.run_dir.origin import choose_primers, start_or_resume
 from jaxmusic.run_dir.recurrence import keep_recurrence, resolve_recurrence
 from jaxmusic.run_dir.start import Start, restore_or_init
 from jaxmusic.runtime.allocator import keep_freed_memory

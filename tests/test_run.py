@@ -14,9 +14,10 @@ from jaxmusic.console import Console
 from jaxmusic.corpus.corpus import Corpus
 from jaxmusic.data.dataset import make_windows, map_tokens
 from jaxmusic.preparation.prepare import prepare
-from jaxmusic.run import open_run, start_or_resume
+from jaxmusic.run import open_run
 from jaxmusic.run_dir.checkpoint import CheckpointError
 from jaxmusic.run_dir.folder import RunDir, RunError
+from jaxmusic.run_dir.origin import start_or_resume
 from jaxmusic.storage.atomic import write_atomic
 from jaxmusic.storage.reading import file_digest, with_digest
 from jaxmusic.trainer import fit
@@ -243,7 +244,7 @@ def test_a_run_that_was_stopped_as_it_began_begins_again(
         write_atomic(path, content)
 
     with monkeypatch.context() as patched:
-        for module in ("run", "tokenizers.vocabulary", "run_dir.config_file"):
+        for module in ("run_dir.origin", "tokenizers.vocabulary", "run_dir.config_file"):
             patched.setattr(f"jaxmusic.{module}.write_atomic", stop)
         with RunDir(run).acquire(), pytest.raises(KeyboardInterrupt):
             go_on(folder, run)

@@ -31,6 +31,7 @@ from jaxmusic.distributed.signals import Stopped, StopSignals
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.run import Run, open_run
 from jaxmusic.run_dir.folder import RunDir, RunError
+from jaxmusic.run_dir.origin import start_or_resume
 from jaxmusic.storage.file_lock import LockError
 from jaxmusic.trainer import fit
 from jaxmusic.training.hooks import Hook, Phase

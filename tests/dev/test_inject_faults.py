@@ -13,6 +13,7 @@ import pytest
 from fault_injection.life import Life
 from fault_injection.report import Stop, stop_line, summary_lines
 from fault_injection.verdict import broken_metrics, difference
+from helpers.programs import QUICK_COMPILATION
 from tools import inject_faults
 
 from jaxmusic.run import open_run
@@ -28,7 +29,8 @@ def run_torture(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
             sys.executable, str(ROOT / "scripts" / "dev" / "inject_faults.py"),
             "--folder", str(folder), "--epochs", "3", *flags,
         ],
-        capture_output=True, text=True, timeout=600, check=False, env=os.environ,
+        capture_output=True, text=True, timeout=600, check=False,
+        env=os.environ | QUICK_COMPILATION,
     )  # fmt: skip
 
 

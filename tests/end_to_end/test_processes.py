@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import pytest
 from helpers.midi_files import write_song
+from helpers.programs import QUICK_COMPILATION
 
 from jaxmusic.config import RunConfig
 from jaxmusic.distributed import processes
@@ -27,6 +28,7 @@ from jaxmusic.run import open_run
 
 TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
 STEPS = 50
+HANG_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +60,11 @@ class Job:
         self, corpus: Path, run_dir: Path, processes: int, devices: int, **flags: Any
     ) -> None:
         flags.setdefault("coordinator", f"localhost:{free_port()}")
-        others = flags.pop("environments", {})  # what one process has otherwise
+        others = flags.pop("environments", {})  # variables of single processes
         # 26 rows over 4 devices are filled up to 28; the last batch of an epoch has 18.
         given = {
             "corpus": corpus, "run-dir": run_dir, "window": 10, "hidden-size": 8,
-            "dense-size": 6, "layers": 2, "batch-size": 26, "log-steps": 1, "held-out": 0.3,
+            "dense-size": 6, "layers": 1, "batch-size": 26, "log-steps": 1, "held-out": 0.3,
             **flags,
         }  # fmt: skip
         if processes > 1:
@@ -71,12 +73,13 @@ class Job:
             del given["coordinator"]
         environment = {
             **os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices),
+            **QUICK_COMPILATION,
         }  # fmt: skip
         self.run_dir = run_dir
         self.processes = []
         for index in range(processes):
             own = {**given, **({"process-id": index} if processes > 1 else {})}
-            own |= {  # what one process is given otherwise
+            own |= {  # flags of single processes
                 name.partition("@")[0]: value
                 for name, value in flags.items()
                 if name.endswith(f"@{index}")
@@ -101,7 +104,7 @@ class Job:
         return [json.loads(line) for line in lines if line.endswith("}")]
 
     def wait_for_rows(self, count: int) -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + HANG_SECONDS
         while len(self.rows()) < count:
             assert all(each.poll() is None for each in self.processes), self.end()
             assert time.monotonic() < deadline
@@ -110,7 +113,7 @@ class Job:
     def end(self) -> list[tuple[int, str]]:
         """Exit code and output of each process."""
         try:
-            outputs = [each.communicate(timeout=120)[0] for each in self.processes]
+            outputs = [each.communicate(timeout=HANG_SECONDS)[0] for each in self.processes]
         finally:
             for each in self.processes:
                 each.kill()
@@ -160,26 +163,21 @@ def alone(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
     return Job(corpus, run_dir, 1, 1, **{"max-steps": STEPS}).succeed()
 
 
-def test_two_processes_equal_one(corpus: Path, tmp_path: Path, alone: Job) -> None:
-    """The two read from the host, the one from its device. One has settings that are set aside."""
-    flags = {
-        "max-steps": STEPS,
-        "device-corpus-mib": 0,
-        "environments": {1: {"JAX_ENABLE_X64": "1"}},
-    }
-    together = Job(corpus, tmp_path / "together", 2, 2, **flags).succeed()
-    assert_equal_within_rounding(together, alone)
+def test_more_or_fewer_processes_equal_one(corpus: Path, tmp_path: Path, alone: Job) -> None:
+    """Two processes, then one, then two: they read from the host, `alone` from its device.
 
-
-def test_a_run_goes_on_in_more_or_fewer_processes(corpus: Path, tmp_path: Path, alone: Job) -> None:
+    One of them has settings that must have no effect.
+    """
     run_dir = tmp_path / "run"
-    Job(corpus, run_dir, 2, 2, **{"max-steps": 20}).succeed()
+    host: dict[str, Any] = {"device-corpus-mib": 0}
+    x64 = {"environments": {1: {"JAX_ENABLE_X64": "1"}}}
+    Job(corpus, run_dir, 2, 2, **host, **x64, **{"max-steps": 20}).succeed()
     Job(corpus, run_dir, 1, 4, **{"max-steps": 31}).succeed()
-    last = Job(corpus, run_dir, 2, 2, **{"max-steps": STEPS}).succeed()
+    last = Job(corpus, run_dir, 2, 2, **host, **{"max-steps": STEPS}).succeed()
     assert_equal_within_rounding(last, alone)
 
 
-def test_killed_and_stopped_processes_go_on_bit_for_bit(corpus: Path, tmp_path: Path) -> None:
+def test_killed_and_stopped_processes_continue_bit_for_bit(corpus: Path, tmp_path: Path) -> None:
     """One of them killed takes the other down; one of them asked to stop stops both."""
     endless = {"checkpoint-minutes": 0.005, "max-steps": 10**6, "epochs": 10**5, "held-out": 0}
     killed = Job(corpus, tmp_path / "run", 2, 1, **endless)
@@ -205,7 +203,7 @@ def test_killed_and_stopped_processes_go_on_bit_for_bit(corpus: Path, tmp_path: 
     jax.tree.map(np.testing.assert_array_equal, arrays(last.run_dir), arrays(whole.run_dir))
 
 
-def test_what_one_process_fails_at_is_told_by_all(corpus: Path, tmp_path: Path) -> None:
+def test_a_failure_of_one_process_is_reported_by_all(corpus: Path, tmp_path: Path) -> None:
     few: dict[str, Any] = {"max-steps": 5}
     lost = Job(corpus, tmp_path / "b", 2, 1, **few, **{"corpus@1": tmp_path / "nowhere"})
     (first_code, first), (code, output) = lost.end()
@@ -215,7 +213,7 @@ def test_what_one_process_fails_at_is_told_by_all(corpus: Path, tmp_path: Path) 
     assert "Traceback" not in first + output
 
 
-def test_what_processes_have_otherwise_is_told_by_all(corpus: Path, tmp_path: Path) -> None:
+def test_differences_between_processes_are_reported_by_all(corpus: Path, tmp_path: Path) -> None:
     package = tmp_path / "other" / "jaxmusic"
     shutil.copytree(Path(processes.__file__).parent, package)
     with (package / "train.py").open("a") as file:
@@ -239,7 +237,7 @@ def test_what_processes_have_otherwise_is_told_by_all(corpus: Path, tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-def test_a_training_goes_on_whoever_calls_it(corpus: Path, tmp_path: Path) -> None:
+def test_a_training_continues_whoever_connects(corpus: Path, tmp_path: Path) -> None:
     """Those who don't belong to it are told so: a second job, a process started twice."""
     run_dir = tmp_path / "run"
     host, port = ipv6_or_4(), free_port()
@@ -272,7 +270,7 @@ print(join_processes(RunConfig()).gather(index))
 """
 
 
-def test_processes_that_a_program_has_joined_are_taken_as_they_are() -> None:
+def test_processes_that_a_program_has_connected_are_taken_over() -> None:
     """Also with different numbers of devices, over which JAX itself can't broadcast."""
     words = [sys.executable, "-c", JOINED_BY_A_PROGRAM, f"localhost:{free_port()}"]
     started = [
@@ -297,7 +295,7 @@ def test_a_process_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.raises_at("jaxmusic/distributed/processes.py:require_equal")
-def test_what_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_values_that_differ_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     processes = Processes()
     values = [{"a": 1, "b": 2}, {"a": 1, "b": 2}, {"a": 1, "b": 3}]
     monkeypatch.setattr(processes, "gather", lambda _: values)
@@ -306,7 +304,7 @@ def test_what_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.raises_at("jaxmusic/distributed/processes.py:_start_jax")
-def test_what_jax_itself_fails_at_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_jax_itself_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def initialize(*given: Any, **named: Any) -> None:
         raise RuntimeError("DEADLINE_EXCEEDED\nin C++")
 
@@ -332,7 +330,7 @@ sys.exit(run_script(lambda: processes.join_processes(run)))
     ("index", "reason"),
     [(0, "not all of them have started"), (1, "process 0 can't be reached at localhost:")],
 )
-def test_who_waits_for_others_in_vain_is_told(index: int, reason: str) -> None:
+def test_waiting_in_vain_is_reported(index: int, reason: str) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", WAITING, f"localhost:{free_port()}", str(index)],
         capture_output=True, text=True, timeout=100, check=False,

@@ -13,6 +13,9 @@ import numpy as np
 # For what others are compared with: LLVM takes more time than the programs it makes faster.
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
+# The same for the programs of whole trainings, in processes of their own.
+QUICK_COMPILATION = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+
 EIGHT_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 
 

@@ -222,7 +222,7 @@ ELSEWHERE = {
     "scripts/dev/fuzzing/campaign.py: write_bytes", "scripts/dev/fuzzing/measuring.py: open",
     "scripts/dev/fuzzing/measuring.py: write_text",
     "jaxmusic/benchmarks/large_sets.py: write_bytes", "scripts/dev/fault_injection/life.py: open",
-    "jaxmusic/run.py: np.save", "jaxmusic/nn/cpu/build.py: write_bytes",
+    "jaxmusic/run_dir/origin.py: np.save", "jaxmusic/nn/cpu/build.py: write_bytes",
 }  # fmt: skip
 
 
