@@ -207,7 +207,7 @@ def _train(training: Training, stop: StopSignals) -> tuple[int, int | None]:
         stack.enter_context(jax.set_mesh(training.mesh))
         console.progress(step, last_step, "compiling")
         hooks.on_phase("compiling", step)
-        stop.compile()
+        stop.exit_at_once()
         if evaluator is not None and has_work:
             # Later a signal would have to wait for it, with an epoch's work to be saved.
             evaluator.compile(state)
@@ -290,7 +290,7 @@ def _settle_environment(training: Training, step: int, *, has_work: bool) -> tup
         environment = merge_environments(
             processes.gather(current_environment(recurrence, mesh, loader.capacity))
         )
-        if file is not None and (line := file.go_on(environment)) is not None:
+        if file is not None and (line := file.record(environment)) is not None:
             log(line)
     return config, loader
 

@@ -84,7 +84,7 @@ def test_files_of_another_run_are_refused(folder: Path, run: Path, name: str) ->
     assert len(open_run(folder / "two-run").vocabulary) == len(open_run(run).vocabulary)
     shutil.copyfile(other, run / name)
     (reason,) = told(folder, run)
-    assert f"{name} is not the one that the run began with. Copy it again, whole" in reason
+    assert f"{name} is not the one that the run began with. Copy it again completely" in reason
 
 
 def test_checkpoints_of_another_run_are_refused(folder: Path, run: Path) -> None:
@@ -186,7 +186,7 @@ def test_every_kind_of_damage_is_told(folder: Path, run: Path, tmp_path: Path) -
         ({"corpus.json": '{"birds": 7}'}, "it holds corpus.json, but nothing in it proves that"),
         ({"checkpoints/thesis.txt": "years"}, "it holds checkpoints/. Give another"),
         ({"samples/a.mid": "music"}, "it holds samples/. Give another"),
-        ({"config.json": '{"birds": 7}'}, "config.json holds no run's settings: it tells no"),
+        ({"config.json": '{"birds": 7}'}, "config.json isn't a run's settings: it lacks"),
         ({"config.json/a": "a"}, "config.json can't be read as a run's settings: Is a directory"),
     ],
 )

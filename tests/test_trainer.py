@@ -31,7 +31,6 @@ from jaxmusic.distributed.signals import Stopped, StopSignals
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.run import Run, open_run
 from jaxmusic.run_dir.folder import RunDir, RunError
-from jaxmusic.run_dir.origin import start_or_resume
 from jaxmusic.storage.file_lock import LockError
 from jaxmusic.trainer import fit
 from jaxmusic.training.hooks import Hook, Phase
@@ -199,7 +198,7 @@ def test_a_second_training_in_the_same_folder_is_refused(config: Config, tmp_pat
     assert not list((tmp_path / "run").iterdir())
     fit(changed(config, "train", max_steps=1))
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="file/run can't be made: Not a directory"):
+    with pytest.raises(RunError, match="file/run can't be created: Not a directory"):
         fit(changed(config, "run", run_dir=str(tmp_path / "file" / "run")))
 
 

@@ -1,6 +1,6 @@
-"""Which process of a training this one is, and where the processes meet.
+"""The index of this process among those of a training, and the address of process 0.
 
-By the flags, else by what JAX finds out about a cluster: Cloud TPU, GKE, SLURM, Open MPI.
+From the flags, or from what JAX detects of a cluster: Cloud TPU, GKE, SLURM, Open MPI.
 """
 
 import errno
@@ -15,7 +15,7 @@ from jaxmusic.distributed.rendezvous import ProcessError
 from jaxmusic.errors import reason_of
 from jaxmusic.runtime.printable import printable
 
-# What JAX looks for, or reads once it takes itself to be on a cluster.
+# What JAX looks for, or reads once it has detected a cluster.
 CLUSTER_VARIABLES = (
     "OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK",
     "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS",
@@ -24,7 +24,7 @@ CLUSTER_VARIABLES = (
     "MEGASCALE_SLICE_ID", "KUBERNETES_SERVICE_HOST", "JAX_COORDINATOR_PORT",
 )  # fmt: skip
 BIND_VARIABLE = "JAX_COORDINATOR_BIND_ADDRESS"  # JAX's own, read as JAX reads it
-DETECTION_SECONDS = 300  # in which the coordinator's name must be known
+DETECTION_SECONDS = 300  # until the coordinator's name can be resolved
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,10 @@ class Placement:
 
 
 def find_placement(run: RunConfig) -> Placement | None:
-    """Where this process belongs; None for a process by itself.
+    """Find the placement of this process; None for a single process.
 
-    Raises ConfigError for flags that don't fit, ProcessError for a cluster that JAX can't read.
+    Raises ConfigError for invalid flags; ProcessError if JAX detects a cluster, but not its
+    processes.
     """
     if run.num_processes == 1:
         return None
@@ -67,24 +68,24 @@ def find_placement(run: RunConfig) -> Placement | None:
 
 
 def split_address(address: str) -> tuple[str, int | None]:
-    """Host (of IPv6 without brackets) and port of HOST:PORT; None for what is no port."""
+    """Split HOST:PORT (IPv6 without brackets); the port is None if it is not valid."""
     host, _, port = address.rpartition(":")
     number = int(port) if port.isascii() and port.isdigit() else 0
     return host.removeprefix("[").removesuffix("]"), number if 0 < number < 2**16 else None
 
 
 def address_of(host: str, port: int) -> str:
-    """HOST:PORT, as gRPC and URLs have it: an IPv6 address in brackets."""
+    """HOST:PORT as in URLs: an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def listen(placement: Placement) -> socket.socket:
-    """Process 0's socket: on the interface that the coordinator's address belongs to.
+    """Listen on the interface of the coordinator's address; for process 0.
 
-    A name that means the loopback interface on its own host (as Debian has it in /etc/hosts) means
-    another one for the other hosts: then all interfaces listen.
+    A host name that resolves to the loopback interface on its own host (as in Debian's /etc/hosts)
+    is another interface for the other hosts: then listen on all.
 
-    Raises ConfigError when the port is taken, or the address is not one of this host's.
+    Raises ConfigError when the port is taken, or the address is not this host's.
     """
     host, port = placement.host, placement.port
     if bind := os.environ.get(BIND_VARIABLE):
@@ -102,10 +103,10 @@ def listen(placement: Placement) -> socket.socket:
                 raise
             return socket.create_server(("", port), family=family)
     except OSError as error:
-        raise ConfigError(_why_deaf(placement, error)) from error
+        raise ConfigError(_listen_error(placement, error)) from error
 
 
-def _why_deaf(placement: Placement, error: OSError) -> str:
+def _listen_error(placement: Placement, error: OSError) -> str:
     where = f"--coordinator {printable(placement.coordinator)}"
     if not placement.by_flags:
         where = f"The coordinator's address {printable(placement.coordinator)}"
@@ -117,14 +118,14 @@ def _why_deaf(placement: Placement, error: OSError) -> str:
         )
     if error.errno == errno.EADDRNOTAVAIL:
         return (
-            f"{where} is no address of this host: start process 0 on the host that has it. "
+            f"{where} is not an address of this host: start process 0 on the host that has it. "
             f"(Behind address translation {BIND_VARIABLE}=0.0.0.0:{placement.port} listens on all.)"
         )
-    return f"{where} can't be listened at: {reason_of(error)}. Give another one to all processes."
+    return f"{where} can't be used: {reason_of(error)}. Give another one to all processes."
 
 
 def _is_name(host: str) -> bool:
-    """Whether it is the name of a host, neither an address nor `localhost`."""
+    """Whether it is a host name, neither an address nor `localhost`."""
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -141,7 +142,7 @@ def _check(coordinator: str | None, num_processes: int | None, process_id: int |
     host, port = split_address(coordinator)
     bracketed = coordinator.startswith("[") and "]:" in coordinator
     if not host or port is None or bracketed != (":" in host):
-        hint = " An IPv6 address stands in brackets: [::1]:1234." if ":" in host else ""
+        hint = " Write an IPv6 address in brackets: [::1]:1234." if ":" in host else ""
         raise ConfigError(
             f"--coordinator {printable(coordinator)} is not of the form HOST:PORT.{hint}"
         )
@@ -155,7 +156,7 @@ def _check(coordinator: str | None, num_processes: int | None, process_id: int |
 def _detect(
     coordinator: str | None, count: int | None, index: int | None
 ) -> tuple[str | None, int | None, int | None, Sequence[int] | None]:
-    """What isn't given, as JAX finds it out: what `jax.distributed.initialize` would do."""
+    """Detect what isn't given, as `jax.distributed.initialize` would."""
     from jax._src.clusters import ClusterEnv  # noqa: PLC0415 (JAX has no public name for it)
 
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
@@ -165,10 +166,10 @@ def _detect(
         )
     except KeyError as error:
         raise ProcessError(_unreadable(f"{error.args[0]} is missing")) from error
-    except Exception as error:  # of libraries that ask a cluster's servers, too
-        told = str(error).split("\n", maxsplit=1)[0].rstrip(". ")
-        raise ProcessError(_unreadable(printable(f"{type(error).__name__}: {told}"))) from error
-    # (If that is set, JAX reads it where it is given none.)
+    except Exception as error:  # also of libraries that ask a cluster's servers
+        message = str(error).split("\n", maxsplit=1)[0].rstrip(". ")
+        raise ProcessError(_unreadable(printable(f"{type(error).__name__}: {message}"))) from error
+    # (If the variable is set, JAX reads it itself.)
     chosen = None if os.environ.get("JAX_LOCAL_DEVICE_IDS") else local_devices
     return coordinator, count, index, chosen
 
@@ -177,14 +178,14 @@ def _unreadable(reason: str) -> str:
     found = ", ".join(name for name in CLUSTER_VARIABLES if name in os.environ)
     by = f" by its environment variables ({found})" if found else ""
     return (
-        f"JAX takes this host for one of a cluster{by}, but can't learn its processes: {reason}. "
+        f"JAX detects a cluster{by}, but can't determine its processes: {reason}. "
         "Start training by the cluster's own launcher, or give --num-processes 1 to train in this "
         "process alone."
     )
 
 
 def _jax_is_in_use() -> bool:
-    """Whether a program has used JAX already, by itself: then it can't join any more."""
+    """Whether the program has already used JAX: then its processes can't be connected."""
     from jax._src import xla_bridge  # noqa: PLC0415 (JAX has no public name for it)
 
     return bool(xla_bridge.backends_are_initialized())

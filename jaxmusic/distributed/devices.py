@@ -1,4 +1,4 @@
-"""JAX's devices: found, or a sentence on why there are none."""
+"""JAX's devices, or a sentence on why there are none."""
 
 from typing import Any
 
@@ -7,20 +7,19 @@ import jax
 from jaxmusic.config import ConfigError
 from jaxmusic.runtime.printable import printable
 
-# What JAX adds to its own message.
+# JAX appends this to its message.
 JAX_HINT = "(set JAX_PLATFORMS='' to automatically choose an available backend)"
 
 
 def find_devices() -> list[jax.Device]:
-    """All devices of all processes; JAX starts, if it hasn't yet.
+    """Return the devices of all processes; initializes JAX if necessary.
 
-    Raises ConfigError when it can't, as with a platform in JAX_PLATFORMS that isn't here.
+    Raises ConfigError if that fails, for example for an unavailable platform in JAX_PLATFORMS.
     """
     try:
         return jax.devices()
-    except (
-        Exception
-    ) as error:  # a RuntimeError, or a bare AssertionError where CUDA isn't installed
+    # A RuntimeError, or a bare AssertionError where CUDA isn't installed.
+    except Exception as error:
         words = printable(str(error).split("\n", maxsplit=1)[0].removesuffix(JAX_HINT).rstrip(". "))
         reason = words or "no such device is here, or JAX was installed without support for it"
         if platforms := requested_platforms():
@@ -37,13 +36,13 @@ def find_devices() -> list[jax.Device]:
 
 
 def requested_platforms() -> str | None:
-    """By JAX_PLATFORMS, or by a program."""
+    """The platforms requested by JAX_PLATFORMS or by the program."""
     platforms: str | None = jax.config.jax_platforms  # type: ignore[attr-defined]
     return platforms
 
 
 def local_devices() -> dict[str, Any]:
-    """Number and kinds of this process's devices, by the names under which they are compared."""
+    """Number and kinds of this process's devices, by the names used in messages."""
     find_devices()
     here = jax.local_devices()
     kinds = ", ".join(sorted({device.device_kind for device in here}))

@@ -1,4 +1,4 @@
-"""Devices: the mesh over them, and how arrays lie on it."""
+"""The mesh over all devices, and arrays that are sharded over it or replicated on it."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ PyTree = Any
 
 
 def make_mesh(devices: int | None = None) -> Mesh:
-    """A mesh with the one axis `batch` over all processes' devices, or the first few of each.
+    """Make a mesh with one axis, `batch`, over all devices, or the first `devices` of each process.
 
-    The devices of a process follow each other: so do its rows of a batch.
+    The devices of a process are adjacent, and so are its rows of a batch.
 
-    Raises ConfigError when a process has fewer than asked for.
+    Raises ConfigError when a process has fewer devices.
     """
     available = sorted(find_devices(), key=lambda device: (device.process_index, device.id))
     by_process = [
@@ -36,30 +36,30 @@ def make_mesh(devices: int | None = None) -> Mesh:
 
 
 def local_rows(batch_size: int, mesh: Mesh) -> RowRange:
-    """This process's rows of a batch, whose size is raised to a multiple of the devices."""
+    """This process's rows of a batch, which is padded to a multiple of the number of devices."""
     rows = -(-batch_size // mesh.size) * mesh.size
     here = rows // jax.process_count()
     return RowRange(rows, jax.process_index() * here, (jax.process_index() + 1) * here)
 
 
 def row_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """Each device has its own rows, which are counted by the axis of that number."""
+    """Shard rows, which are along `axis`, over the devices."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, BATCH_AXIS))
 
 
 def replicated_sharding(mesh: Mesh) -> NamedSharding:
-    """Each device has all of it."""
+    """Replicate on each device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def shard_rows(local: PyTree, mesh: Mesh, axis: int = 0) -> PyTree:
-    """Arrays over all devices, of which each process gives its own rows."""
+    """Make arrays sharded over all devices from this process's rows."""
     sharding = row_sharding(mesh, axis)
     return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), local)
 
 
 def replicate(whole: PyTree, mesh: Mesh) -> PyTree:
-    """Arrays of which each device has all; every process gives the same."""
+    """Copy arrays, equal in all processes, to each device."""
     sharding = replicated_sharding(mesh)
     return jax.tree.map(
         lambda array: jax.make_array_from_callback(

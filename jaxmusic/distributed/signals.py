@@ -1,4 +1,4 @@
-"""Asked to stop: SIGTERM and Ctrl-C, whatever a process is doing when they come."""
+"""SIGTERM and Ctrl-C, whatever a process is doing when it receives them."""
 
 import os
 import signal
@@ -11,18 +11,18 @@ from typing import Any, Self
 from jaxmusic.runtime.streams import flush_streams, is_terminal, terminal
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
-# Seconds in which Python has to take up a signal. Later than that it is inside a long call of
-# JAX's, such as compiling, and a handler would not run before that ends.
-PATIENCE = 2.0
+# Seconds in which a Python handler must run. Otherwise the process is inside a long call of JAX,
+# such as compiling, and no handler runs before that returns.
+HANDLER_SECONDS = 2.0
 
 
 def exit_code_of(number: int) -> int:
-    """130 for Ctrl-C as shells have it; 75 (EX_TEMPFAIL: try again) for SIGTERM."""
+    """130 for Ctrl-C, as in shells; 75 (EX_TEMPFAIL: try again) for SIGTERM."""
     return 130 if number == signal.SIGINT else 75
 
 
 class Stopped(Exception):  # noqa: N818 (not an error: all is saved)
-    """Training ended early because of a signal, with everything saved."""
+    """A signal ended training early; everything is saved."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -30,16 +30,16 @@ class Stopped(Exception):  # noqa: N818 (not an error: all is saved)
 
     @property
     def exit_code(self) -> int:
-        """As `exit_code_of` the signal."""
+        """See `exit_code_of`."""
         return exit_code_of(self.number)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM where nothing has to be saved first: handled as Ctrl-C is, but for its exit code."""
+    """SIGTERM when nothing has to be saved: like Ctrl-C, with another exit code."""
 
 
 def signal_of(interrupt: type[BaseException]) -> signal.Signals:
-    """The signal for which a KeyboardInterrupt, or a Terminated, was raised."""
+    """The signal that raised a KeyboardInterrupt or Terminated."""
     return signal.SIGTERM if issubclass(interrupt, Terminated) else signal.SIGINT
 
 
@@ -53,105 +53,104 @@ def _alone(number: int | None) -> Sequence[int | None]:
 
 
 class StopSignals:
-    """SIGTERM and Ctrl-C in a training, while it is entered.
+    """Handles SIGTERM and Ctrl-C during training, in three states.
 
-    At first there is nothing to lose: a signal raises Terminated or KeyboardInterrupt, and where
-    Python can't do that for a while the process just ends, with the same exit code. From `compile`
-    on it just ends in any case, and from `defer` on a signal is only noted, for `poll` to tell of.
-    Then a second Ctrl-C ends the process at once.
+    1. At first a signal raises Terminated or KeyboardInterrupt; if Python can't do that for a
+       while, the process exits with the same exit code.
+    2. After `exit_at_once` a signal ends the process in any case: an exception might crash JAX.
+    3. After `defer` the first signal is only recorded, for `poll`. A second Ctrl-C exits at once.
 
-    Of several processes one is enough to stop them all, after the same step.
+    A signal to one of several processes stops all of them after the same step.
     """
 
     def __init__(self) -> None:
-        # How all processes learn what each was asked; and what the others are told, with the exit
-        # code, by one that ends without a word to `poll`.
+        # Exchange signals between processes; end the others when this one exits at once.
         self._gather: Callable[[int | None], Sequence[int | None]] = _alone
         self._leave: Callable[[int], None] = lambda exit_code: None
-        self._compiling = self._deferred = False
-        self._number: int | None = None  # of the signal that this process got
-        self._agreed: int | None = None  # that all processes stop
+        self._exits = self._deferred = False
+        self._number: int | None = None  # the signal of this process
+        self._agreed: int | None = None  # the signal that stops all processes
         self._before: dict[signal.Signals, Any] = {}
-        self._answered = threading.Event()  # by Python
-        self._wakes: tuple[int, int] | None = None  # of `signal.set_wakeup_fd`: the old one, ours
+        self._answered = threading.Event()  # by a Python handler
+        self._wakes: tuple[int, int] | None = None  # wake-up descriptors: old, ours
 
     def join(
         self,
         gather: Callable[[int | None], Sequence[int | None]],
         leave: Callable[[int], None],
     ) -> None:
-        """There are other processes: `gather` a value of each; `leave` them, with an exit code."""
+        """Add other processes: `gather` a value of each; `leave` ends them with an exit code."""
         self._gather, self._leave = gather, leave
-        if self._before:  # what joined them may have set handlers of its own
-            self._take(self._raise)
+        if self._before:  # connecting them may have set other handlers
+            self._install(self._raise)
 
-    def compile(self) -> None:
-        """From now on JAX is at work: it takes minutes, maybe, and an exception might crash it."""
-        self._compiling = True
+    def exit_at_once(self) -> None:
+        """From now on a signal ends the process: JAX compiles, perhaps for minutes."""
+        self._exits = True
 
     def defer(self) -> None:
-        """From now on there is something to save: a signal is noted, for `poll`."""
+        """From now on there is something to save: record signals for `poll`."""
         if self._before and not self._deferred:
             self._deferred = True
-            self._take(self._note)
+            self._install(self._record)
 
     def poll(self) -> int | None:
-        """The signal that asks to stop, or None; all processes are to look equally often."""
+        """Return the signal that asks to stop, or None; call it equally often in all processes."""
         if self._agreed is None:
             asked = [number for number in self._gather(self._number) if number is not None]
             self._agreed = max(asked, default=None)
         return self._agreed
 
-    def _take(self, handler: Callable[[int, FrameType | None], None]) -> None:
+    def _install(self, handler: Callable[[int, FrameType | None], None]) -> None:
         for each in STOPPING:
             signal.signal(each, handler)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        if self._compiling and self._wakes is not None:
-            return  # the thread that watches ends the process
+        if self._exits and self._wakes is not None:
+            return  # the watching thread ends the process
         self._answered.set()
-        self._number = number  # for `poll`, should what is raised here be lost in some callback
+        self._number = number  # for `poll`, if the exception is lost in a callback
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         self._answered.set()
         self._number = self._number or number
 
     def _watch(self, descriptor: int) -> None:
-        """See each signal the moment it comes, whatever the main thread does."""
-        asked = 0
+        """Receive each signal at once, whatever the main thread does."""
+        received = 0
         with os.fdopen(descriptor, "rb", buffering=0) as signals:
             while byte := signals.read(1):
                 number = byte[0]
                 if number not in STOPPING:
                     continue
-                asked += 1
-                again = asked > 1 and number == signal.SIGINT
+                received += 1
+                again = received > 1 and number == signal.SIGINT
                 if again or not (self._deferred or self._is_raised()):
                     self._end(number)
 
     def _is_raised(self) -> bool:
-        return not self._compiling and self._answered.wait(PATIENCE)
+        return not self._exits and self._answered.wait(HANDLER_SECONDS)
 
     def _end(self, number: int) -> None:
         exit_code = exit_code_of(number)
         if is_terminal():
-            terminal().write("\x1b[?25h\n")  # of a bar, which hides the cursor
+            terminal().write("\x1b[?25h\n")  # show the cursor, which a progress bar hides
         print("Stopped at once." if self._deferred else "Stopped; nothing had to be saved.")
         self._leave(exit_code)
         flush_streams()
         os._exit(exit_code)
 
     def __enter__(self) -> Self:
-        # Python lets no other thread set handlers; there the caller has to stop us its own way.
+        # Only the main thread can set handlers; elsewhere the caller has to stop us another way.
         if threading.current_thread() is threading.main_thread():
-            if sys.platform != "win32":  # where a signal waits for the long call
+            if sys.platform != "win32":  # where no signal interrupts a long call
                 ours, theirs = os.pipe()
                 os.set_blocking(theirs, False)
                 self._wakes = signal.set_wakeup_fd(theirs, warn_on_full_buffer=False), theirs
                 threading.Thread(target=self._watch, args=(ours,), daemon=True).start()
             self._before = {each: signal.getsignal(each) for each in STOPPING}
-            self._take(self._raise)
+            self._install(self._raise)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -1,4 +1,4 @@
-"""A run's settings as JSON, both ways, with a digest of their own."""
+"""A run's settings: written to and read from config.json, with a digest."""
 
 import dataclasses
 import json
@@ -11,11 +11,11 @@ from jaxmusic.storage.atomic import write_atomic
 from jaxmusic.storage.reading import convert_json, read_json, with_digest
 
 FORMAT = 1  # of config.json
-REMEDY = "Copy the run again, whole, or train anew in another folder."
+REMEDY = "Copy the run again completely, or train anew in another folder."
 
 
 def save_config(config: Config, path: str | os.PathLike[str]) -> None:
-    """Write the settings as JSON, whole or not at all."""
+    """Write the settings as JSON, atomically."""
     document = with_digest({"format": FORMAT, **dataclasses.asdict(config)})
     write_atomic(path, json.dumps(document, indent=2) + "\n")
 
@@ -33,7 +33,9 @@ def load_config(path: str | os.PathLike[str]) -> Config:
         ) from error
     version = document.get("format")
     if type(version) is not int:
-        raise ConfigError(f"{path} holds no run's settings: it tells no format. {REMEDY}")
+        raise ConfigError(
+            f"{path} isn't a run's settings: it lacks the integer field 'format'. {REMEDY}"
+        )
     if version != FORMAT:
         made = "a newer" if version > FORMAT else "an older"
         remedy = "update jaxmusic" if version > FORMAT else "train anew, in another folder"
@@ -54,13 +56,13 @@ def load_config(path: str | os.PathLike[str]) -> Config:
         raise ConfigError(
             f"{path} is not what was written: its digest differs. Settings that may change are "
             f"flags of train.py; for all others train anew in another folder, or copy the run "
-            "again, whole."
+            "again completely."
         )
     return config
 
 
 def _refuse_unknown(path: str | os.PathLike[str], document: dict[str, Any]) -> None:
-    """Raise ConfigError for settings that this version would silently do without."""
+    """Raise ConfigError for settings that this version would silently ignore."""
     kinds = get_type_hints(Config)
     if unknown := [repr(name) for name in document if name not in {*kinds, "format", "digest"}]:
         raise ConfigError(
@@ -70,7 +72,7 @@ def _refuse_unknown(path: str | os.PathLike[str], document: dict[str, Any]) -> N
     for name, kind in kinds.items():
         fields, known = document.get(name), get_type_hints(kind)
         if not isinstance(fields, dict):
-            raise ConfigError(f"{path} can't be used: it has no part {name!r}. {REMEDY}")
+            raise ConfigError(f"{path} can't be used: it lacks the part {name!r}. {REMEDY}")
         if unknown := [repr(field) for field in fields if field not in known]:
             raise ConfigError(
                 f"{path} has fields that this version doesn't know: {', '.join(unknown)}. Update "

@@ -1,7 +1,7 @@
-"""What the bits of a run depend on beside its settings: environment.json in its folder.
+"""What the bits of a run depend on besides its settings: environment.json in its folder.
 
-Going on under another environment is allowed, and told: it is then not bit for bit the run that
-nothing stopped, but equal within rounding.
+A run may be resumed in another environment, which is logged: it then equals an uninterrupted run
+within rounding, not bit for bit.
 """
 
 import os
@@ -22,16 +22,15 @@ from jaxmusic.storage.json_text import render_json
 from jaxmusic.storage.reading import Count, read_json, read_verified
 from jaxmusic.training.jax_settings import compile_settings
 
-Environment = dict[str, Any]  # by names that complete "... changed from 2 to 1"
+Environment = dict[str, Any]  # by names that complete "NAME changed from 2 to 1"
 
 CORES = "the number of cores"
-# How a change can be undone. (XLA starts as many threads whatever the cores, and only their number
-# is what sums are divided by.)
+# How to undo a change. (XLA divides sums by its number of threads, whatever the cores are.)
 REMEDIES = {CORES: "NPROC={} in the environment keeps the bits"}
 RECURRENCE, DEVICE_KIND = "recurrence", "the kind of devices"
 OF_RECURRENCE, KERNEL = "the digest of its sources", "the build of the C++ kernel"
 
-# The modules that a step's numbers come from, and those of each way to compute the LSTM layers.
+# Modules that determine a step's numbers, and those of each way to compute the LSTM layers.
 COMPUTING = (
     "data/batch.py", "data/batch_sampler.py", "data/dataset.py", "data/loader.py",
     "data/shuffle.py", "data/token_map.py", "data/windows.py", "distributed/mesh.py",
@@ -49,11 +48,11 @@ LSTM_SOURCES = {
 
 
 def current_environment(recurrence: str, mesh: Mesh, most_steps: int) -> Environment:
-    """The environment of this training.
+    """Describe the environment of this training.
 
     Args:
-        recurrence: how the LSTM layers are computed, as `recurrence_used` tells it.
-        most_steps: of a dispatch: a program with room for another number of them rounds otherwise.
+        recurrence: how the LSTM layers are computed, as `recurrence_used` returns it.
+        most_steps: room for steps in a dispatch; with another, a program may round differently.
     """
     device = mesh.devices.flat[0]
     here: Environment = {
@@ -67,7 +66,7 @@ def current_environment(recurrence: str, mesh: Mesh, most_steps: int) -> Environ
         "the version of the backend": device.client.platform_version,
     }
     if device.platform == "cpu":
-        # XLA divides sums among threads; it compiles for the processor that is there.
+        # XLA divides sums among threads, and compiles for this processor.
         here |= {CORES: cores(), "the processor": processor()}
     if recurrence == "cpu":
         here[KERNEL] = build_key()
@@ -76,7 +75,7 @@ def current_environment(recurrence: str, mesh: Mesh, most_steps: int) -> Environ
 
 
 def cores() -> int:
-    """Threads that XLA computes with on CPUs: one a core that this process may use."""
+    """Number of threads of XLA on CPUs: one a core that this process may use."""
     for name in ("PJRT_NPROC", "NPROC"):  # where XLA looks first
         if (given := os.environ.get(name, "")).isdigit() and int(given) > 0:
             return int(given)
@@ -86,7 +85,7 @@ def cores() -> int:
 
 
 def merge_environments(environments: Sequence[Environment]) -> Environment:
-    """One environment for several processes: where they differ, the values of each."""
+    """Merge the environments of several processes: where they differ, a list of all values."""
     first, *others = environments
     return {
         name: value
@@ -97,9 +96,9 @@ def merge_environments(environments: Sequence[Environment]) -> Environment:
 
 
 def changes(before: Environment, now: Environment) -> list[str]:
-    """What differs, each as "NAME changed from BEFORE to NOW"."""
+    """List the differences, each as "NAME changed from BEFORE to NOW"."""
     same_way = before.get(RECURRENCE) == now.get(RECURRENCE)
-    left_out = set() if same_way else {OF_RECURRENCE, KERNEL}  # which go with it
+    left_out = set() if same_way else {OF_RECURRENCE, KERNEL}  # they change with the way
     return [
         f"{name} changed from {_shown(before.get(name))} to {_shown(now.get(name))}"
         + (
@@ -120,12 +119,12 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class EnvironmentFile:
-    """environment.json: the environments that a run was computed with, each from a step on."""
+    """environment.json: the environments of a run, each from a step on."""
 
     def __init__(self, path: Path, step: int) -> None:
-        """Of a run that goes on from `step`: what is said of later steps is of work that was lost.
+        """Read the file of a run that resumes at `step`; rows of later steps are lost work.
 
-        A file that can't be read, or is missing, ends nothing: `go_on` tells.
+        A missing or damaged file is not an error: `record` reports it.
         """
         self._path = path
         self._step = step
@@ -140,13 +139,13 @@ class EnvironmentFile:
 
     @property
     def last(self) -> Environment | None:
-        """The environment of the steps before; None: there are none, or it isn't known."""
+        """The environment of the steps before; None if there are none or it is unknown."""
         return self._rows[-1].computed_with if self._rows else None
 
-    def go_on(self, now: Environment) -> str | None:
-        """Record that the run goes on in this environment.
+    def record(self, now: Environment) -> str | None:
+        """Record the environment from here on; return a line to log if it has changed.
 
-        Returns a line for the user when that isn't the one before. Raises WriteError.
+        Raises WriteError.
         """
         changed = [] if self.last is None else changes(self.last, now)
         if changed or self.last is None:
@@ -163,7 +162,7 @@ class EnvironmentFile:
 def _read_rows(path: Path) -> list[Row]:
     rows = read_json(path, list[Row])
     if not rows:
-        raise ValueError("it names no environment")
+        raise ValueError("it lists no environment")
     return rows
 
 

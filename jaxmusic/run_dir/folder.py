@@ -1,4 +1,4 @@
-"""A run's folder: where its files lie, that it is held by one training, and that it is ours."""
+"""The directory of a run: its files, and the lock that one training at a time holds."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -23,12 +23,12 @@ from jaxmusic.storage.owned_folder import FolderKind, real_folder, why_foreign
 
 
 class RunError(UserError):
-    """A folder that holds no run, or one that can't be used."""
+    """A folder that isn't a run, or a run that can't be used."""
 
 
 @dataclass(frozen=True)
 class RunDir:
-    """Where the files of a run lie."""
+    """Paths of the files of a run."""
 
     path: Path
 
@@ -49,7 +49,7 @@ class RunDir:
 
     @property
     def primers(self) -> Path:
-        """Windows of the corpus that generating can start from, (windows, window) ids."""
+        """Windows of the corpus that generating can start from: (windows, window) token ids."""
         return self.path / "primes.npy"
 
     @property
@@ -64,7 +64,7 @@ class RunDir:
 
     @property
     def checkpoints(self) -> Path:
-        """Orbax's folder."""
+        """A folder for each checkpoint."""
         return self.path / "checkpoints"
 
     @property
@@ -74,27 +74,27 @@ class RunDir:
 
     @property
     def lock(self) -> Path:
-        """Held by the training that is at work here (file_lock.py)."""
+        """Held by the training that is running here (file_lock.py)."""
         return self.path / ".lock"
 
     def settings(self) -> Config:
-        """The run's settings. Raises RunError: what is wrong there is no wrong usage."""
+        """Load the settings. Raises RunError, not ConfigError: the flags aren't wrong."""
         try:
             return load_config(self.config)
         except ConfigError as error:
             raise RunError(str(error)) from error
 
     def check(self) -> None:
-        """Raise RunError where training would write among things that are no run's.
+        """Raise RunError where training would write among foreign files.
 
-        A run has its settings, and may hold other files too, which are let alone. Without them
-        the folder must be new or empty, or a run's that was stopped as it began.
+        A folder with config.json is a run; other files in it are left alone. Otherwise it must be
+        new, empty, or a run that was interrupted while it started.
         """
         if self.config.exists():
             self.settings()
             return
         folder = real_folder(self.path)
-        why = why_foreign(folder, BEGUN_RUN) if folder.is_dir() else ""
+        why = why_foreign(folder, STARTED_RUN) if folder.is_dir() else ""
         if not why:
             return
         if read_metadata(folder) is not None:
@@ -112,23 +112,23 @@ class RunDir:
     def acquire(
         self, log: Callable[[str], None] = lambda line: None
     ) -> AbstractContextManager[FileLock]:
-        """Make the folder and hold its lock, for one training at a time.
+        """Create the folder and hold its lock, for one training at a time.
 
-        `log` gets a line before a wait: for a sign of life of a training on another host, which
-        may have been killed. Raises RunError when another training holds the lock, the folder
-        can't be made, or holds other things.
+        `log` gets a line before a wait for a heartbeat of a training on another host, which may
+        have been killed. Raises RunError when another training holds the lock, or the folder
+        can't be created or holds other files.
         """
 
         def refusal(owner: Owner | None) -> RunError:
             return RunError(
-                f"Another training is at work in --run-dir {self.path}{owner_in_brackets(owner)}: "
+                f"Another training is running in --run-dir {self.path}{owner_in_brackets(owner)}: "
                 "wait for it, or give another folder."
             )
 
         def waiting(owner: Owner | None) -> None:
             log(
                 f"Another training{owner_in_brackets(owner)} holds --run-dir {self.path}: waiting "
-                f"up to {LEASE:g} seconds for a sign of life of it."
+                f"up to {LEASE:g} seconds for a heartbeat."
             )
 
         self.check()
@@ -136,7 +136,7 @@ class RunDir:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(
-                f"--run-dir {self.path} can't be made: {reason_of(error)}. Give another folder."
+                f"--run-dir {self.path} can't be created: {reason_of(error)}. Give another folder."
             ) from error
         return hold_lock(self.lock, waiting, refusal=refusal)
 
@@ -146,10 +146,10 @@ def _is_about(path: Path) -> bool:
     return header is not None and header.is_of_run
 
 
-# What is written as a run begins; config.json is the last, and makes the folder a run.
-_BEGUN = {".lock", "corpus.json", "primes.npy", "vocabulary.json", "config.json"}
-BEGUN_RUN = FolderKind(
-    "a run that was begun",
-    _BEGUN.__contains__,
+# What is written when a run starts; config.json is last, and makes the folder a run.
+_STARTED = {".lock", "corpus.json", "primes.npy", "vocabulary.json", "config.json"}
+STARTED_RUN = FolderKind(
+    "a run that was started",
+    _STARTED.__contains__,
     {".lock": is_lock_file, "corpus.json": _is_about},
 )

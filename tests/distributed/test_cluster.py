@@ -117,12 +117,12 @@ IMPOSSIBLE = pytest.mark.raises_at("jaxmusic/distributed/cluster.py:find_placeme
         ),
         pytest.param(
             SLURM | {"SLURM_PROCID": "7"},
-            "learn its processes: process 7 of 4 at node001:61441. S",
+            "determine its processes: process 7 of 4 at node001:61441. S",
             marks=IMPOSSIBLE,
         ),
         pytest.param(
             SLURM | {"JAX_COORDINATOR_PORT": "0"},
-            "learn its processes: process 3 of 4 at node001:0",
+            "determine its processes: process 3 of 4 at node001:0",
             marks=IMPOSSIBLE,
         ),
     ],
@@ -180,7 +180,7 @@ def test_process_0_listens_on_the_interface_of_the_coordinator(
     assert bound_to("127.0.0.1") == "127.0.0.1"
     assert bound_to("localhost") == "127.0.0.1"
     names["by-dns"] = ["::1", "192.0.2.1", "127.0.0.1"]  # 192.0.2.1 is nobody's
-    with pytest.raises(ConfigError, match="is no address of this host: start process 0 on the hos"):
+    with pytest.raises(ConfigError, match="is not an address of this host: start process 0 on the"):
         bound_to("by-dns")
     names["debian"] = ["127.0.1.1"]
     assert bound_to("debian") == "0.0.0.0"
@@ -216,5 +216,5 @@ def test_a_name_that_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch) -> No
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    with pytest.raises(ConfigError, match="can't be listened at: Name or service not known. Give"):
+    with pytest.raises(ConfigError, match="can't be used: Name or service not known. Give"):
         bound_to("nowhere")

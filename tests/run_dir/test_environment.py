@@ -77,17 +77,17 @@ def test_rows_after_the_checkpoint_are_of_lost_work(tmp_path: Path) -> None:
     """Begun on 2 cores, gone on on 1 after step 10; that was lost, so nothing has changed."""
     path = tmp_path / "environment.json"
     two, one = {"cores": 2}, {"cores": 1}
-    assert EnvironmentFile(path, 0).go_on(two) is None
-    line = EnvironmentFile(path, 10).go_on(one)
+    assert EnvironmentFile(path, 0).record(two) is None
+    line = EnvironmentFile(path, 10).record(one)
     assert line == "Going on, but not bit for bit: cores changed from 2 to 1."
     rows = json.loads(path.read_text())
     assert rows == [
         {"from_step": 0, "computed_with": two},
         {"from_step": 10, "computed_with": one},
     ]
-    assert EnvironmentFile(path, 20).go_on(one) is None
+    assert EnvironmentFile(path, 20).record(one) is None
     assert EnvironmentFile(path, 10).last == two
-    assert EnvironmentFile(path, 10).go_on(two) is None
+    assert EnvironmentFile(path, 10).record(two) is None
     assert EnvironmentFile(path, 0).last is None  # begun anew
 
 
@@ -96,9 +96,9 @@ def test_a_damaged_file_ends_nothing_and_is_told(tmp_path: Path, content: str | 
     path = tmp_path / "environment.json"
     if content is not None:
         path.write_text(content)
-    line = EnvironmentFile(path, 5).go_on({"cores": 2})
+    line = EnvironmentFile(path, 5).record({"cores": 2})
     assert line is not None and line.startswith("Going on, but perhaps not bit for bit: environm")
-    assert EnvironmentFile(path, 6).go_on({"cores": 2}) is None
+    assert EnvironmentFile(path, 6).record({"cores": 2}) is None
 
 
 def test_cores_are_those_that_xla_takes(monkeypatch: pytest.MonkeyPatch) -> None:
