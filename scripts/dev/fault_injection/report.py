@@ -38,7 +38,7 @@ def stop_line(stop: Stop) -> str:
 
 def summary_lines(stops: Sequence[Stop]) -> list[str]:
     """A row for each phase and signal."""
-    lines = [f"{'while':<11} {'signal':<8} {'stops':>5}  {'steps done again':>18}  {'gone in':>14}"]
+    lines = [f"{'while':<11} {'signal':<8} {'stops':>5}  {'steps repeated':>18}  {'ended in':>14}"]
     for phase in PHASES:
         for name in sorted({stop.signal for stop in stops}):
             here = [stop for stop in stops if stop.phase == phase and stop.signal == name]
