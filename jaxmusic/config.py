@@ -4,8 +4,10 @@ The comment above or beside a field is its help on the command line.
 """
 
 import dataclasses
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from jaxmusic.errors import UserError
 from jaxmusic.runtime.paths import LocalPath, OptionalPath
@@ -16,11 +18,6 @@ Objective = Literal["last", "every"]
 BATCH_AXIS = "batch"  # the one axis of the mesh: each device has its own rows of a batch
 
 MOST_SEMITONES = 24
-# Far beyond what any device computes: refused before anything is built, which would take long.
-LARGEST = {
-    "layers": 128, "hidden_size": 2**22, "embedding_size": 2**22, "dense_size": 2**22,
-    "window": 2**20, "batch_size": 2**24,
-}  # fmt: skip
 MAX_SKIPPED_SHARE = 0.5
 
 
@@ -31,8 +28,50 @@ class ConfigError(UserError):
 
 
 @dataclass(frozen=True)
+class Range:
+    """The values that a field may have, and the words for them."""
+
+    words: str
+    contains: Callable[[Any], bool]
+
+
+def at_most(most: int) -> Range:
+    """Whole numbers up to `most`."""
+    return Range(f"at most {most:,}", lambda value: value <= most)
+
+
+AT_LEAST_ONE = Range("1 or more", lambda value: value >= 1)
+NOT_NEGATIVE = Range("0 or more", lambda value: value >= 0)
+POSITIVE = Range("above 0 and finite", lambda value: 0 < value < math.inf)
+BELOW_ONE = Range("from 0 to below 1", lambda value: 0 <= value < 1)
+SHARE = Range("from 0 to 1", lambda value: 0 <= value <= 1)
+SEED = Range("from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32)
+
+Count = Annotated[int, AT_LEAST_ONE, at_most(2**31 - 1)]
+# Far beyond any device: refused at once, as building such arrays would take long.
+Layers = Annotated[int, AT_LEAST_ONE, at_most(128)]
+Width = Annotated[int, AT_LEAST_ONE, at_most(2**22)]
+Length = Annotated[int, AT_LEAST_ONE, at_most(2**20)]
+BatchSize = Annotated[int, AT_LEAST_ONE, at_most(2**24)]
+Rate = Annotated[float, BELOW_ONE]
+
+
+def check_ranges(part: Any) -> None:
+    """Raise ConfigError for a field of a dataclass with a value out of its range.
+
+    None, where the field allows it, is always in range.
+    """
+    for name, kind in get_type_hints(type(part), include_extras=True).items():
+        value = getattr(part, name)
+        for annotated in (kind, *get_args(kind)):
+            for limit in getattr(annotated, "__metadata__", ()):
+                if isinstance(limit, Range) and value is not None and not limit.contains(value):
+                    raise ConfigError(f"{flag(name)} is {value}, but must be {limit.words}.")
+
+
+@dataclass(frozen=True)
 class DataConfig:
-    """What is learned from, and how it is cut into windows."""
+    """The music to learn from, and how it is cut into windows."""
 
     # Folder of MIDI files (.mid, .midi, .kar; folders inside it too), prepared at the start.
     midi_dir: LocalPath = "midi_songs"
@@ -43,18 +82,18 @@ class DataConfig:
     # Of files with the same bytes, use only the first.
     deduplicate: bool = False
     # Tokens that the network sees before the one it predicts.
-    window: int = 100
+    window: Length = 100
     # Tokens from the start of one window to the start of the next.
-    stride: int = 1
+    stride: Count = 1
     # Whether a window may run from one song into the next, as in the notebooks.
     across_songs: bool = True
     # Share of the songs (0 to below 1) kept out of training, to measure the held-out loss on.
-    held_out: float = 0.0
+    held_out: Rate = 0.0
     # Transpose each window by a random number of semitones, LOW..HIGH (as -5..6), another one in
     # each epoch. A window with a token that the corpus has in no such key stays as it is.
     transpose: str | None = None
     # Tokens that the corpus has fewer times become one token, <rare>, which is never generated.
-    min_count: int = 1
+    min_count: Count = 1
 
     @property
     def transpose_range(self) -> tuple[int, int] | None:
@@ -84,19 +123,19 @@ class ModelConfig:
     # How a token enters: its id over the vocabulary's size as one number, or a learned vector.
     input: Literal["scalar", "embedding"] = "scalar"
     # Size of the learned vector (embedding input only).
-    embedding_size: int = 128
+    embedding_size: Width = 128
     # Units of each LSTM layer.
-    hidden_size: int = 512
+    hidden_size: Width = 512
     # LSTM layers.
-    layers: int = 3
+    layers: Layers = 3
     # Units of the dense layer before the output.
-    dense_size: int = 256
+    dense_size: Width = 256
     # Dropout rate before each dense layer.
-    dropout: float = 0.3
+    dropout: Rate = 0.3
     # Recurrent dropout rate of all LSTM layers but the last.
-    recurrent_dropout: float = 0.3
+    recurrent_dropout: Rate = 0.3
     # What batch norm's moving averages keep of themselves at each step (0.99 is Keras's).
-    batch_norm_momentum: float = 0.99
+    batch_norm_momentum: Rate = 0.99
     # Targets: the one token after the window, or the next token at every position.
     objective: Objective = "last"
 
@@ -106,54 +145,54 @@ class TrainConfig:
     """How the network is trained."""
 
     # Passes over all training windows.
-    epochs: int = 200
+    epochs: Count = 200
     # Windows a step, over all devices together.
-    batch_size: int = 128
+    batch_size: BatchSize = 128
     # RMSprop's learning rate.
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, POSITIVE] = 1e-3
     # Of the initial weights, the order of the windows, the dropout and the held-out songs.
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     # Matrix products in float32, or with float32 sums of operands in bfloat16, or on NVIDIA GPUs in
     # TensorFloat-32 (tf32; float32 elsewhere).
     precision: Precision = "f32"
     # Stop after this many steps in all, though epochs are left.
-    max_steps: int | None = None
+    max_steps: Count | None = None
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Where the run lies and what it does beside training."""
+    """The run directory, and everything that changes no step."""
 
     # The run's folder; started again with the same one, training goes on. Default: runs/PRESET.
     run_dir: OptionalPath = None
     # Minutes from one checkpoint to the next; the end of an epoch has one too.
-    checkpoint_minutes: float = 5.0
+    checkpoint_minutes: Annotated[float, POSITIVE] = 5.0
     # Steps from one row of metrics.jsonl to the next.
-    log_steps: int = 10
+    log_steps: Count = 10
     # Go on over up to so many steps whose loss or gradient is no number; they change nothing.
-    skip_bad_steps: int = 0
+    skip_bad_steps: Annotated[int, NOT_NEGATIVE] = 0
     # Devices to train on, of each process (default: all).
-    devices: int | None = None
+    devices: Count | None = None
     # Where process 0 listens, HOST:PORT (of IPv6 [HOST]:PORT), the same for all processes; another
     # port for each training. Not needed on Cloud TPU, GKE and SLURM, nor for one process.
     coordinator: str | None = None
     # Processes that train together (1: this one alone, whatever the cluster says).
-    num_processes: int | None = None
+    num_processes: Count | None = None
     # Which of the processes this one is, from 0.
     process_id: int | None = None
     # A corpus of up to so many MiB lies on every device; a larger one is read as it is needed.
-    device_corpus_mib: float = 1024.0
+    device_corpus_mib: Annotated[float, NOT_NEGATIVE] = 1024.0
     # Steps in one dispatch, for a corpus on the devices (default: as many as take about a tenth
     # of a second, up to 64).
-    steps_per_dispatch: int | None = None
+    steps_per_dispatch: Count | None = None
     # How the LSTM layers are computed: by XLA one after the other (scan) or all in one loop
     # (wavefront), by a kernel in C++ (cpu), by one for TPUs (pallas), or by what suits the device
     # (auto: cpu on CPUs, wavefront on GPUs unless a batch has many rows, scan on TPUs).
     recurrence: Recurrence = "auto"
     # Processes that parse MIDI files (default: one a core).
-    workers: int | None = None
+    workers: Count | None = None
     # Fail when more than this share of the MIDI files (0 to 1) can't be read.
-    max_skipped_share: float = MAX_SKIPPED_SHARE
+    max_skipped_share: Annotated[float, SHARE] = MAX_SKIPPED_SHARE
     # Keep compiled programs in the user's cache folder, so that the next start is quick.
     compilation_cache: bool = True
 
@@ -177,53 +216,9 @@ class Config:
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of its range."""
-        at_least_one = {
-            "window": self.data.window, "stride": self.data.stride,
-            "min_count": self.data.min_count,
-            "embedding_size": self.model.embedding_size, "hidden_size": self.model.hidden_size,
-            "layers": self.model.layers, "dense_size": self.model.dense_size,
-            "epochs": self.train.epochs, "batch_size": self.train.batch_size,
-            "max_steps": self.train.max_steps, "devices": self.run.devices,
-            "workers": self.run.workers, "log_steps": self.run.log_steps,
-            "num_processes": self.run.num_processes,
-            "steps_per_dispatch": self.run.steps_per_dispatch,
-        }  # fmt: skip
-        for name, count in at_least_one.items():
-            most = LARGEST.get(name, 2**31 - 1)
-            if count is not None and count < 1:
-                raise ConfigError(f"{flag(name)} is {count}, but must be 1 or more.")
-            if count is not None and count > most:
-                raise ConfigError(f"{flag(name)} is {count}, but must be at most {most:,}.")
+        for part in _parts(self):
+            check_ranges(part)
         _ = self.data.transpose_range
-        shares = {
-            "held_out": self.data.held_out, "dropout": self.model.dropout,
-            "recurrent_dropout": self.model.recurrent_dropout,
-            "batch_norm_momentum": self.model.batch_norm_momentum,
-        }  # fmt: skip
-        for name, share in shares.items():
-            if not 0 <= share < 1:
-                raise ConfigError(f"{flag(name)} is {share}, but must be from 0 to below 1.")
-        above_zero = {
-            "learning_rate": self.train.learning_rate,
-            "checkpoint_minutes": self.run.checkpoint_minutes,
-        }
-        for name, value in above_zero.items():
-            if not 0 < value < float("inf"):
-                raise ConfigError(f"{flag(name)} is {value}, but must be above 0 and finite.")
-        if self.run.skip_bad_steps < 0:
-            raise ConfigError(
-                f"--skip-bad-steps is {self.run.skip_bad_steps}, but must be 0 or more."
-            )
-        if not self.run.device_corpus_mib >= 0:
-            raise ConfigError(
-                f"--device-corpus-mib is {self.run.device_corpus_mib}, but must be 0 or more."
-            )
-        if not 0 <= self.run.max_skipped_share <= 1:
-            raise ConfigError(
-                f"--max-skipped-share is {self.run.max_skipped_share}, but must be from 0 to 1."
-            )
-        if not 0 <= self.train.seed < 2**32:
-            raise ConfigError(f"--seed is {self.train.seed}, but must be from 0 to 2**32 - 1.")
 
 
 PRESETS = {

@@ -1,4 +1,4 @@
-"""What a person sees while something runs: lines, and on a terminal a bar under them."""
+"""Console output: lines, and on a terminal a progress bar below them."""
 
 import sys
 import time
@@ -10,21 +10,21 @@ from jaxmusic.runtime.streams import is_terminal, printable_stream, terminal
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-PLAIN_SECONDS = 10.0  # from one line of progress to the next, where there is no terminal
+PLAIN_SECONDS = 10.0  # between lines of progress without a terminal
 
 
 class Console:
-    """Lines for a person, and under them, on a terminal, a bar; else a plain line now and then."""
+    """Logs lines, and shows progress: as a bar on a terminal, else as a line now and then."""
 
     def __init__(self, *, silent: bool = False) -> None:
-        """`silent`: say nothing at all, as the processes but the first do."""
+        """`silent`: print nothing, as all processes but the first do."""
         self._silent = silent
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        self._told_at = 0.0
+        self._printed_at = 0.0
 
     def log(self, line: str) -> None:
-        """Print a line (above the bar); one it stays, whatever names are in it."""
+        """Print a line above the bar. Line breaks in names are escaped."""
         if self._silent:
             return
         if self._progress is not None:
@@ -33,18 +33,18 @@ class Console:
             print(printable(line), flush=True)
 
     def progress(self, done: int, total: int, text: str) -> None:
-        """Move the bar (or print a line, not more often than every few seconds)."""
+        """Move the bar, or print a line at most every PLAIN_SECONDS."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total, text=printable(text))
-        elif time.monotonic() - self._told_at > PLAIN_SECONDS:
+        elif time.monotonic() - self._printed_at > PLAIN_SECONDS:
             self.log(f"{done:,} of {total:,}: {text}")
-            self._told_at = time.monotonic()
+            self._printed_at = time.monotonic()
 
     def __enter__(self) -> Self:
-        """Start a bar of its own for what follows."""
-        self._told_at = time.monotonic()
+        """Start a new bar."""
+        self._printed_at = time.monotonic()
         if is_terminal() and not self._silent:
-            # Here, since it takes a fifth of the time that a short command takes to start.
+            # Importing rich takes a fifth of the start-up time of a short command.
             from rich.console import Console as RichConsole  # noqa: PLC0415
             from rich.progress import (  # noqa: PLC0415
                 BarColumn,
@@ -63,7 +63,7 @@ class Console:
             )
             self._task = self._progress.add_task("", total=None, text="")
             self._progress.start()
-            # What is printed now goes through rich, above the bar, until the bar stops.
+            # Until the bar stops, rich prints other output above it.
             sys.stdout, sys.stderr = printable_stream(sys.stdout), printable_stream(sys.stderr)
         return self
 
@@ -74,7 +74,7 @@ class Console:
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds as a person says them: 45s, 12m 05s, 3h 07m."""
+    """Seconds in words: 45s, 12m 05s, 3h 07m."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"

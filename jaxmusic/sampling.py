@@ -1,9 +1,9 @@
-"""New music from a run: every token of every piece in one compiled scan."""
+"""Generates music with a run: all tokens of all pieces in one compiled scan."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from jaxmusic.config import ConfigError
+from jaxmusic.config import AT_LEAST_ONE, POSITIVE, ConfigError, Range, check_ranges
 from jaxmusic.errors import UserError
 from jaxmusic.nn.model import MusicLSTM
 from jaxmusic.run import Run
@@ -19,13 +19,16 @@ from jaxmusic.tokenizers.vocabulary import RARE
 from jaxmusic.training.jax_settings import pinned_settings
 from jaxmusic.training.state import PyTree
 
-# Temperatures are held between these: beyond them float32 overflows, or is 0, and at them all is as
-# in the limit already. Below is the likeliest token alone, above all tokens are equally likely.
+# Temperatures are clipped to these, as float32 would overflow or underflow beyond them. The limits
+# are reached here: only the likeliest token, or all tokens equally likely.
 COLDEST, HOTTEST = 1e-20, 1e20
 
 
+PROBABILITY = Range("above 0 and at most 1", lambda value: 0 < value <= 1)
+
+
 class SamplingError(UserError):
-    """A prime that nothing can be generated from."""
+    """A primer that can't be used."""
 
 
 @dataclass(frozen=True)
@@ -34,23 +37,16 @@ class SamplingConfig:
 
     # Always the likeliest token, as the notebooks' companion does.
     greedy: bool = False
-    # 1 takes the network at its word; above 1 is more adventurous, below 1 more cautious.
-    temperature: float = 0.9
-    # Choose among the so many likeliest tokens only.
-    top_k: int | None = None
-    # Choose among the likeliest tokens that together have this probability (0 to 1).
-    top_p: float | None = None
+    # 1 samples the network's own distribution; more is more adventurous, less more cautious.
+    temperature: Annotated[float, POSITIVE] = 0.9
+    # Sample only among this many of the likeliest tokens.
+    top_k: Annotated[int, AT_LEAST_ONE] | None = None
+    # Sample only among the likeliest tokens that together have this probability (0 to 1).
+    top_p: Annotated[float, PROBABILITY] | None = None
 
     def check(self) -> None:
         """Raise ConfigError when a value is out of its range."""
-        if not 0 < self.temperature < float("inf"):
-            raise ConfigError(
-                f"--temperature is {self.temperature}, but must be above 0 and finite."
-            )
-        if self.top_k is not None and self.top_k < 1:
-            raise ConfigError(f"--top-k is {self.top_k}, but must be 1 or more.")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ConfigError(f"--top-p is {self.top_p}, but must be above 0 and at most 1.")
+        check_ranges(self)
 
 
 @pinned_settings()
@@ -65,9 +61,9 @@ def generate(
 ) -> list[list[str]]:
     """Generate `count` pieces of `length` tokens; the same seed gives the same ones.
 
-    Each piece continues a random window of the corpus, or the end of `prime`, which is not
-    part of it. A network trained for the token after a window sees a window that slides on by
-    a token each step, as in the notebooks; one trained at every position goes on from its carry.
+    Each piece continues a random window of the corpus, or the end of `prime`, without including
+    it. A network trained with the objective `last` sees a window that slides by one token each
+    step, as in the notebooks; one trained with `every` continues from its LSTM state.
 
     Raises ConfigError for settings out of range, SamplingError for a prime that is too short or
     has tokens that the run doesn't know.
@@ -81,19 +77,19 @@ def generate(
             raise ConfigError(f"--{name} is {number}, but must be below 2**31.")
     if not 0 <= seed < 2**32:
         raise ConfigError(f"--seed is {seed}, but must be from 0 to 2**32 - 1.")
-    key_prime, key = jax.random.split(jax.random.key(seed))
+    key_primer, key = jax.random.split(jax.random.key(seed))
     if prime is None:
-        chosen = jax.random.randint(key_prime, (count,), 0, len(run.primers))
+        chosen = jax.random.randint(key_primer, (count,), 0, len(run.primers))
         primers = run.primers[np.asarray(chosen)]
     else:
         primers = np.tile(_prime_ids(run, prime), (count, 1))
-    # What stands for many tokens can't be played.
+    # RARE replaces many tokens and can't be played.
     never = run.vocabulary.id_of(RARE) if RARE in run.vocabulary else None
     ids = _generate(
         run.params,
         run.batch_stats,
         jnp.asarray(primers, jnp.int32),
-        # A key each, so that a piece doesn't depend on how many are made with it.
+        # A key for each piece, so that it doesn't depend on `count`.
         jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count)),
         length=length,
         sampling=sampling,
@@ -104,14 +100,14 @@ def generate(
 
 
 def _prime_ids(run: Run, prime: Sequence[str]) -> np.ndarray:
-    """The last tokens of the prime, (time,): a window of them, or fewer where that will do."""
+    """Ids of the primer's last tokens (time,): a window of them, or fewer for `every`."""
     window = run.config.data.window
     last = list(prime[-window:])
     if RARE in run.vocabulary:
         last = [token if token in run.vocabulary else RARE for token in last]
     if unknown := sorted({token for token in last if token not in run.vocabulary}):
         raise SamplingError(
-            f"The prime has {len(unknown)} tokens that the run has never met "
+            f"The prime has {len(unknown)} tokens that the run doesn't know "
             f"({', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}): prime with music "
             "more like what it was trained on."
         )
@@ -135,7 +131,7 @@ def _generate(
     never: int | None,
     graphdef: nnx.GraphDef[MusicLSTM],
 ) -> jax.Array:
-    """From primers (count, time) and keys (count,) to ids (count, length)."""
+    """Continue primers (count, time) with keys (count,): ids (count, length)."""
     model: MusicLSTM = nnx.merge(graphdef, params, batch_stats)
 
     def choose(logits: jax.Array, number: jax.Array) -> jax.Array:
@@ -144,7 +140,7 @@ def _generate(
         step_keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
         return jax.vmap(partial(choose_token, sampling=sampling))(step_keys, logits)
 
-    # Each way has a memory: the logits follow from it and the token that was added last.
+    # Logits follow from this memory and the token added last.
     memory: Any
     if model.config.objective == "every":
         features, memory = model.recur(primers)
@@ -172,7 +168,7 @@ def _generate(
 
 
 def choose_token(key: jax.Array, logits: jax.Array, *, sampling: SamplingConfig) -> jax.Array:
-    """One token id, (), by logits (vocabulary,).
+    """Choose a token id () by logits (vocabulary,).
 
     Top-p is nucleus sampling (Holtzman et al. 2020, "The Curious Case of Neural Text
     Degeneration"): the smallest set of likeliest tokens whose probability reaches p.

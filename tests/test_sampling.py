@@ -174,7 +174,7 @@ def test_settings_out_of_range_are_named(run: Run, sampling: SamplingConfig, wor
 
 def test_unsuitable_primes_are_told(run: Run) -> None:
     known = run.vocabulary.tokens[0]
-    with pytest.raises(SamplingError, match=r"1 tokens that the run has never met \(B-9\)"):
+    with pytest.raises(SamplingError, match=r"1 tokens that the run doesn't know \(B-9\)"):
         generate(run, prime=[known] * 10 + ["B-9"])
     # Only the last window of the prime counts.
     assert generate(run, prime=["B-9"] + [known] * WINDOW, length=3)

@@ -1,7 +1,6 @@
-"""The batches of a training, and those of evaluation: which windows each step sees.
+"""The batches of training and of evaluation.
 
-What a step sees is a function of (seed, step) alone, and a process of several makes only its
-own rows of it.
+A batch is a function of (seed, step) alone; each process makes only its own rows.
 """
 
 from collections import deque
@@ -17,14 +16,14 @@ from jaxmusic.data.token_map import TokenMap
 from jaxmusic.data.windows import Windows, split_targets
 from jaxmusic.distributed.row_range import RowRange
 
-# Positions of the order that are computed at once: enough to make one call cheap an index
-# (about 40 ns), small beside everything else in memory.
+# Positions of an epoch shuffled at once: a call then costs about 40 ns an index, and the chunk is
+# small beside everything else in memory.
 ORDER_CHUNK = 1 << 14
-READERS = 4  # threads that copy windows out of a corpus, each waiting for its own part of the disk
+READERS = 4  # threads that copy windows; each waits for its own disk reads
 
 
 class BatchSampler:
-    """The batches of a training, by the number of their step."""
+    """Samples the training batch of each step."""
 
     def __init__(
         self,
@@ -35,7 +34,7 @@ class BatchSampler:
         row_range: RowRange | None = None,
         token_map: TokenMap | None = None,
     ) -> None:
-        """`row_range.total` is `batch_size` (the default) or more: devices have equal rows."""
+        """`row_range.total` may exceed `batch_size`, so that all devices have equal rows."""
         self.windows = windows
         self.table = None if token_map is None else token_map.table
         self._first_random_row = 0 if token_map is None else token_map.first_random_row
@@ -43,10 +42,10 @@ class BatchSampler:
         self.row_range = row_range or RowRange.all(batch_size)
         self.seed = seed
         self.steps_per_epoch = -(-len(windows) // batch_size)
-        self._chunk = lru_cache(maxsize=2)(self._computed_chunk)
+        self._chunk = lru_cache(maxsize=2)(self._compute_chunk)
 
     def batch_index(self, step: int) -> BatchIndex:
-        """Where the windows of a step start, for steps counted over all epochs from 0."""
+        """Where the windows of a step start. Steps count over all epochs, from 0."""
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
         first = step_of_epoch * self.batch_size
         size = min(self.batch_size, len(self.windows) - first)
@@ -61,7 +60,7 @@ class BatchSampler:
         return BatchIndex(self.windows.offsets(self._order(epoch, first + rows)), weights, shifts)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, counted over all epochs from 0."""
+        """The batch of a step. Steps count over all epochs, from 0."""
         return read_batch(self.windows, self.batch_index(step), self.table)
 
     def _order(self, epoch: int, positions: np.ndarray) -> np.ndarray:
@@ -73,46 +72,46 @@ class BatchSampler:
             indices[here] = chunk[positions[here] - number * ORDER_CHUNK]
         return indices
 
-    def _computed_chunk(self, epoch: int, number: int) -> np.ndarray:
+    def _compute_chunk(self, epoch: int, number: int) -> np.ndarray:
         start = number * ORDER_CHUNK
         positions = np.arange(start, min(start + ORDER_CHUNK, len(self.windows)))
         return shuffle(positions, len(self.windows), seed=self.seed, epoch=epoch)
 
 
 class Prefetcher:
-    """The batches of steps that follow each other, read before they are asked for.
+    """Reads the batches of consecutive steps ahead.
 
-    A window of a large corpus is a page somewhere on the disk. The system is asked for all pages
-    of some batches at once, and threads copy the windows when they have come, so that the disk
-    works while the devices do.
+    Each window of a large corpus is another page on the disk. The system is asked for the pages of
+    several batches at once, and threads copy the windows, so that disk and devices work in
+    parallel.
     """
 
     def __init__(self, sampler: BatchSampler, step: int, last_step: int) -> None:
         self._sampler = sampler
-        self._next = step  # to be handed to a reader
+        self._next = step  # the next one to submit
         self._last = last_step
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="read-ahead")
-        self._coming: deque[Future[Batch]] = deque()
+        self._pending: deque[Future[Batch]] = deque()
 
     def batch(self) -> Batch:
         """The batch of the next step."""
-        while len(self._coming) <= READERS and (self._next < self._last or not self._coming):
+        while len(self._pending) <= READERS and (self._next < self._last or not self._pending):
             index = self._sampler.batch_index(self._next)
-            self._coming.append(self._pool.submit(self._read, index))
+            self._pending.append(self._pool.submit(self._read, index))
             self._next += 1
-        return self._coming.popleft().result()
+        return self._pending.popleft().result()
 
     def _read(self, index: BatchIndex) -> Batch:
         self._sampler.windows.prefetch(index.starts)
         return read_batch(self._sampler.windows, index, self._sampler.table)
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 def read_batch(windows: Windows, index: BatchIndex, table: np.ndarray | None) -> Batch:
-    """The batch whose windows lie there, its ids by the table of a token map."""
+    """Gather the windows of a batch; `table` is that of a TokenMap."""
     rows = windows.gather(index.starts)
     if table is not None:
         rows = map_rows(rows, table, index.shifts)
@@ -122,7 +121,7 @@ def read_batch(windows: Windows, index: BatchIndex, table: np.ndarray | None) ->
 def sequential_batches(
     windows: Windows, row_range: RowRange, token_map: TokenMap | None = None
 ) -> Iterator[Batch]:
-    """All windows once, from the first to the last, none transposed: for evaluation."""
+    """All windows once, in order and without transposition, for evaluation."""
     table = None if token_map is None else token_map.table
     for first in range(0, len(windows), row_range.total):
         size = min(row_range.total, len(windows) - first)
@@ -136,7 +135,7 @@ def sequential_batches(
 def _rows(row_range: RowRange, size: int) -> tuple[np.ndarray, np.ndarray]:
     """A process's rows of a batch of `size` windows, and their weights.
 
-    The batch has its full number of rows, so that one compiled step serves all.
+    A smaller last batch is padded, so that one compiled step serves all.
     """
     rows = np.arange(row_range.start, row_range.stop)
     present = rows < size

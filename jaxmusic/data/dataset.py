@@ -1,4 +1,4 @@
-"""What a training reads: the corpus of its settings, cut into windows."""
+"""The dataset of a training: its corpus, token map and windows."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ WINDOWS_NAMED = 5  # of a step whose loss is not finite
 
 
 class DataError(UserError):
-    """No windows can be cut as the settings ask."""
+    """The settings leave no window."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ def load_dataset(config: Config, processes: Processes, console: Console) -> Data
 
 
 def open_corpus(config: Config, processes: Processes, console: Console) -> Corpus:
-    """The corpus that the settings name, prepared first where they name a folder of MIDI.
+    """Open the corpus of the settings; prepare it first if they name a folder of MIDI files.
 
-    Process 0 prepares it while the others wait; one that doesn't see the result on its own disk
-    prepares it there. Each looks at all bytes of what it didn't make itself.
+    Process 0 prepares it while the others wait; a process that doesn't find the result on its own
+    disk prepares it there. Each verifies all bytes of a corpus that it didn't prepare itself.
 
     Raises ConfigError for a corpus of another scheme, CorpusError for one that can't be used.
     """
@@ -115,7 +115,7 @@ def _prepared(config: Config, console: Console) -> Corpus:
 
 
 def _found(config: Config, digest: str) -> Corpus | None:
-    """What process 0 has prepared, where this one sees it."""
+    """The corpus that process 0 prepared, if this process finds it."""
     if config.data.corpus is not None:
         return None
     folder = default_corpus_dir(config.data.midi_dir, config.data.scheme)
@@ -124,16 +124,16 @@ def _found(config: Config, digest: str) -> Corpus | None:
         return None
     try:
         return Corpus.open_checked(folder)
-    except CorpusError:  # preparing will tell, and make it anew
+    except CorpusError:  # preparing logs why, and makes it anew
         return None
 
 
 def make_windows(
     config: Config, corpus: Corpus, console: Console
 ) -> tuple[Windows, Windows | None]:
-    """The windows to train on, and those of the songs held out (None: no songs are).
+    """Windows to train on, and those of the held-out songs (None: no song is held out).
 
-    Raises DataError where there would be none.
+    Raises DataError when no window fits.
     """
     data = config.data
     held = np.zeros(len(corpus.offsets) - 1, bool)
@@ -172,7 +172,7 @@ def make_windows(
 
 
 def map_tokens(config: Config, corpus: Corpus, console: Console) -> TokenMap:
-    """How the run sees the corpus's tokens."""
+    """Make the token map of the settings, and log what it changes."""
     data = config.data
     token_map = make_token_map(corpus, transpose=data.transpose_range, min_count=data.min_count)
     if token_map.rare:

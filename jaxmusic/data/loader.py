@@ -1,4 +1,4 @@
-"""How batches get to the devices: cut there from a corpus that lies on them, or sent step by step.
+"""Loaders: batches cut on the devices from a corpus there, or sent from the host.
 
 Both give the same batches, bit for bit.
 """
@@ -13,31 +13,31 @@ from jaxmusic.data.batch import Batch, CorpusBatches
 from jaxmusic.data.batch_sampler import BatchSampler, Prefetcher
 from jaxmusic.distributed.mesh import replicate, shard_rows
 
-# Room for steps in a dispatch. It is the same however many of them are used: a program with room
-# for another number of steps is another program, and rounds otherwise.
+# Steps that a dispatch has room for, however many it uses: a program with another capacity is
+# another program, which may round differently.
 MAX_STEPS_PER_DISPATCH = 64
 
 
 class Loader(Protocol):
-    """The batches of a training, on the devices; each step's are taken once, in order."""
+    """Loads batches onto the devices; each step is taken once, in order."""
 
-    capacity: int  # that can be taken at once
+    capacity: int  # steps that can be taken at once
 
     def take(self, step: int, count: int) -> Batch | CorpusBatches:
-        """The batches of `count` steps from `step` on, filled up to `capacity` of them."""
+        """The batches of `count` steps from `step` on, padded to `capacity` steps."""
         ...
 
     def close(self) -> None:
-        """No more will be taken."""
+        """Release threads; nothing can be taken after this."""
         ...
 
 
 def make_loader(
     sampler: BatchSampler, mesh: Mesh, run: RunConfig, *, step: int, last_step: int
 ) -> Loader:
-    """From the devices where the tokens fit in the memory that they may take, else from the host.
+    """A DeviceLoader where the tokens fit in `--device-corpus-mib`, else a HostLoader.
 
-    `step` is the first to be taken, `last_step` the number of all.
+    `step` is the first one to take, `last_step` the number of all steps.
     """
     tokens = sampler.windows.tokens
     # The devices count stream offsets in int32.
@@ -49,7 +49,7 @@ def make_loader(
 
 
 class DeviceLoader:
-    """Every device has the whole stream; what is sent for a step is where its windows start."""
+    """Keeps the whole token stream on every device; sends only stream offsets."""
 
     def __init__(self, sampler: BatchSampler, mesh: Mesh, *, capacity: int) -> None:
         self.capacity = capacity
@@ -79,7 +79,7 @@ class DeviceLoader:
 
 
 class HostLoader:
-    """The host reads the windows ahead, out of a memory-mapped corpus, and sends them."""
+    """Reads windows ahead from a memory-mapped corpus, and sends them."""
 
     capacity = 1
 

@@ -1,23 +1,23 @@
-"""An epoch without memory: its order, a keyed permutation, and its draws, at any place."""
+"""Shuffling without memory: a keyed permutation, and random choices, at any position."""
 
 import math
 
 import numpy as np
 
 ROUNDS = 8
-DRAWS = 1  # keeps the keys of draws apart from those of orders
+CHOICE_STREAM = 1  # keeps the keys of choices apart from those of permutations
 
 
 def shuffle(positions: np.ndarray, count: int, *, seed: int, epoch: int) -> np.ndarray:
-    """Which of `count` windows stands at each of `positions` in an epoch's order.
+    """The window (0 to count - 1) at each of `positions` in an epoch's order.
 
     Over all positions 0..count-1 this is a permutation, another one for each (seed, epoch). It
     is a Feistel network over the pairs (left, right) with left < a, right < b and a * b just
-    above `count`, whose few results beyond `count` are put through again until they fall inside
+    above `count`, whose few results beyond `count` are permuted again until they fall inside
     (cycle walking: Black and Rogaway 2002, "Ciphers with Arbitrary Finite Domains").
 
     Args:
-        positions: places in the epoch, any integer shape, each from 0 to count - 1.
+        positions: of the epoch, integers of any shape, from 0 to count - 1.
 
     Returns:
         int64, shaped as `positions`.
@@ -34,11 +34,11 @@ def shuffle(positions: np.ndarray, count: int, *, seed: int, epoch: int) -> np.n
 
 
 def random_choice(positions: np.ndarray, choices: int, *, seed: int, epoch: int) -> np.ndarray:
-    """A number from 0 to `choices` - 1 for each of `positions` in an epoch, all equally likely.
+    """A uniform random number from 0 to `choices` - 1 for each of `positions` in an epoch.
 
     It depends on (seed, epoch, position) alone. int64, shaped as `positions`.
     """
-    key = np.random.SeedSequence((seed, epoch, DRAWS)).generate_state(1, np.uint64)[0]
+    key = np.random.SeedSequence((seed, epoch, CHOICE_STREAM)).generate_state(1, np.uint64)[0]
     return (_mix(positions.astype(np.uint64), key) * np.uint64(choices) >> np.uint64(32)).astype(
         np.int64
     )

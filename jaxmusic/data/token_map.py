@@ -1,7 +1,7 @@
-"""From a corpus's tokens to those that a run learns: transposed, or the rare ones as one.
+"""Maps a corpus's tokens to those of a run: transposed, and rare ones merged.
 
-The corpus stays as it is. A table says for each transposition and each of its tokens which of
-the run's tokens it becomes, and windows go through it when they are read.
+A table has the run's id for each transposition and each token of the corpus; windows are mapped
+when they are read.
 """
 
 from dataclasses import dataclass
@@ -13,32 +13,32 @@ from jaxmusic.corpus.corpus import Corpus, token_counts
 from jaxmusic.tokenizers.tokenizer import get_tokenizer
 from jaxmusic.tokenizers.vocabulary import RARE, Vocabulary
 
-OUT_OF_VOCABULARY = -1  # in the table: the transposed token is none of the corpus's
+OUT_OF_VOCABULARY = -1  # in the table: the corpus lacks the transposed token
 
 
 @dataclass(frozen=True)
 class TokenMap:
-    """How a run sees the tokens of its corpus."""
+    """The tokens of a corpus as a run sees them."""
 
     vocabulary: Vocabulary  # the run's
     # (shifts, corpus tokens) int32: ids of the run, or OUT_OF_VOCABULARY; row 0 is shift 0.
     # None: the run uses the corpus's ids, without transposition.
     table: np.ndarray | None
     shifts: tuple[int, ...] = (0,)  # semitones, by row
-    first_random_row: int = 0  # training draws from this row on: 1 where 0 is not in the range
-    rare: int = 0  # how many of the corpus's tokens are one now
+    first_random_row: int = 0  # training chooses rows from here: 1 when the range lacks shift 0
+    rare: int = 0  # tokens of the corpus that were merged into RARE
 
 
 def make_token_map(
     corpus: Corpus, *, transpose: tuple[int, int] | None = None, min_count: int = 1
 ) -> TokenMap:
-    """The map for these settings.
+    """Make the map for these settings.
 
     Args:
         transpose: the lowest and the highest shift in semitones; None: no transposition.
-        min_count: tokens that the corpus has fewer times become the one token RARE.
+        min_count: tokens with fewer occurrences in the corpus become the one token RARE.
 
-    Raises ConfigError for a `min_count` that leaves no other token.
+    Raises ConfigError when `min_count` leaves no other token.
     """
     vocabulary = corpus.vocabulary
     low, high = transpose or (0, 0)

@@ -12,11 +12,11 @@ from jaxmusic.errors import UserError
 
 
 class Windows:
-    """All windows of some token_ranges of a token stream; none is ever stored.
+    """All windows in some ranges of a token stream, as views.
 
-    Window i is `window` tokens and what follows them. In each stretch (start, stop) of the
-    stream, windows start every `stride` tokens and end, target included, inside it. Memory
-    grows with the number of token_ranges alone.
+    A window is `window` tokens with the target after them. In each range (start, stop), windows
+    start every `stride` tokens and end, target included, inside it. Memory grows only with the
+    number of ranges.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Windows:
         objective: Objective = "last",
     ) -> None:
         self.tokens = tokens
-        # Where the stream lies in a file, for the system to read ahead.
+        # The file of the stream, for the system to prefetch from.
         self._file: BinaryIO | None = None
         self._offset = 0
         if isinstance(tokens, np.memmap) and hasattr(os, "posix_fadvise"):
@@ -42,8 +42,8 @@ class Windows:
         self.starts = parts[:, 0]
         lengths = parts[:, 1] - parts[:, 0]
         counts = np.maximum(0, (lengths - window - 1) // stride + 1)
-        self.ends = np.cumsum(counts)  # windows up to and with each stretch
-        # Every stretch of window + 1 tokens as a row, all of them views of the one stream.
+        self.ends = np.cumsum(counts)  # cumulative windows, by range
+        # (offsets, window + 1): a view of the stream at each offset.
         self.rows = (
             np.lib.stride_tricks.sliding_window_view(tokens, window + 1)
             if len(tokens) > window
@@ -54,10 +54,10 @@ class Windows:
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def offsets(self, indices: np.ndarray) -> np.ndarray:
-        """Where in the stream the windows start: int64, shaped as `indices`."""
-        stretch = np.searchsorted(self.ends, indices, side="right")
-        before = np.where(stretch > 0, self.ends[stretch - 1], 0)
-        offsets: np.ndarray = self.starts[stretch] + (indices - before) * self.stride
+        """Stream offsets where windows start: int64, shaped as `indices`."""
+        part = np.searchsorted(self.ends, indices, side="right")
+        before = np.where(part > 0, self.ends[part - 1], 0)
+        offsets: np.ndarray = self.starts[part] + (indices - before) * self.stride
         return offsets
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -68,9 +68,9 @@ class Windows:
         return inputs, targets
 
     def prefetch(self, offsets: np.ndarray) -> None:
-        """Have the system read these windows (those that start there) off the disk, all at once.
+        """Ask the system to read the windows at these offsets from the disk, all at once.
 
-        Otherwise each would be waited for when it is copied, one after the other.
+        Without this, each copy would wait for its own disk read.
         """
         if self._file is None:
             return
@@ -82,7 +82,7 @@ class Windows:
     def gather(self, offsets: np.ndarray) -> np.ndarray:
         """The windows that start at `offsets` (batch,), with their targets: (batch, window + 1).
 
-        They are copied; `split_targets` parts inputs and targets.
+        A copy; `split_targets` splits inputs and targets.
         """
         rows: np.ndarray = self.rows[offsets]
         return rows
@@ -99,10 +99,10 @@ def split_targets(rows: Any, objective: Objective) -> tuple[Any, Any]:
 
 
 def held_out_songs(names: Sequence[str], share: float, *, seed: int) -> np.ndarray:
-    """Which songs to keep out of training: (songs,) of bool.
+    """Choose the songs to hold out of training: (songs,) bool.
 
     The songs are ranked by a hash of their name and the seed, and the first `share` of them (at
-    least one) are kept out: the same ones on every machine, whatever else the set holds.
+    least one) are held out: the same ones on every machine.
 
     Raises UserError where that would leave no song to train on.
     """
@@ -126,14 +126,14 @@ def held_out_songs(names: Sequence[str], share: float, *, seed: int) -> np.ndarr
 
 
 def token_ranges(offsets: np.ndarray, chosen: np.ndarray, *, across_songs: bool) -> np.ndarray:
-    """The parts of the stream that windows may lie in: (parts, 2) int64, (start, stop) each.
+    """Ranges of the stream that windows may lie in: (ranges, 2) int64, each (start, stop).
 
     Args:
         offsets: (songs + 1,) where each song starts, and the end of the last.
         chosen: (songs,) of bool.
-        across_songs: whether songs that follow each other are one stretch.
+        across_songs: whether consecutive songs form one range.
     """
-    # A song that isn't chosen at either end, so that each run of chosen ones has both.
+    # Padded with unchosen songs, so that each run of chosen ones has two ends.
     edged = np.concatenate([[False], chosen, [False]])
     if across_songs:
         first = np.flatnonzero(edged[1:] & ~edged[:-1])

@@ -1,4 +1,4 @@
-"""Sums of very many float32 terms, on devices that compute in float32."""
+"""Accurate sums of very many float32 terms."""
 
 from typing import NamedTuple
 
@@ -18,13 +18,13 @@ class CompensatedSum(NamedTuple):
 
     @classmethod
     def zero(cls) -> "CompensatedSum":
-        """The sum of nothing."""
+        """An empty sum."""
         return cls(jnp.float32(0), jnp.float32(0))
 
     def add(self, term: jax.Array) -> "CompensatedSum":
-        """The sum with one more term.
+        """Add a term.
 
-        Correct as long as the compiler keeps the order of additions, as XLA does.
+        Exact as long as the compiler keeps the order of additions, as XLA does.
         """
         high, error = _two_sum(self.high, term)
         return CompensatedSum(*_two_sum(high, error + self.low))

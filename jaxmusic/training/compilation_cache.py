@@ -1,4 +1,4 @@
-"""XLA's compiled programs, kept from one start to the next."""
+"""A cache of compiled XLA programs, kept between starts."""
 
 import jax
 from jax._src import compilation_cache as jax_cache  # (JAX has no public name for other caches)
@@ -10,8 +10,8 @@ from jaxmusic.storage.private_cache import PrivateCache, open_cache
 class VerifiedCache(CacheInterface):
     """JAX's cache of compiled programs, kept in a PrivateCache.
 
-    JAX's own reads what is there without a digest, meets a damaged entry with a warning at each
-    start, and never replaces it.
+    JAX's own cache verifies no digest: it warns of a damaged entry at each start, and never
+    replaces it.
     """
 
     def __init__(self, entries: PrivateCache) -> None:
@@ -19,20 +19,20 @@ class VerifiedCache(CacheInterface):
         self._path = entries.folder
 
     def get(self, key: str) -> bytes | None:
-        """The program of a key, or None: then JAX compiles it, and puts it here."""
+        """The program of a key; None: JAX then compiles and puts it."""
         return self._entries.get(key)
 
     def put(self, key: str, value: bytes) -> None:
-        """Keep a program."""
+        """Store a program."""
         self._entries.put(key, value)
 
 
 def use_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache folder, unless JAX was given a place for them."""
+    """Cache compiled programs in the user's cache folder, unless JAX has a folder set."""
     if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
         return
     entries = open_cache("xla")
-    if entries is None:  # compiling takes its time at each start
+    if entries is None:  # programs compile at each start
         return
     cache, folder = VerifiedCache(entries), str(entries.folder)
     makes_others = jax_cache.get_file_cache

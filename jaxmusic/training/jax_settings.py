@@ -1,4 +1,4 @@
-"""JAX's settings: those that change numbers or types are held at JAX's own defaults.
+"""JAX's settings: those that change numbers or types keep JAX's defaults while we run.
 
 They come from the environment (JAX_ENABLE_X64=1) or from the program that calls ours. A setting in
 `jax.config.values` is of one of four kinds:
@@ -7,9 +7,9 @@ They come from the environment (JAX_ENABLE_X64=1) or from the program that calls
   while they run, in this thread alone, and holds again afterwards.
 - RECORDED: it changes how XLA compiles, and with that perhaps the last bits. It can't be set aside
   for a while; so processes are compared in it, and a run keeps it in its environment.json.
-- It says where to compute, how many devices there are or how processes talk: processes are compared
-  in their devices, and a run records them.
-- It changes what is printed, checked, cached or waited for, and no number: left alone.
+- It chooses devices or how processes communicate: processes are compared in their devices, and a
+  run records them.
+- It changes printing, checking, caching or waiting, but no number: left alone.
 """
 
 import enum
@@ -37,9 +37,9 @@ PINNED: dict[str, Any] = {
     "jax_enable_custom_prng": False,
     "jax_legacy_prng_key": "allow",
     # For debugging: they fail where nothing is wrong, or compute otherwise than jit.
-    "jax_debug_nans": False,  # a step that is no number is found and told by us
-    "jax_debug_infs": False,  # logits of what may not be drawn are -inf
-    "jax_debug_key_reuse": False,  # all keys are folded out of one
+    "jax_debug_nans": False,  # we detect and log a step that is not finite
+    "jax_debug_infs": False,  # logits of forbidden tokens are -inf
+    "jax_debug_key_reuse": False,  # all keys are folded from one
     "jax_error_checking_behavior_nan": "ignore",  # "raise" fails under vmap
     "jax_error_checking_behavior_divide": "ignore",
     "jax_error_checking_behavior_oob": "ignore",

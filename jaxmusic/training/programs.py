@@ -20,7 +20,7 @@ Program = Any  # jax.jit's, to be called, or lowered and compiled
 def training_program(
     config: Config, vocabulary_size: int, mesh: Mesh, *, steps_per_epoch: int
 ) -> Program:
-    """`train_steps` over the devices of the mesh; the state that it is given is consumed."""
+    """Jit `train_steps` over the devices of a mesh; the state is donated."""
     return jax.jit(
         partial(
             train_steps,
@@ -45,11 +45,11 @@ def training_arguments(
     tokens: int | None = None,
     dtype: Any = jnp.uint16,
 ) -> tuple[PyTree, PyTree, jax.ShapeDtypeStruct]:
-    """What `training_program` takes, as shapes: to compile it without any data.
+    """Shapes of the arguments of `training_program`, to compile it without data.
 
     Args:
-        steps: batches of a dispatch.
-        tokens: of the corpus that lies on the devices; None: the batches come from the host.
+        steps: capacity of a dispatch.
+        tokens: of a corpus on the devices; None: the batches come from the host.
         dtype: of the tokens.
     """
 

@@ -1,4 +1,4 @@
-"""What training changes: parameters, batch statistics, the optimiser's state, the step."""
+"""The training state: parameters, batch statistics, optimizer state, step."""
 
 import math
 from functools import cache
@@ -18,17 +18,17 @@ PyTree = Any  # nested dicts of arrays
 
 
 class TrainState(NamedTuple):
-    """A plain pytree, all that a checkpoint holds and a step takes and gives.
+    """What a checkpoint holds and a step updates: a plain pytree.
 
-    No random key and no place in the data is in it: both follow from the seed and the step.
+    It has no random key and no position in the data: both follow from the seed and the step.
     """
 
     step: jax.Array  # () int32: steps done
     params: PyTree
     batch_stats: PyTree
     optimizer: optax.OptState
-    loss_sum: CompensatedSum  # the loss summed over this epoch's windows so far
-    window_sum: CompensatedSum  # how many those were
+    loss_sum: CompensatedSum  # loss summed over this epoch's windows so far
+    window_sum: CompensatedSum  # the number of those windows
 
     def epoch_loss(self) -> float:
         """Mean loss of this epoch's windows so far; NaN when all its steps were skipped."""
@@ -47,9 +47,9 @@ def new_model(config: Config, vocabulary_size: int) -> MusicLSTM:
     )
 
 
-@cache  # every program of a training wants it
+@cache  # every program of a training needs it
 def model_graphdef(config: Config, vocabulary_size: int) -> nnx.GraphDef[MusicLSTM]:
-    """The network without its arrays: `nnx.merge` it with those of a state."""
+    """The network's graph definition, to `nnx.merge` with the arrays of a state."""
     abstract = nnx.eval_shape(lambda: new_model(config, vocabulary_size))
     return nnx.graphdef(abstract)
 

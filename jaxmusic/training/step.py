@@ -19,7 +19,7 @@ DROPOUT_STREAM = 1  # keeps dropout's random numbers apart from those of the ini
 def window_losses(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """Categorical cross-entropy in nats of each window, (batch,): the mean over its targets.
 
-    It is computed from the logits, as by Keras on TensorFlow, which undoes the softmax of a last
+    Computed from the logits, as Keras on TensorFlow does, which undoes the softmax of a last
     layer. Keras on JAX and PyTorch clips the softmax's probabilities to [1e-7, 1 - 1e-7] instead:
     a target below that costs 16.1 there and has no gradient.
 
@@ -42,11 +42,11 @@ def train_step(
     seed: int,
     steps_per_epoch: int,
 ) -> tuple[TrainState, jax.Array]:
-    """The state after one step on a batch, and the batch's mean loss, ().
+    """Train on one batch: the new state, and the batch's mean loss ().
 
-    Rows of weight 0 count for nothing in the loss, the gradient and the batch statistics. A step
-    from which the loss or a parameter would come out NaN or infinite changes nothing but the
-    number of steps: its loss is told as NaN.
+    Rows of weight 0 don't count in the loss, the gradient or the batch statistics. A step
+    that would make the loss or a parameter NaN or infinite changes only the step number; its loss
+    is returned as NaN.
     """
     key = jax.random.fold_in(jax.random.key(seed), DROPOUT_STREAM)
     inputs, targets, weights = map(jnp.asarray, batch)
@@ -63,10 +63,10 @@ def train_step(
     (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
-    going_on = (state.step % steps_per_epoch != 0).astype(jnp.float32)  # 0: an epoch starts
+    keeps_sum = (state.step % steps_per_epoch != 0).astype(jnp.float32)  # 0: an epoch starts
     total = loss * windows
     loss_sum, window_sum = jax.tree.map(
-        lambda part: going_on * part, (state.loss_sum, state.window_sum)
+        lambda part: keeps_sum * part, (state.loss_sum, state.window_sum)
     )
     before = state._replace(loss_sum=loss_sum, window_sum=window_sum)
     after = TrainState(
@@ -94,9 +94,9 @@ def train_steps(
     window: int,
     objective: Objective,
 ) -> tuple[TrainState, jax.Array]:
-    """The state after the first `count` of several batches, and the loss of each, (steps,).
+    """Train on the first `count` of several batches: the new state, and each loss (steps,).
 
-    A loop whose body is the step: how many of the batches are used changes no bit of the result.
+    A loop over the step, so that `count` changes no bit of the result.
     """
 
     def step(
