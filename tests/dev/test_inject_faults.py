@@ -10,9 +10,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from fault_injection.life import Life
+from fault_injection.comparison import broken_metrics, difference
 from fault_injection.report import Stop, stop_line, summary_lines
-from fault_injection.verdict import broken_metrics, difference
+from fault_injection.trial import Trial
 from helpers.programs import QUICK_COMPILATION
 from tools import inject_faults
 
@@ -23,7 +23,7 @@ from jaxmusic.training.state import abstract_state
 ROOT = Path(__file__).parents[2]
 
 
-def run_torture(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+def run_inject_faults(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             sys.executable, str(ROOT / "scripts" / "dev" / "inject_faults.py"),
@@ -37,40 +37,42 @@ def run_torture(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs that were killed, terminated and interrupted, each in the middle of something."""
-    folder = tmp_path_factory.mktemp("torture")
-    ran = run_torture(
+    folder = tmp_path_factory.mktemp("faults")
+    ran = run_inject_faults(
         folder, "--stops", "4", "--seed", "3", "--signals", "KILL", "TERM", "INT", "--json",
         str(folder / "stops.json"), "--phases", "compiling", "stepping", "evaluating", "saving",
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "Run 1 is over: bit for bit the one in peace." in ran.stdout
+    assert "Run 1 is over: bit for bit the undisturbed one." in ran.stdout
     return folder
 
 
-def test_stopped_runs_end_as_the_one_in_peace(stopped: Path) -> None:
+def test_stopped_runs_end_as_the_undisturbed_one(stopped: Path) -> None:
     stops = json.loads((stopped / "stops.json").read_text())
     assert [stop["number"] for stop in stops] == [1, 2, 3, 4]
     assert len({(stop["signal"], stop["phase"]) for stop in stops}) >= 3
-    assert difference(stopped / "in-peace" / "run", stopped / "run-1" / "run") == ""
+    assert difference(stopped / "undisturbed" / "run", stopped / "run-1" / "run") == ""
 
 
 def test_other_metrics_are_seen(stopped: Path) -> None:
-    peace, other = stopped / "in-peace" / "run", stopped / "run-1" / "run"
+    undisturbed, other = stopped / "undisturbed" / "run", stopped / "run-1" / "run"
     metrics = other / "metrics.jsonl"
     content = metrics.read_text()
     last = json.loads(content.splitlines()[-1])
     metrics.write_text(content.replace(f'"epoch_loss": {last["epoch_loss"]}', '"epoch_loss": 1.5'))
-    assert difference(peace, other).startswith(f"row {len(content.splitlines())} of metrics.jsonl")
+    assert difference(undisturbed, other).startswith(
+        f"row {len(content.splitlines())} of metrics.jsonl"
+    )
     metrics.write_text("\n".join(content.splitlines()[:-1]) + "\n")
-    assert "rows of metrics and" in difference(peace, other)
+    assert "rows of metrics and" in difference(undisturbed, other)
     metrics.write_text(content)
-    assert difference(peace, other) == ""
+    assert difference(undisturbed, other) == ""
 
 
 def test_one_changed_bit_is_seen(stopped: Path, tmp_path: Path) -> None:
-    """In the optimiser's state, which no loss has told of yet."""
-    peace, other = stopped / "in-peace" / "run", tmp_path / "run"
-    shutil.copytree(peace, other)
+    """In the optimizer's state, before any loss shows it."""
+    undisturbed, other = stopped / "undisturbed" / "run", tmp_path / "run"
+    shutil.copytree(undisturbed, other)
     run = open_run(other)
     abstract = abstract_state(run.config, len(run.vocabulary))._asdict()
     with Checkpoints(other / "checkpoints") as checkpoints:
@@ -79,7 +81,7 @@ def test_one_changed_bit_is_seen(stopped: Path, tmp_path: Path) -> None:
         moment = jax.tree.leaves(latest.state["optimizer"])[0]
         moment.reshape(-1).view(np.uint32)[0] ^= 1
         checkpoints.save(latest.step, latest.state, score=latest.score)
-    unlike = difference(peace, other)
+    unlike = difference(undisturbed, other)
     assert unlike.startswith("the newest checkpoint: ['optimizer']") and "differs" in unlike
 
 
@@ -102,13 +104,13 @@ def test_gaps_and_repeats_are_seen(tmp_path: Path, steps: list[int], fault: str)
 
 
 @pytest.mark.raises_at("scripts/dev/tools/inject_faults.py:_demand")
-def test_a_broken_promise_is_told() -> None:
-    life = Life(None, [1], ["Error: no"], "stepping", 3, 0, 0.0, [])
-    with pytest.raises(inject_faults.TortureError, match=r"A promise is broken: exit codes \[1\]"):
-        inject_faults._check(life, None, ROOT)
+def test_a_failed_check_is_an_error() -> None:
+    trial = Trial(None, [1], ["Error: no"], "stepping", 3, 0, 0.0, [])
+    with pytest.raises(inject_faults.LostDataError, match=r"A check failed: exit codes \[1\]"):
+        inject_faults._check(trial, None, ROOT)
 
 
-def test_stops_are_told_by_phase() -> None:
+def test_stops_are_summarised_by_phase() -> None:
     stops = [
         Stop(1, 1, "KILL", 0, "saving", 20, 15, 0.5, [-9]),
         Stop(2, 1, "KILL", 0, "saving", 30, None, 1.5, [-9]),

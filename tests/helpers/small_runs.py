@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fault_injection.verdict import difference, metrics_rows
+from fault_injection.comparison import difference, metrics_rows
 from helpers.midi_files import write_song
 
 from jaxmusic.config import Config, DataConfig, ModelConfig, RunConfig, TrainConfig

@@ -221,7 +221,7 @@ ELSEWHERE = {
     "jaxmusic/benchmarks/harness/weights.py: np.savez",
     "scripts/dev/fuzzing/campaign.py: write_bytes", "scripts/dev/fuzzing/measuring.py: open",
     "scripts/dev/fuzzing/measuring.py: write_text",
-    "jaxmusic/benchmarks/large_sets.py: write_bytes", "scripts/dev/fault_injection/life.py: open",
+    "jaxmusic/benchmarks/large_sets.py: write_bytes", "scripts/dev/fault_injection/trial.py: open",
     "jaxmusic/run_dir/origin.py: np.save", "jaxmusic/nn/cpu/build.py: write_bytes",
 }  # fmt: skip
 

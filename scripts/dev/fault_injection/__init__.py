@@ -1,1 +1,1 @@
-"""What torture.py is made of."""
+"""Injecting faults into trainings: trials, their comparison and their report."""

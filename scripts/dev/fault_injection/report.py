@@ -1,13 +1,13 @@
-"""What is told of stops: a line each, and a table of them by phase."""
+"""The report on stops: a line each, and a table by phase."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fault_injection.victim import PHASES
+from fault_injection.instrumented_trainer import PHASES
 
 HEADER = (
-    f"{'stop':>5}  {'run':>4}  {'signal':<8} {'while':<11} {'step':>7}  {'went on':>8}  "
+    f"{'stop':>5}  {'run':>4}  {'signal':<8} {'while':<11} {'step':>7}  {'resumed':>8}  "
     f"{'gone in':>8}  exit codes"
 )
 
@@ -19,20 +19,20 @@ class Stop:
     number: int
     run: int
     signal: str
-    process: int  # that got it
+    process: int  # that got the signal
     phase: str
-    step: int  # that was told last
-    went_on_after: int | None  # the step with which the next life began; None: stopped too
+    step: int  # reported last
+    resumed_after: int | None  # from which the next trial resumed; None: it was stopped too
     seconds: float  # from the signal to the end of all processes
     codes: list[int]
 
 
 def stop_line(stop: Stop) -> str:
     """A row under HEADER."""
-    went_on = "-" if stop.went_on_after is None else f"{stop.went_on_after:,}"
+    resumed = "-" if stop.resumed_after is None else f"{stop.resumed_after:,}"
     return (
         f"{stop.number:>5}  {stop.run:>4}  {stop.signal:<8} {stop.phase:<11} {stop.step:>7,}  "
-        f"{went_on:>8}  {stop.seconds:>7.2f}s  {' '.join(map(str, stop.codes))}"
+        f"{resumed:>8}  {stop.seconds:>7.2f}s  {' '.join(map(str, stop.codes))}"
     )
 
 
@@ -45,9 +45,9 @@ def summary_lines(stops: Sequence[Stop]) -> list[str]:
             if not here:
                 continue
             again = sorted(
-                max(0, stop.step - stop.went_on_after)
+                max(0, stop.step - stop.resumed_after)
                 for stop in here
-                if stop.went_on_after is not None
+                if stop.resumed_after is not None
             ) or [0]
             seconds = sorted(stop.seconds for stop in here)
             lines.append(
@@ -59,5 +59,5 @@ def summary_lines(stops: Sequence[Stop]) -> list[str]:
 
 
 def as_json(stops: Sequence[Stop]) -> list[dict[str, Any]]:
-    """All of it."""
+    """Return all stops."""
     return [asdict(stop) for stop in stops]

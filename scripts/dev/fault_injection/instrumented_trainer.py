@@ -1,7 +1,7 @@
 """An instrumented trainer: it reports each phase, so that it can be stopped in the middle of one.
 
-python victim.py DESCRIPTOR train.py's arguments: when a phase begins, its name and the step go to
-the file descriptor as a line. Otherwise it trains as train.py does.
+python instrumented_trainer.py DESCRIPTOR train.py's arguments: when a phase begins, its
+name and the step go to the file descriptor as a line. Otherwise it trains as train.py does.
 """
 
 import os

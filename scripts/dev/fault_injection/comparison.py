@@ -1,4 +1,4 @@
-"""Whether two runs are one and the same, bit for bit."""
+"""Compares two runs bit for bit."""
 
 import json
 from pathlib import Path
@@ -12,11 +12,11 @@ from jaxmusic.run_dir.checkpoint import Checkpoints
 from jaxmusic.run_dir.folder import RunDir
 from jaxmusic.training.state import abstract_state
 
-TIMES = frozenset({"windows_per_second", "data_wait"})  # no two runs have these alike
+TIMES = frozenset({"windows_per_second", "data_wait"})  # measured by the clock
 
 
 def difference(left: Path, right: Path) -> str:
-    """What two runs' folders differ in: the first thing found, empty if there is none.
+    """Return the first difference of two runs' folders, or an empty string.
 
     Compared are the newest state (with the optimiser's), the best checkpoint and the metrics.
     """
@@ -35,7 +35,7 @@ def difference(left: Path, right: Path) -> str:
 
 
 def metrics_rows(run_dir: Path) -> list[dict[str, Any]]:
-    """The rows of a run, without what is measured by the clock."""
+    """Return the rows of a run without measured times."""
     lines = RunDir(run_dir).metrics.read_text(encoding="utf-8").splitlines()
     return [
         {name: value for name, value in json.loads(line).items() if name not in TIMES}
@@ -44,9 +44,9 @@ def metrics_rows(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def broken_metrics(run_dir: Path) -> str:
-    """A gap or a repeat in the rows of a run that was stopped anywhere; empty if there is none.
+    """Return a gap or a repeat in the rows of a stopped run, or an empty string.
 
-    It must have been trained with --log-steps 1. Its last line may be cut off.
+    The run must have --log-steps 1. Its last line may be truncated.
     """
     path = RunDir(run_dir).metrics
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
@@ -63,7 +63,7 @@ def broken_metrics(run_dir: Path) -> str:
 
 
 def _states(run_dir: Path) -> tuple[Any, Any]:
-    """All arrays of a run's newest checkpoint, and of its best one."""
+    """Return all arrays of a run's newest checkpoint and of its best one."""
     run = open_run(run_dir)
     abstract = abstract_state(run.config, len(run.vocabulary))._asdict()
     with Checkpoints(RunDir(run_dir).checkpoints, read_only=True) as checkpoints:
