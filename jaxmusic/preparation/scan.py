@@ -9,23 +9,24 @@ from jaxmusic.preparation.parsing import why_unreadable
 from jaxmusic.runtime.printable import printable
 
 SUFFIXES = frozenset({".mid", ".midi", ".kar"})
-# macOS keeps what it knows of song.mid in ._song.mid on disks that have no room for it elsewhere
-# (AppleDouble). In a folder copied from a Mac they are half of all files, and none is MIDI.
+# macOS stores metadata of song.mid in ._song.mid on file systems that can't hold it otherwise
+# (AppleDouble). They are half of all files in a folder copied from a Mac, and none is MIDI.
 APPLE_DOUBLE = "._"
 LINKED = "it is a link to a folder, and links to folders are not followed"
 
 
 class Found(NamedTuple):
-    """What a folder holds, by relative paths (with /)."""
+    """The content of a folder, by relative paths (with /)."""
 
-    files: list[str]  # in the order of the stream
-    # Folders (with / at the end) that were not entered, or not to the end, and what may be one.
+    files: list[str]  # in the order of the corpus
+    # Path -> reason: folders (with / at the end) that were not fully read, and paths that may be
+    # folders.
     closed: dict[str, str]
-    apple_double: int = 0  # files left out by their names: macOS's own
+    apple_double: int = 0  # macOS's own files, left out by their names
 
     @property
     def paths(self) -> list[str]:
-        """Files and closed folders, in the order of the stream."""
+        """Files and closed folders, in the order of the corpus."""
         return in_order([*self.files, *self.closed]) if self.closed else self.files
 
     @property
@@ -38,10 +39,10 @@ class Found(NamedTuple):
 
 
 def find_files(folder: Path) -> Found:
-    """All .mid, .midi and .kar files below a folder, any case, whatever they are.
+    """Find all .mid, .midi and .kar files below a folder, in any case, whatever they hold.
 
-    Linked folders are not entered, and folders that can't be read are passed over: both are told,
-    with the reason. macOS's ._song.mid are counted, and left out.
+    Links to folders and folders that can't be read are listed with the reason. macOS's ._song.mid
+    are counted and left out.
 
     Raises CorpusError when the folder isn't there, can't be read, or holds no such file.
     """
@@ -52,7 +53,7 @@ def find_files(folder: Path) -> Found:
     files: list[str] = []
     closed: dict[str, str] = {}
     apple_double: list[str] = []
-    waiting = [""]  # no recursion: folders may be thousands deep
+    waiting = [""]  # not recursive: folders may be thousands deep
     while waiting:
         inside = waiting.pop()
         try:
@@ -62,7 +63,7 @@ def find_files(folder: Path) -> Found:
                     try:
                         is_folder = entry.is_dir(follow_symlinks=False)
                         is_linked_folder = entry.is_symlink() and os.path.isdir(entry.path)
-                    except OSError as error:  # of a disk that tells no kinds with the names
+                    except OSError as error:  # on a file system that lists no file types
                         closed[path] = why_unreadable(error)
                         continue
                     if is_folder:
@@ -91,5 +92,5 @@ def find_files(folder: Path) -> Found:
 
 
 def in_order(paths: list[str]) -> list[str]:
-    """By path in upper case, then by the path itself, the same on every machine."""
+    """Sorted by path in upper case, then by path: the same on every machine."""
     return sorted(paths, key=lambda path: (path.upper(), path))

@@ -1,4 +1,4 @@
-"""Memory that XLA takes for a step on CPUs, kept for the next one."""
+"""Keeps the memory of a training step on CPUs for the next step."""
 
 import ctypes
 import platform
@@ -8,11 +8,11 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 
 
 def keep_freed_memory() -> None:
-    """Have the allocator keep what is freed, where that is glibc's; elsewhere nothing is done.
+    """Make glibc's allocator keep freed memory. Does nothing with another allocator.
 
-    XLA allocates a step's memory anew at each step, hundreds of megabytes of it. Given back to
-    the system in between, it has to be faulted in and filled with zeros again each time. The
-    price is that the process stays as large as its largest moment.
+    XLA allocates hundreds of megabytes anew at each step. If the system gets them back in between,
+    it has to map them and fill them with zeros again. The price: the process stays at its peak
+    size.
     """
     if platform.libc_ver()[0] != "glibc":
         return

@@ -1,7 +1,7 @@
-"""What the system lets a program have, seen before libraries that can't do with less are imported.
+"""Checks the system's limits on memory and open files, before heavy libraries are imported.
 
-Below the minimum, libraries end the process, write a stack trace or never come back from their
-import. Nothing here imports more than the standard library.
+Below the minimum, libraries end the process, print a stack trace or hang in their import. This
+module imports the standard library only.
 """
 
 import os
@@ -17,16 +17,16 @@ MIB = 2**20
 
 
 class LimitError(UserError):
-    """The process may have less than the program needs."""
+    """The system grants less than the program needs."""
 
 
 @dataclass(frozen=True)
 class Minimum:
-    """What a kind of program needs at least, as docs/reliability.md has it from measurements."""
+    """The least that a kind of program needs, as measured in docs/reliability.md."""
 
     address_space: int  # MiB
-    data: int  # MiB that can be written to
-    per_core: int  # MiB more of both: XLA starts threads for each core, and each has a stack
+    data: int  # MiB of writable memory
+    per_core: int  # MiB more of both: XLA starts threads for each core, each with a stack
     open_files: int
 
 
@@ -36,17 +36,17 @@ TRAINING = Minimum(address_space=1150, data=700, per_core=30, open_files=64)
 
 
 def check_limits(minimum: Minimum) -> None:
-    """Raise the soft limits of this process to the minimum, and more where memory is concerned.
+    """Raise the soft limits of this process to the minimum; of memory, to the hard limits.
 
-    Raises LimitError where the hard limits don't allow it.
+    Raises LimitError when a hard limit is below the minimum.
     """
     if sys.platform == "win32":
         return
     for_threads = minimum.per_core * available_cores()
     memory = resource.getrlimit(resource.RLIMIT_AS), resource.getrlimit(resource.RLIMIT_DATA)
     if any(soft != resource.RLIM_INFINITY for soft, _ in memory):
-        # NumPy's OpenBLAS would reserve 40 MiB for each core (little that we do multiplies there),
-        # and the allocator 64 MiB or more for each thread.
+        # NumPy's OpenBLAS would reserve 40 MiB for each core, for few products of ours, and the
+        # allocator 64 MiB or more for each thread.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         from jaxmusic.runtime.allocator import keep_freed_memory  # noqa: PLC0415 (few have such a limit)
 
@@ -70,7 +70,7 @@ def _allow(what: str, flag: str, number: int, needed: int) -> None:
             f"The system limits this process to {has} {what}, but it needs {needs}: start it "
             f"where `ulimit {flag}` is {value} or more."
         )
-    # (Some systems refuse to have as many open files as the hard limit says.)
+    # (Some systems refuse as many open files as their hard limit.)
     wanted = needed if number == resource.RLIMIT_NOFILE else hard
     resource.setrlimit(number, (wanted, hard))
 

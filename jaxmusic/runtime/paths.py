@@ -1,4 +1,4 @@
-"""Paths that users give: to files and folders of this machine."""
+"""Paths given by users: files and folders of this machine."""
 
 import dataclasses
 import os
@@ -9,25 +9,25 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 from jaxmusic.errors import UserError
 
 _MARK = object()
-LocalPath = Annotated[str, _MARK]  # the type of a field that holds a path (Path is one too)
+LocalPath = Annotated[str, _MARK]  # the type of a field with a path (besides Path)
 OptionalPath = Annotated[str | None, _MARK]
 
-# Two letters or more: `C:/` is a Windows drive. One slash is enough: Path leaves one of two.
+# Two letters or more: `C:/` is a Windows drive. One slash is enough: Path removes the second.
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 Flags = TypeVar("Flags")
 
 
 class PathError(UserError):
-    """A path that names no place on this machine."""
+    """A path that is not a file or folder of this machine."""
 
     exit_code = 2
 
 
 def with_local_paths(flags: Flags) -> Flags:
-    """Flags (a dataclass, with others in it) whose paths the system can open: `~` is expanded.
+    """Expand `~` in all paths of a dataclass, and of the dataclasses in it.
 
-    Raises PathError for addresses (gs://bucket/run), unknown home folders and empty paths.
+    Raises PathError for URLs (gs://bucket/run), unknown home folders and empty paths.
     """
     kinds = get_type_hints(type(flags), include_extras=True)
     changed = {
@@ -38,7 +38,7 @@ def with_local_paths(flags: Flags) -> Flags:
 
 
 def local_path(path: str) -> str:
-    """A path with `~` expanded. Raises PathError as `with_local_paths`."""
+    """A path with `~` expanded. Raises PathError like `with_local_paths`."""
     if not path:
         raise PathError("A path is empty: name a file or folder.")
     if _SCHEME.match(path):
@@ -66,5 +66,5 @@ def _local(value: Any, *, marked: bool) -> Any:
 
 
 def _is_marked(kind: Any) -> bool:
-    """Whether LocalPath is a part of a type, as of Positional[LocalPath]."""
+    """Whether a type contains LocalPath, like Positional[LocalPath]."""
     return kind is _MARK or any(map(_is_marked, get_args(kind)))

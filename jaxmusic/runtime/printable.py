@@ -1,14 +1,14 @@
-"""Text that a terminal shows as it stands: names of files, and all that the program prints."""
+"""Text without control characters, which any terminal shows literally."""
 
 import os
 import shlex
 
 
 def printable(name: str | os.PathLike[str]) -> str:
-    r"""A name on one line that any terminal takes.
+    r"""A name on one line, with unprintable characters escaped.
 
-    What can't be printed stands there as Python writes it: \n for a line feed, \x1b for an escape,
-    \udcff for the byte 255 in a name that isn't UTF-8.
+    They are escaped as in Python: \n for a line feed, \x1b for an escape, \udcff for the byte 255
+    in a name that isn't UTF-8.
     """
     text = os.fspath(name)
     if text.isprintable():
@@ -19,15 +19,15 @@ def printable(name: str | os.PathLike[str]) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Text of several lines, each of which any terminal takes."""
+    """Text of several lines, with unprintable characters but line feeds escaped."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def as_argument(path: str | os.PathLike[str]) -> str:
-    """A path as a word of a command that a person is told to type into bash or zsh."""
+    """A path as a word of a command for bash or zsh."""
     text = os.fspath(path)
     if text.startswith("-"):
-        text = f"./{text}"  # no flag
+        text = f"./{text}"  # not a flag
     if text.isprintable():
         return shlex.quote(text)
     plain = set(range(ord(" "), 0x7F)) - {ord("'"), ord("\\")}

@@ -1,7 +1,6 @@
-"""A program's standard streams.
+"""A program's standard streams: always open, printable, and safe against readers that are gone.
 
-They are always there, no reader that is gone costs any work, and all that is printed is printable:
-a name of a file, or what a file says, can't send control sequences to a terminal.
+No file name, and no content of a file, can send control sequences to a terminal.
 """
 
 import contextlib
@@ -17,21 +16,21 @@ from jaxmusic.errors import reason_of
 from jaxmusic.runtime.printable import printable_lines
 
 
-class OutputClosed(Exception):  # noqa: N818 (no error: `| head` has seen enough)
-    """Whoever read the program's output is gone, and the output is all that there is to make."""
+class OutputClosed(Exception):  # noqa: N818 (not an error: `| head` has seen enough)
+    """The reader of the output is gone, and the output is the program's only result."""
 
 
 def open_missing_streams() -> None:
-    """Give a program that was started with closed streams (`>&-`) empty ones.
+    """Open empty streams in place of closed ones (`>&-`).
 
-    Else the first file that it opens would get the number of one of them, and what libraries print
-    would be written into that file.
+    Otherwise the first file that the program opens gets the descriptor of a stream, and what
+    libraries print is written into that file.
     """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
             os.set_inheritable(descriptor, True)
     if sys.stdin is None:
         sys.stdin = _opened(0, "r")
@@ -46,7 +45,7 @@ def _opened(descriptor: int, mode: Literal["r", "w"]) -> TextIO:
 
 
 class PrintableStream:
-    """A text stream to which nothing is written but what any terminal shows as it stands.
+    """A text stream that escapes unprintable characters.
 
     `print`, tracebacks and libraries all write to it, so nothing bypasses it. What must be one line
     (a sentence with names in it) goes through `printable` too, which escapes line feeds.
@@ -56,7 +55,7 @@ class PrintableStream:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write text, with what can't be printed, but line feeds, as Python writes it."""
+        """Write text, with unprintable characters but line feeds escaped."""
         self.stream.write(printable_lines(text))
         return len(text)
 
@@ -66,7 +65,7 @@ class PrintableStream:
             self.write(line)
 
     def isatty(self) -> bool:
-        """No: libraries that ask would write control sequences, such as colours."""
+        """False: libraries would write control sequences, such as colours, to a terminal."""
         return False
 
     def __getattr__(self, name: str) -> Any:
@@ -74,7 +73,7 @@ class PrintableStream:
 
 
 def terminal() -> TextIO:
-    """Standard output for those who move the cursor: control sequences go through."""
+    """Standard output with control sequences, for callers that move the cursor."""
     return _Output.terminal or sys.stdout
 
 
@@ -85,7 +84,7 @@ def is_terminal() -> bool:
 
 
 def flush_streams() -> None:
-    """Write out what standard output and standard error hold."""
+    """Flush standard output and standard error."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
@@ -93,10 +92,10 @@ def flush_streams() -> None:
 
 @contextlib.contextmanager
 def guarded_streams() -> Iterator[None]:
-    """Inside, all output is printable, and no standard error that can't be written is an error.
+    """Make all output printable, and ignore failures to write standard error.
 
-    Where standard output can't be written, and isn't optional, `print` raises OutputClosed, or
-    OSError if that is not because its reader is gone.
+    Where standard output can't be written, and isn't optional, `print` raises OutputClosed if its
+    reader is gone, and OSError otherwise.
     """
     before = sys.stdout, sys.stderr
     output, errors = (_guarded(stream) for stream in before)
@@ -113,15 +112,15 @@ def guarded_streams() -> Iterator[None]:
 
 
 def printable_stream(stream: TextIO) -> TextIO:
-    """A stream through which printable text alone gets."""
+    """Wrap a stream so that it escapes unprintable characters."""
     return cast("TextIO", PrintableStream(stream))
 
 
 @contextlib.contextmanager
 def optional_output() -> Iterator[None]:
-    """Inside, what the program makes is files, and its output may be lost.
+    """Let the program go on when standard output can't be written: its results are files.
 
-    The first time that it can't be written, standard error says so; the work goes on.
+    Standard error says so once.
     """
     _Output.optional += 1
     try:
@@ -134,8 +133,8 @@ def optional_output() -> Iterator[None]:
 class _Output(io.FileIO):
     """Standard output or standard error, as a file without a buffer."""
 
-    optional = 0  # how many `optional_output` are entered
-    terminal: TextIO | None = None  # standard output inside `guarded_streams`, not made printable
+    optional = 0  # number of `optional_output` contexts entered
+    terminal: TextIO | None = None  # standard output in `guarded_streams`, with control sequences
 
     def __init__(self, descriptor: int, *, is_error: bool) -> None:
         super().__init__(descriptor, "w", closefd=False)
@@ -143,18 +142,20 @@ class _Output(io.FileIO):
         self._failed = False
 
     def write(self, data: Any) -> int:
-        """Write bytes, or drop them where that can't be done."""
+        """Write bytes, or drop them if that fails."""
         try:
-            while (written := super().write(data)) is None:  # set not to block, by who shares it
+            while (
+                written := super().write(data)
+            ) is None:  # non-blocking, by another process that shares it
                 select.select([], [self], [])
             return written
         except OSError as error:
             first, self._failed = not self._failed, True
             if first and not self._is_error:
-                self._lost(error)
+                self._report(error)
             return len(data)
 
-    def _lost(self, error: OSError) -> None:
+    def _report(self, error: OSError) -> None:
         if self.optional:
             print(
                 f"Standard output can't be written ({reason_of(error)}): the work goes on without.",
@@ -172,7 +173,7 @@ def _guarded(stream: TextIO) -> TextIO:
         return stream
     stream.reconfigure(errors="backslashreplace")
     raw = getattr(stream.buffer, "raw", stream.buffer)
-    if type(raw) is not io.FileIO:  # Windows's console, or what a test put there
+    if type(raw) is not io.FileIO:  # Windows's console, or a test's stream
         return stream
     stream.flush()
     output = _Output(stream.fileno(), is_error=stream is sys.stderr)

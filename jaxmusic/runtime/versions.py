@@ -1,4 +1,4 @@
-"""Which code runs here: versions of the packages that compute, and a digest of our own sources."""
+"""Identifies the code that runs: versions of numerical packages, a digest of our sources."""
 
 import functools
 import hashlib
@@ -11,22 +11,22 @@ SUFFIXES = (".py", ".cc", ".h")
 
 
 def package_versions() -> dict[str, str]:
-    """Version of each of PACKAGES by its name; "not installed" for one run from its sources."""
+    """Version of each of PACKAGES by name; "not installed" for one run from its sources."""
     return {package: _version(package) for package in PACKAGES}
 
 
 @functools.cache
 def sources_digest(folder: Path = Path(__file__).parents[1]) -> str:
-    """Digest (16 hexadecimal digits) of the package's source files: their names and bytes.
+    """Digest (16 hexadecimal digits) of the names and bytes of the package's source files.
 
-    The version alone doesn't tell one checkout from another.
+    A version alone doesn't identify a checkout.
     """
     files = [path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file()]
     return files_digest([path.relative_to(folder).as_posix() for path in files], folder)
 
 
 def files_digest(names: Iterable[str], folder: Path = Path(__file__).parents[1]) -> str:
-    """Digest (16 hexadecimal digits) of some of the package's files: their names and bytes."""
+    """Digest (16 hexadecimal digits) of the names and bytes of some of the package's files."""
     digest = hashlib.sha256()
     for name in sorted(names):
         path = folder / name

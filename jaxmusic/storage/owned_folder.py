@@ -2,16 +2,15 @@
 
 A folder is ours
 
-- when it does not exist yet: we make it;
+- when it does not exist yet;
 - when it is empty;
-- when its whole content proves it: every path in it is one that we write there (a regular file or
-  a folder, never a link), and the content of at least one file says what the folder is. A folder
-  counts as empty where none of these files has a single byte. (The temporary file of a write that
-  was cut off proves nothing, and is no obstacle.)
+- when its whole content proves it: we write every path in it (regular files and folders, never
+  links), and the content of at least one file says what the folder is. A folder whose files are all
+  empty counts as empty. (Temporary files of interrupted writes prove nothing, and don't matter.)
 
-Any other folder is refused, with a sentence that names what is in it. Files are removed one by one,
-by the names that we give them, and a folder only once it is empty. So nothing that somebody else
-wrote is ever deleted, replaced or renamed, not even what is put there while we are at work.
+Any other folder is refused, with a sentence that names its content. Files are removed one by one,
+by known names, and a folder only when it is empty. So nothing that somebody else wrote is ever
+deleted, replaced or renamed, not even if it is put there meanwhile.
 
     kind of folder                        proof                        declared in
     a corpus, .NAME.replaced-*            corpus.json, ledger.jsonl    corpus_folder.py
@@ -22,9 +21,9 @@ wrote is ever deleted, replaced or renamed, not even what is put there while we 
     checkpoints/.partial-*, .removed-*    their names                  checkpoint_files.py
 
 A run that goes on may hold other files too (logs, notes, plots): it is never replaced or removed,
-each file that we write there has a fixed name, and no other one is touched. The same holds for
-checkpoints/, in which names of steps alone are ours. Scripts that fill a folder (sets of songs,
-runs under test) take one that is new or empty.
+each file that we write there has a fixed name, and no other file is touched. The same holds for
+checkpoints/, where only names of steps are ours. Scripts that fill a folder (sets of songs, runs
+under test) take a new or empty one.
 """
 
 import contextlib
@@ -40,8 +39,8 @@ from jaxmusic.runtime.printable import printable
 from jaxmusic.storage.atomic import is_temporary
 
 NAMED = 3  # paths in a sentence
-# Files that an NFS client keeps until a program that reads them is done: they go by themselves.
-_PASSING = re.compile(r"(.*/)?\.nfs[0-9a-f]+")
+# An NFS client keeps a removed file under such a name while a program reads it.
+_NFS_REMOVED = re.compile(r"(.*/)?\.nfs[0-9a-f]+")
 
 
 class FolderKind(NamedTuple):
@@ -55,7 +54,7 @@ class FolderKind(NamedTuple):
 
 
 def why_foreign(folder: Path, kind: FolderKind) -> str:
-    """What makes a folder none that we may write to or replace; empty if it is ours."""
+    """Why we may not write to or replace a folder; empty if it is ours."""
     try:
         mode = os.lstat(folder).st_mode
         if not stat.S_ISDIR(mode):
@@ -72,7 +71,7 @@ def _foreign_content(folder: Path, kind: FolderKind) -> str:
     unknown: list[str] = []
     for path, is_known in _paths(folder, kind.knows):
         (known if is_known else unknown).append(path)
-    if unknown:  # told before anything is opened: among them may be pipes
+    if unknown:  # before anything is opened: some may be pipes
         return f"it holds {list_paths(unknown)}"
     files = [path for path in known if not path.endswith("/") and not _is_temporary(path)]
     if (
@@ -124,7 +123,7 @@ def _paths(
     """
     for entry in _entries(folder / above):
         path = above + entry.name
-        if _PASSING.fullmatch(path):
+        if _NFS_REMOVED.fullmatch(path):
             continue
         if not entry.is_dir(follow_symlinks=False):
             named = is_temporary(entry.name) or bool(knows(path))

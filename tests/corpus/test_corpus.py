@@ -87,7 +87,7 @@ def with_objects() -> bytes:
     return file.getvalue()
 
 
-def test_every_kind_of_damage_is_told(tmp_path: Path) -> None:
+def test_every_kind_of_damage_is_reported(tmp_path: Path) -> None:
     write_song(tmp_path / "in" / "a.mid", 30)
     write_song(tmp_path / "in2" / "a.mid", 30, seed=3)
     out = prepare(tmp_path / "in", tmp_path / "out", workers=1).path
@@ -216,7 +216,7 @@ def test_no_random_damage_gives_anything_but_the_clear_error(tmp_path: Path) -> 
         write_song(tmp_path / "in" / f"{number}.mid", 30, seed=number)
     out = prepare(tmp_path / "in", tmp_path / "out", workers=1).path
     whole = {path.name: path.read_bytes() for path in sorted(out.iterdir())}
-    told = [*describe(Corpus.open(out)), *summarize(Corpus.open(out))]
+    logged = [*describe(Corpus.open(out)), *summarize(Corpus.open(out))]
     rng = random.Random(5)
     for _ in range(150):
         name = rng.choice(list(whole))
@@ -233,25 +233,25 @@ def test_no_random_damage_gives_anything_but_the_clear_error(tmp_path: Path) -> 
         for opened in (Corpus.open, Corpus.open_checked):
             try:
                 corpus = opened(out)
-                now_told = [*describe(corpus), *summarize(corpus)]
+                now = [*describe(corpus), *summarize(corpus)]
             except CorpusError as error:
                 assert str(out) in str(error) and "\n" not in str(error)
             else:  # nobody is shown other figures than those that were written
-                assert forged or now_told == told
+                assert forged or now == logged
         if not forged and name != "corpus.json":  # where a blank more or less is no damage
             assert (find_damage(out) == "") == (content == whole[name])
         for each, old in whole.items():
             (out / each).write_bytes(old)
 
 
-def test_a_large_corpus_is_told_before_it_is_checked(
+def test_a_large_corpus_is_reported_before_it_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_song(tmp_path / "in" / "a.mid", 30)
     out = prepare(tmp_path / "in", tmp_path / "out", workers=1).path
-    told: list[str] = []
-    Corpus.open_checked(out, told.append)
-    assert told == []
+    logged: list[str] = []
+    Corpus.open_checked(out, logged.append)
+    assert logged == []
     monkeypatch.setattr(corpus, "ANNOUNCED_BYTES", 59)
-    Corpus.open_checked(out, told.append)
-    assert told == [f"Checking 0.0 GB of the corpus {out}."]
+    Corpus.open_checked(out, logged.append)
+    assert logged == [f"Checking 0.0 GB of the corpus {out}."]

@@ -100,9 +100,9 @@ def test_a_file_that_came_while_it_was_prepared_is_named_too(songs: Path, tmp_pa
         prepare(songs, tmp_path / "out", workers=1, progress=add)
     assert (tmp_path / "out" / "mine.txt").read_text() == "precious"
     (tmp_path / "out" / "mine.txt").unlink()
-    told: list[str] = []
-    prepare(songs, tmp_path / "out", workers=1, log=told.append)
-    assert told == ["Going on: 1 files were read before a stop."]  # nothing had to be read again
+    logged: list[str] = []
+    prepare(songs, tmp_path / "out", workers=1, log=logged.append)
+    assert logged == ["Going on: 1 files were read before a stop."]  # nothing is read again
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "out", "songs"]
 
 
@@ -126,9 +126,9 @@ def test_a_damaged_corpus_is_ours_as_long_as_one_file_proves_it(
         (out / each).unlink()
         if content is not None:
             (out / each).write_bytes(content)
-    told: list[str] = []
-    assert files_of(prepare(songs, out, workers=1, log=told.append)) == whole
-    assert len(told) == 1 and told[0].endswith("made anew.")
+    logged: list[str] = []
+    assert files_of(prepare(songs, out, workers=1, log=logged.append)) == whole
+    assert len(logged) == 1 and logged[0].endswith("made anew.")
 
 
 def test_a_corpus_without_a_proof_is_kept(songs: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The same song twice: told, and on request left out."""
+"""The same song twice: reported, and on request left out."""
 
 import shutil
 from pathlib import Path
@@ -83,9 +83,9 @@ def test_either_way_becomes_the_other_without_parsing(
     fewer = files_of(prepare(folder, tmp_path / "fewer", workers=1, deduplicate=True))
     assert whole["tokens.npy"] != fewer["tokens.npy"]
     monkeypatch.setattr(parsing, "parse_tokens", refuse)
-    for deduplicate, told in ((True, fewer), (True, fewer), (False, whole), (True, fewer)):
+    for deduplicate, expected in ((True, fewer), (True, fewer), (False, whole), (True, fewer)):
         corpus = prepare(folder, tmp_path / "whole", workers=1, deduplicate=deduplicate)
-        assert files_of(corpus) == told
+        assert files_of(corpus) == expected
 
 
 @pytest.mark.parametrize("deduplicate", [True, False])

@@ -41,7 +41,7 @@ def test_a_fault_of_ours_costs_one_file(
 
 
 @pytest.mark.parametrize("change", ["grows", "shrinks", "is touched"])
-def test_a_file_that_goes_on_changing_is_told(
+def test_a_file_that_goes_on_changing_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     """It changes between the look at it and the reading: simulated by a look into the past."""
@@ -87,7 +87,7 @@ def test_a_file_that_changes_once_is_read_again(
     assert (file.tokens, file.reason, file.size) == (7, "", len(data))
 
 
-def test_what_became_no_file_since_it_was_found_is_told(tmp_path: Path) -> None:
+def test_what_became_no_file_since_it_was_found_is_reported(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mid")
     (tmp_path / "folder.mid").mkdir()
     (tmp_path / "empty.mid").touch()

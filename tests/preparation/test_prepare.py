@@ -152,7 +152,7 @@ def test_wide_vocabularies_are_stored_wide(tmp_path: Path, monkeypatch: pytest.M
     assert tokens_of(corpus, 0) == words
 
 
-def test_folders_without_music_are_told(tmp_path: Path) -> None:
+def test_folders_without_music_are_reported(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="There is no folder .*nowhere"):
         prepare(tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "empty").mkdir()
@@ -221,10 +221,10 @@ def test_a_damaged_corpus_is_not_built_upon(tmp_path: Path) -> None:
     whole = files_of(prepare(tmp_path / "in", out, workers=1))
     tokens = bytearray(whole["tokens.npy"])
     tokens[-2] ^= 1
-    told: list[str] = []
+    logged: list[str] = []
     (out / "tokens.npy").write_bytes(tokens)
-    assert files_of(prepare(tmp_path / "in", out, workers=1, log=told.append)) == whole
-    assert told == [
+    assert files_of(prepare(tmp_path / "in", out, workers=1, log=logged.append)) == whole
+    assert logged == [
         f"The corpus {out} is damaged: tokens.npy is not what was written: it is made anew."
     ]
     (out / "tokens.npy").write_bytes(tokens)
@@ -232,8 +232,8 @@ def test_a_damaged_corpus_is_not_built_upon(tmp_path: Path) -> None:
     fresh = files_of(prepare(tmp_path / "in", tmp_path / "fresh", workers=1))
     assert files_of(prepare(tmp_path / "in", out, workers=1)) == fresh
     (out / "corpus.json").write_text('{"format": 2}')
-    assert files_of(prepare(tmp_path / "in", out, workers=1, log=told.append)) == fresh
-    assert "made by a newer version" in told[1] and told[1].endswith("It is made anew.")
+    assert files_of(prepare(tmp_path / "in", out, workers=1, log=logged.append)) == fresh
+    assert "made by a newer version" in logged[1] and logged[1].endswith("It is made anew.")
 
 
 def test_a_corpus_copied_half_is_made_anew(tmp_path: Path) -> None:
@@ -241,12 +241,12 @@ def test_a_corpus_copied_half_is_made_anew(tmp_path: Path) -> None:
     whole = files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1))
     for name in whole:
         (tmp_path / "out" / name).unlink()
-        told: list[str] = []
+        logged: list[str] = []
         assert (
-            files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1, log=told.append))
+            files_of(prepare(tmp_path / "in", tmp_path / "out", workers=1, log=logged.append))
             == whole
         )
-        assert f"{name} is missing (half-copied?): it is made anew" in told[0]
+        assert f"{name} is missing (half-copied?): it is made anew" in logged[0]
 
 
 def test_a_ledger_without_times_of_change_is_read(

@@ -32,11 +32,11 @@ def test_a_stopped_preparation_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(KeyboardInterrupt):
             prepare(tmp_path / "in", out, workers=1)
         assert not out.exists()
-        parsed, told = Parsed(monkeypatch), list[str]()
-        corpus = prepare(tmp_path / "in", out, workers=1, log=told.append)
+        parsed, logged = Parsed(monkeypatch), list[str]()
+        corpus = prepare(tmp_path / "in", out, workers=1, log=logged.append)
         kept = stop // 2 * 2  # files of whole portions
         assert parsed.count == 12 - kept
-        assert told == ([f"Going on: {kept} files were read before a stop."] if kept else [])
+        assert logged == ([f"Going on: {kept} files were read before a stop."] if kept else [])
         assert files_of(corpus) == whole
         assert not list(tmp_path.glob(".*"))
 
@@ -152,15 +152,15 @@ def test_a_swap_stopped_half_way_loses_nothing(
 
 def test_who_waited_sees_the_files_that_came_meanwhile(tmp_path: Path) -> None:
     write_song(tmp_path / "in" / "a.mid", 30)
-    is_told = threading.Event()
+    is_logged = threading.Event()
 
     def wait_and_prepare() -> None:
-        prepare(tmp_path / "in", tmp_path / "out", workers=1, log=lambda line: is_told.set())
+        prepare(tmp_path / "in", tmp_path / "out", workers=1, log=lambda line: is_logged.set())
 
     waiting = threading.Thread(target=wait_and_prepare)
     with hold_lock(lock_path(tmp_path / "out"), never):
         waiting.start()
-        assert is_told.wait(20)
+        assert is_logged.wait(20)
         write_song(tmp_path / "in" / "b.mid", 30)
     waiting.join(20)
     assert Corpus.open(tmp_path / "out").songs == ["a.mid", "b.mid"]

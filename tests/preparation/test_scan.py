@@ -147,7 +147,7 @@ def test_a_file_that_the_system_tells_nothing_of_costs_itself(
     assert prepare(tmp_path / "in", tmp_path / "out", workers=1).songs == ["a.mid", "z.mid"]
 
 
-def test_a_folder_that_cannot_be_read_is_told_and_the_rest_goes_on(
+def test_a_folder_that_cannot_be_read_is_reported_and_the_rest_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "in"
@@ -157,7 +157,7 @@ def test_a_folder_that_cannot_be_read_is_told_and_the_rest_goes_on(
     assert skipped(folder, tmp_path / "out") == [
         ("closed/", "the folder can't be read: Permission denied")
     ]
-    monkeypatch.setattr(os, "scandir", Closed())  # mended: its files are found, it is not told
+    monkeypatch.setattr(os, "scandir", Closed())  # fixed: its files are found
     assert skipped(folder, tmp_path / "out") == []
     assert prepare(folder, tmp_path / "out").songs == ["a.mid", "closed/b.mid", "d/c.mid"]
     monkeypatch.setattr(os, "scandir", Closed("in"))

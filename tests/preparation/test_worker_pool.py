@@ -63,16 +63,16 @@ def test_workers_parse_every_file_once(tmp_path: Path, jobs: list[Job]) -> None:
     assert sum(len(batch.jobs) for batch in batches) == 30
     assert lengths(batches) == {number: 5 + number for number in range(30)}
     assert {batch.reader for batch in batches} <= {1, 2}
-    # The ids of each reader mean the words that it told, in all of its batches.
+    # The ids of each reader mean the tokens that it reported, in all of its batches.
     own = {batch.jobs[0].number: batch for batch in parse(tmp_path, jobs, 1)}
     words: dict[int, list[str]] = {0: []}
     for place in sorted(own):
         words[0] += own[place].new_tokens
     for batch in batches:
-        told = words.setdefault(batch.reader, [])
-        told += batch.new_tokens
+        tokens = words.setdefault(batch.reader, [])
+        tokens += batch.new_tokens
         same = own[batch.jobs[0].number]
-        assert [told[k] for k in batch.ids] == [words[0][k] for k in same.ids]
+        assert [tokens[k] for k in batch.ids] == [words[0][k] for k in same.ids]
 
 
 def test_a_file_that_kills_its_process_costs_only_itself(

@@ -71,7 +71,9 @@ def limited(script: Path, number: int, soft: int, hard: int) -> subprocess.Compl
     ],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="others don't enforce all of them")
-def test_too_little_is_told_in_a_sentence(script: str, number: int, limit: int, words: str) -> None:
+def test_too_little_is_reported_in_a_sentence(
+    script: str, number: int, limit: int, words: str
+) -> None:
     ran = limited(SCRIPTS / script, number, limit, limit)
     assert (ran.returncode, ran.stdout) == (1, "")
     (line,) = ran.stderr.splitlines()

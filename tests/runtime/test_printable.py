@@ -1,4 +1,4 @@
-"""Names of files as they are told."""
+"""Names of files as they are printed."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from jaxmusic.runtime.printable import as_argument, printable
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected"),
     [
         ("plain name (1).mid", "plain name (1).mid"),
         ("Für Elise, 月.mid", "Für Elise, 月.mid"),
@@ -20,9 +20,9 @@ from jaxmusic.runtime.printable import as_argument, printable
         ("right\u202eto left", r"right\u202eto left"),
     ],
 )
-def test_a_name_is_told_on_one_line(name: str, told: str) -> None:
-    assert printable(name) == told == printable(Path(name))
-    told.encode()
+def test_a_name_is_reported_on_one_line(name: str, expected: str) -> None:
+    assert printable(name) == expected == printable(Path(name))
+    expected.encode()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no bash")

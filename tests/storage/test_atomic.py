@@ -88,7 +88,7 @@ def test_the_sentence_names_file_reason_and_remedy(number: int, remedy: str) -> 
     assert str(caught.value).endswith("start the same command again.")
 
 
-def test_what_lies_in_the_way_is_told(tmp_path: Path) -> None:
+def test_what_lies_in_the_way_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(WriteError, match="Not a directory.*move away what is in its place"):
         write_atomic(tmp_path / "file" / "a", "a")
@@ -197,9 +197,9 @@ def test_files_written_in_place_are_no_links_pipes_or_devices(tmp_path: Path, mo
         words |= {"pipe": "it is not a regular file|No such device or address"}
         words |= {"/dev/null": "it is not a regular file"}
     content = (tmp_path / "file").read_bytes()
-    for name, told in words.items():
+    for name, reason in words.items():
         remedy = "move away what is in its place"
-        with pytest.raises(WriteError, match=f"({told}).*{remedy}"), writing(tmp_path / name):
+        with pytest.raises(WriteError, match=f"({reason}).*{remedy}"), writing(tmp_path / name):
             open(tmp_path / name, mode, opener=open_to_write)  # noqa: SIM115
     assert (tmp_path / "file").read_bytes() == content
     assert not (tmp_path / "nowhere").exists()

@@ -51,14 +51,14 @@ def lie_there(path: Path, **changed: object) -> None:
     path.write_text(json.dumps({"lock": 1, **owner}))
 
 
-def test_a_second_one_waits_and_is_told_who_has_it(path: Path) -> None:
-    told = list[str]()
-    is_told = threading.Event()
+def test_a_second_process_waits_and_learns_the_owner(path: Path) -> None:
+    logged = list[str]()
+    is_logged = threading.Event()
     done = list[tuple[bool, bool]]()
 
     def tell(owner: Owner | None) -> None:
-        told.append(str(owner))
-        is_told.set()
+        logged.append(str(owner))
+        is_logged.set()
 
     def second() -> None:
         with hold_lock(path, tell) as lock:
@@ -69,12 +69,12 @@ def test_a_second_one_waits_and_is_told_who_has_it(path: Path) -> None:
         assert not lock.waited and path.exists()
         lock.check()
         thread.start()
-        assert is_told.wait(20)
+        assert is_logged.wait(20)
         time.sleep(3 * file_lock.POLL)
         assert not done
     thread.join(20)
     assert done == [(True, True)]
-    assert told == [f"process {os.getpid()} on {lock.owner.host}"]
+    assert logged == [f"process {os.getpid()} on {lock.owner.host}"]
     assert list(path.parent.iterdir()) == []
 
 

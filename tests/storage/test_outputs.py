@@ -106,13 +106,13 @@ def test_what_cannot_be_written_to_is_named_and_stays(tmp_path: Path) -> None:
             listening.bind(os.path.relpath(tmp_path / "socket"))  # (long paths aren't allowed)
         words["socket"] = "socket is a socket: give a file"
     before = {path.name: path.lstat().st_ino for path in tmp_path.iterdir()}
-    for name, told in words.items():
-        with pytest.raises(OutputError, match=f"^--json .*{told}"):
+    for name, reason in words.items():
+        with pytest.raises(OutputError, match=f"^--json .*{reason}"):
             check_output("--json", tmp_path / name)
-        with pytest.raises(WriteError, match=told):
+        with pytest.raises(WriteError, match=reason):
             write_output(tmp_path / name, "content")
     assert {path.name: path.lstat().st_ino for path in tmp_path.iterdir()} == before
-    check_output("--json", tmp_path / "none" / "x")  # what is missing is told when it is made
+    check_output("--json", tmp_path / "none" / "x")  # a missing folder is reported when it is made
     with pytest.raises(WriteError, match="No such file or directory"):
         write_output(tmp_path / "none" / "x", "content")
 
