@@ -187,7 +187,7 @@ def forge(folder: Path) -> None:
     [
         ("tokens.npy", None, b"\xff\0", "tokens.npy has the token id 255, but the vocabulary"),
         ("vocabulary.json", b'"\n]', b'x"\n]', "x' is neither a pitch nor a chord"),
-        ("vocabulary.json", b'"\n]', b'\\ud800"\n]', "its tokens are no list of texts"),
+        ("vocabulary.json", b'"\n]', b'\\ud800"\n]', "its tokens are not all printable text"),
         ("ledger.jsonl", b'"used"', b'"empty"', "ledger.jsonl lists 0 files used, but there are 1"),
         ("ledger.jsonl", b'"used"', b'"lost"', "'status': invalid enum value 'lost'"),
         ("ledger.jsonl", b'"used"', b"[]", "'status': expected `str`, got"),
