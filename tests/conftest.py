@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 from helpers.midi_notes import Reader
+from helpers.paths import TESTS
 from helpers.raise_sites import assert_reached, record_errors
 
 from jaxmusic.midi.reader import read_midi
@@ -38,7 +39,7 @@ SLOW_FOLDERS = ("benchmarks", "compilers", "dev", "end_to_end")
 @pytest.hookimpl(tryfirst=True)  # before `-m "not slow"` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything that runs whole commands, processes or compilers is slow."""
-    folders = [Path(__file__).parent / name for name in SLOW_FOLDERS]
+    folders = [TESTS / name for name in SLOW_FOLDERS]
     for item in items:
         if any(item.path.is_relative_to(folder) for folder in folders):
             item.add_marker(pytest.mark.slow)

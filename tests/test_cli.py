@@ -13,14 +13,13 @@ from pathlib import Path
 import jax
 import pytest
 from helpers.midi_files import write_song
+from helpers.paths import ROOT
 
 from jaxmusic import cli
 from jaxmusic.cli import COMMANDS, run_script
 from jaxmusic.config import ConfigError
 from jaxmusic.distributed.signals import Stopped, Terminated
 from jaxmusic.errors import UserError
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)

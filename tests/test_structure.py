@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.paths import PACKAGE, ROOT, TESTS
 
-ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "jaxmusic"
 # By their names inside the package: data.windows.
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
@@ -220,6 +219,59 @@ def test_no_public_name_is_a_modules_name() -> None:
     assert not set(jaxmusic.__all__) & set(MODULES)
 
 
-def test_files_are_of_a_readable_size() -> None:
-    for path in {**MODULES, **SCRIPTS}.values():
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 350, path
+WRITTEN = {".py", ".cc", ".h", ".sh"}
+
+
+def folders_below(folder: Path) -> list[Path]:
+    return [
+        folder, *(path for path in folder.rglob("*") if path.is_dir() and path.name[0] not in "._")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", [PACKAGE, ROOT / "scripts", TESTS], ids=lambda path: path.name)
+def test_files_are_of_a_readable_size(folder: Path) -> None:
+    lengths = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in folder.rglob("*")
+        if path.suffix in WRITTEN
+    }
+    assert lengths and {path: count for path, count in lengths.items() if count > 350} == {}
+
+
+@pytest.mark.parametrize("folder", folders_below(PACKAGE) + folders_below(ROOT / "scripts"))
+def test_a_folder_has_at_most_nine_files(folder: Path) -> None:
+    files = [
+        path.name for path in folder.iterdir() if path.is_file() and path.name != "__init__.py"
+    ]
+    assert len(files) <= 9, files
+
+
+# Tests of whole commands, of compilers and of the developers' tools have folders of their own.
+UNMIRRORED = {"end_to_end", "compilers", "dev", "helpers"}
+OF_SEVERAL_MODULES = {
+    "aot/test_compile_tpu.py",
+    "benchmarks/test_benchmark.py",
+    "preparation/test_duplicates.py",
+    "tokenizers/test_music21.py",  # the oracle
+    "test_structure.py",
+}
+
+
+def has_module(tests: Path) -> bool:
+    """Whether test_reader_limits.py has a module reader_limits, or reader, in its package."""
+    folder = PACKAGE / tests.relative_to(TESTS).parent
+    name = tests.stem.removeprefix("test_")
+    return any(
+        name == module.stem or name.startswith(f"{module.stem}_")
+        for module in folder.glob("*.py")
+        if module.name != "__init__.py"
+    )
+
+
+def test_tests_mirror_the_package() -> None:
+    apart = {
+        path.relative_to(TESTS).as_posix()
+        for path in TESTS.rglob("test_*.py")
+        if path.relative_to(TESTS).parts[0] not in UNMIRRORED and not has_module(path)
+    }
+    assert apart == OF_SEVERAL_MODULES

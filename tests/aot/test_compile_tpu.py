@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import pytest
+from helpers.paths import ROOT
 
 from jaxmusic.aot import compiling, libtpu, session
 from jaxmusic.aot.chips import read_topology
@@ -37,8 +38,6 @@ from jaxmusic.config import PRESETS, ConfigError
 from jaxmusic.distributed.mesh import make_mesh
 from jaxmusic.nn.pallas.kernel import PallasError
 from jaxmusic.training.programs import training_arguments, training_program
-
-ROOT = Path(__file__).parents[2]
 
 # A loop over steps, of which nobody knows the number; in it one of 7 rounds, a kernel, and sums.
 PROGRAM = """\

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from helpers.midi_files import write_song
+from helpers.paths import ROOT
 
 from jaxmusic.benchmarks import generating, preparing, reading, training
 from jaxmusic.benchmarks.flags import (
@@ -41,8 +42,6 @@ from jaxmusic.benchmarks.training import WrongLossError, check_losses
 from jaxmusic.benchmarks.workload import Workload, forward_flop, training_flop
 from jaxmusic.config import PRESETS, ConfigError
 from jaxmusic.training.state import new_model
-
-ROOT = Path(__file__).parents[2]
 
 TINY = TrainFlags(
     hidden_size=(8,), batch_size=(4,), window=5, vocabulary_size=11, rounds=2,

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers.paths import ROOT
 
 from jaxmusic.benchmarks import scaling
 from jaxmusic.benchmarks.flags import ScalingFlags
@@ -20,8 +21,6 @@ from jaxmusic.benchmarks.results.measurement import Measurement, Report, load_re
 from jaxmusic.benchmarks.results.table import report_lines
 from jaxmusic.benchmarks.scaling import Configuration
 from jaxmusic.config import ConfigError
-
-ROOT = Path(__file__).parents[2]
 
 TINY = ScalingFlags(
     devices=(1, 2), processes=(1, 2), hidden_size=4, layers=1, window=3, batch_size=4,

@@ -9,6 +9,7 @@ import mido
 import numpy as np
 import pytest
 from helpers.midi_files import write_song
+from helpers.paths import MIDI_SONGS
 
 from jaxmusic.config import Config, ConfigError, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.corpus.corpus import Corpus, token_counts
@@ -27,7 +28,7 @@ from jaxmusic.tokenizers.tokenizer import read_tokens
 from jaxmusic.tokenizers.vocabulary import RARE
 from jaxmusic.trainer import fit
 
-SONGS = sorted((Path(__file__).parents[2] / "midi_songs").glob("*.mid"))
+SONGS = sorted(MIDI_SONGS.glob("*.mid"))
 SHIFTS = range(-5, 7)
 
 

@@ -10,14 +10,13 @@ from fuzzing.damage import WAYS
 from fuzzing.loads import LOADS
 from fuzzing.pieces import split, valid_file
 from helpers.midi_bytes import midi, off, on, track
+from helpers.paths import MIDI_SONGS
 
 from jaxmusic.midi.reader import MAX_FILE_SIZE, parse_midi
 from jaxmusic.preparation import parsing
 from jaxmusic.preparation import worker_pool as workers
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-SONGS = [path.read_bytes() for path in sorted((SCRIPTS.parent / "midi_songs").glob("*.mid"))[:9]]
+SONGS = [path.read_bytes() for path in sorted((MIDI_SONGS).glob("*.mid"))[:9]]
 COUNT = 420  # some twenty of each kind, and four loads
 
 

@@ -13,14 +13,13 @@ import pytest
 from fault_injection.comparison import broken_metrics, difference
 from fault_injection.report import Stop, stop_line, summary_lines
 from fault_injection.trial import Trial
+from helpers.paths import ROOT
 from helpers.programs import QUICK_COMPILATION
 from tools import inject_faults
 
 from jaxmusic.run import open_run
 from jaxmusic.run_dir.checkpoint import Checkpoints
 from jaxmusic.training.state import abstract_state
-
-ROOT = Path(__file__).parents[2]
 
 
 def run_inject_faults(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import mido
 import pytest
 from helpers.midi_files import write_song
+from helpers.paths import SCRIPTS
 
 from jaxmusic.benchmarks import large_sets
 from jaxmusic.benchmarks.large_sets import make_file, read_songs
@@ -15,8 +16,6 @@ from jaxmusic.benchmarks.results.output_files import check_new_folder
 from jaxmusic.config import ConfigError
 from jaxmusic.midi.types import MidiError
 from jaxmusic.tokenizers.tokenizer import parse_tokens
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from helpers.paths import ROOT
 from songwriting import catalogue, harmony, notation, voicing
 from songwriting.catalogue import COMPOSED
 from songwriting.harmony import chord, progression
@@ -17,8 +18,6 @@ from jaxmusic.config import ConfigError
 from jaxmusic.midi.types import Note
 from jaxmusic.midi.writer import write_notes
 from jaxmusic.tokenizers.tokenizer import read_tokens
-
-ROOT = Path(__file__).resolve().parents[2]
 
 SONGS = ROOT / "midi_songs"
 HEADER = """title: Test

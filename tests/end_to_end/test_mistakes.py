@@ -25,7 +25,8 @@ from end_to_end.mistakes.preparing import FOLDERS, NOTES
 from end_to_end.mistakes.runs import RUNS
 from end_to_end.mistakes.trying import FAULTS, FUZZING, LARGE_SETS
 from end_to_end.mistakes.working import GENERATING, TRAINING
-from helpers.command_line import SCRIPTS, run_here
+from helpers.command_line import run_here
+from helpers.paths import SCRIPTS
 from helpers.raise_sites import Raised, marked_places, raise_sites, record_errors
 
 MISTAKES = [

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.midi_files import write_song
+from helpers.paths import ROOT
 
 from jaxmusic.corpus.corpus import Corpus
 from jaxmusic.preparation.parsing import Job
@@ -18,7 +19,6 @@ from jaxmusic.preparation.worker_pool import parse_files
 from jaxmusic.tokenizers import tokenizer
 from jaxmusic.tokenizers.tokenizer import read_tokens
 
-ROOT = Path(__file__).parents[2]
 MODULE = '''
 import os
 from pathlib import Path

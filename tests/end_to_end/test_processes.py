@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import pytest
 from helpers.midi_files import write_song
+from helpers.paths import SCRIPTS
 from helpers.programs import QUICK_COMPILATION
 
 from jaxmusic.config import RunConfig
@@ -26,7 +27,7 @@ from jaxmusic.distributed.rendezvous import Hello, ProcessError, connect
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.run import open_run
 
-TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
+TRAIN = SCRIPTS / "train.py"
 STEPS = 50
 HANG_SECONDS = 300
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import mido
 import pytest
-from helpers.command_line import SCRIPTS, run_here
+from helpers.command_line import run_here
 from helpers.midi_files import write_song
+from helpers.paths import SCRIPTS
 
 from jaxmusic.corpus.corpus import Corpus
 from jaxmusic.tokenizers.tokenizer import read_tokens

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.paths import SCRIPTS
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "train_until_done.sh"
+SCRIPT = SCRIPTS / "train_until_done.sh"
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a script of Unix's shell")
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+from helpers.paths import SCRIPTS
 
 
 def script_path(name: str) -> Path:

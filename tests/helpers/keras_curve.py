@@ -9,13 +9,13 @@ print both curves as JSON, in float32 and in float64. It is a process because wh
 
 import json
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
 from helpers.keras_oracle import KerasOracle
+from helpers.paths import MIDI_SONGS
 from keras.src.backend.common import dtypes
 
 from jaxmusic.config import Config, ModelConfig
@@ -46,7 +46,7 @@ def as_floatx(tree: PyTree) -> PyTree:
 
 def main() -> None:
     """Train both from the same weights on the same batches."""
-    songs = sorted((Path(__file__).parents[2] / "midi_songs").glob("*.mid"))[:6]
+    songs = sorted(MIDI_SONGS.glob("*.mid"))[:6]
     tokens = [token for path in songs for token in read_tokens(path)]
     vocabulary = Vocabulary.of(tokens)
     stream = vocabulary.encode(tokens)

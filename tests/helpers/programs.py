@@ -4,11 +4,11 @@ import os
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from helpers.paths import TESTS
 
 # For what others are compared with: LLVM takes more time than the programs it makes faster.
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -33,7 +33,7 @@ def run_apart(*arguments: str, environment: dict[str, str]) -> str:
 
     For what JAX or a library of a device reads when it starts.
     """
-    tests = Path(__file__).parents[1]
+    tests = TESTS
     path = os.pathsep.join(map(str, (tests, tests.parent / "scripts" / "dev")))
     ran = subprocess.run(
         [sys.executable, *arguments],

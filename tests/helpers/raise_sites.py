@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from helpers.paths import ROOT
 
 from jaxmusic.errors import UserError
-
-ROOT = Path(__file__).parents[2]
 
 
 class RaiseSite(NamedTuple):

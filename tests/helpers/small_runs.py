@@ -10,11 +10,10 @@ from typing import Any
 
 from fault_injection.comparison import difference, metrics_rows
 from helpers.midi_files import write_song
+from helpers.paths import SCRIPTS
 
 from jaxmusic.config import Config, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.preparation.prepare import prepare
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 TRAIN = SCRIPTS / "train.py"
 STEPS_PER_EPOCH = 9  # 4 songs of 60 tokens in a row, windows of 10: 230 of them, 26 a step

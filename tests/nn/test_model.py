@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from helpers.keras_oracle import KerasOracle
+from helpers.paths import TESTS
 from helpers.programs import quick_jit
 
 from jaxmusic.config import PRESETS, Config, ModelConfig, TrainConfig
@@ -212,7 +212,7 @@ def test_the_loss_is_that_of_keras_without_clipping() -> None:
 
 
 def curves(bits: int) -> tuple[np.ndarray, np.ndarray]:
-    program = Path(__file__).parents[1] / "helpers" / "keras_curve.py"
+    program = TESTS / "helpers" / "keras_curve.py"
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_ENABLE_X64": str(bits == 64)}
     ran = subprocess.run(
         [sys.executable, program], env=environment, capture_output=True, text=True, check=True

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from helpers.midi_files import write_song
+from helpers.paths import SCRIPTS
 
 from jaxmusic.corpus.corpus import CorpusError
 from jaxmusic.corpus.summary import describe, summarize
@@ -20,7 +21,6 @@ from jaxmusic.preparation.scan import LINKED, find_files
 
 NO_FILE = "it is not a regular file"
 SCANDIR = os.scandir
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 def skipped(folder: Path, out: Path) -> list[tuple[str, str]]:

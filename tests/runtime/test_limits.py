@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.paths import SCRIPTS
 
 from jaxmusic.runtime.limits import GENERATING, MIB, PREPARING, TRAINING
 
@@ -12,8 +13,6 @@ if sys.platform == "win32":
     pytest.skip("the limits are Unix's", allow_module_level=True)
 
 import resource
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 LIMITED = """
 import resource, runpy, sys

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
-from helpers.command_line import SCRIPTS
+from helpers.paths import SCRIPTS
 
 from jaxmusic.config import Config, DataConfig, RunConfig
 from jaxmusic.runtime.paths import LocalPath, PathError, local_path, with_local_paths

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from helpers.full_disk import no_file_longer_than
+from helpers.paths import ROOT
 
 from jaxmusic.storage.atomic import (
     WriteError,
@@ -228,7 +229,7 @@ ELSEWHERE = {
 
 def test_no_file_is_opened_so_that_a_link_could_lead_elsewhere() -> None:
     """All writing goes by write_atomic, write_output, open_to_write, or is of a new file ("x")."""
-    root = Path(__file__).parents[2]
+    root = ROOT
     found = {
         f"{path.relative_to(root).as_posix()}: {name}"
         for folder in ("jaxmusic", "scripts")

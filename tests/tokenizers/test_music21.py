@@ -18,6 +18,7 @@ import mido
 import pytest
 from helpers.midi_bytes import header, meta, meter, midi, off, on, tempo, track
 from helpers.midi_notes import mido_notes
+from helpers.paths import TESTS
 from helpers.random_midi import damaged_files, dense_file, files, packed_files
 from hypothesis import HealthCheck, given, settings
 
@@ -48,7 +49,7 @@ class Oracle:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "example.mid"
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parents[1] / "helpers" / "music21_oracle.py")],
+            [sys.executable, str(TESTS / "helpers" / "music21_oracle.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

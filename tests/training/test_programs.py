@@ -7,7 +7,6 @@ import json
 from dataclasses import replace
 from itertools import product
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,8 +19,6 @@ from jaxmusic.config import PRESETS
 from jaxmusic.distributed.mesh import make_mesh
 from jaxmusic.nn.cpu.build import why_unavailable
 from jaxmusic.training.programs import training_arguments, training_program
-
-ROOT = Path(__file__).parents[2]
 
 HIDDEN, DENSE, VOCABULARY, WINDOW = 32, 24, 59, 12
 QUICKLY = {"xla_backend_optimization_level": 0}  # of machine code, which nobody looks at

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.paths import MIDI_SONGS
 
 from jaxmusic.config import PRESETS, Config, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.data.batch import Batch
@@ -23,7 +24,7 @@ from jaxmusic.training.programs import training_program
 from jaxmusic.training.state import model_graphdef, new_state
 from jaxmusic.training.step import train_step
 
-SONGS = Path(__file__).parents[2] / "midi_songs"
+SONGS = MIDI_SONGS
 
 
 def losses_of(
