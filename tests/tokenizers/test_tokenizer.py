@@ -22,6 +22,7 @@ from jaxmusic.tokenizers import tokenizer
 from jaxmusic.tokenizers.classic import ClassicTokenizer
 from jaxmusic.tokenizers.pitch_names import chord_name, pitch_name
 from jaxmusic.tokenizers.tokenizer import (
+    UnknownSchemeError,
     get_tokenizer,
     parse_tokens,
     read_tokens,
@@ -236,3 +237,9 @@ def test_a_bad_step_is_refused(step: float, tmp_path: Path) -> None:
 def test_no_tokens_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no tokens"):
         write_midi([], tmp_path / "out.mid")
+
+
+@pytest.mark.raises_at("jaxmusic/tokenizers/tokenizer.py:get_tokenizer")
+def test_an_unknown_scheme_is_an_error() -> None:
+    with pytest.raises(UnknownSchemeError, match=r"no token scheme 'toy' \(known: classic\)"):
+        get_tokenizer("toy")
