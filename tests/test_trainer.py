@@ -224,32 +224,32 @@ def test_more_devices_than_there_are_is_refused(config: Config) -> None:
         fit(changed(config, "run", devices=99))
 
 
-def asked_to_stop_after(looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal comes after the training has looked for one so many times."""
+def asked_to_stop_after(polls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal comes after the training has polled for one so many times."""
 
     class Signals(StopSignals):
-        left = looks
+        left = polls
 
-        def look(self) -> int | None:
+        def poll(self) -> int | None:
             self.left -= 1
             return None if self.left >= 0 else signal.SIGTERM
 
     monkeypatch.setattr("jaxmusic.trainer.StopSignals", Signals)
 
 
-@pytest.mark.parametrize("looks", range(4))
+@pytest.mark.parametrize("polls", range(4))
 def test_a_signal_at_any_moment_finds_its_step_saved(
-    config: Config, monkeypatch: pytest.MonkeyPatch, looks: int
+    config: Config, monkeypatch: pytest.MonkeyPatch, polls: int
 ) -> None:
     told: list[str] = []
     console = Console()
     monkeypatch.setattr(console, "log", told.append)
-    asked_to_stop_after(looks, monkeypatch)
+    asked_to_stop_after(polls, monkeypatch)
     with pytest.raises(Stopped):
         fit(config, console=console)
     run = open_run(str(config.run.run_dir), "latest")
     assert told[-1].startswith(f"Stopped and saved after step {run.step}:")
-    assert run.step == looks + 1
+    assert run.step == polls + 1
 
 
 def test_a_signal_while_evaluating_ends_that_too(
@@ -260,10 +260,10 @@ def test_a_signal_while_evaluating_ends_that_too(
     whole = changed(config, "run", run_dir=str(tmp_path / "whole"))
     fit(whole)
     run_dir = str(config.run.run_dir)
-    for epoch, looks in ((1, 7), (2, 7)):
+    for epoch, polls in ((1, 7), (2, 7)):
         with monkeypatch.context() as patch:
-            # Going on in epoch 2 first evaluates epoch 1: 2 batches, and a look after them.
-            asked_to_stop_after(looks + 3 * (epoch - 1), patch)
+            # Going on in epoch 2 first evaluates epoch 1: 2 batches, and a poll after them.
+            asked_to_stop_after(polls + 3 * (epoch - 1), patch)
             with pytest.raises(Stopped):
                 fit(config)
         assert open_run(run_dir, "latest").step == 7 * epoch
@@ -348,5 +348,5 @@ def test_tf32_elsewhere_than_on_gpus_is_float32_and_told(
     other = changed(config, "run", run_dir=str(tmp_path / "other"))
     fit(config, console=Console(silent=True))
     fit(changed(other, "train", precision="tf32"), console=Console())
-    assert "(--precision tf32) is of GPUs: the products are in float32" in capsys.readouterr().out
+    assert "(--precision tf32) needs a GPU: this trains in float32" in capsys.readouterr().out
     assert_same_run(config.run.run_dir, other.run.run_dir)
