@@ -13,7 +13,7 @@ from jaxmusic.errors import UserError
 from jaxmusic.runtime.paths import LocalPath, OptionalPath
 
 Precision = Literal["f32", "tf32", "bf16"]
-Recurrence = Literal["auto", "scan", "wavefront", "cpu", "pallas"]
+RecurrenceName = Literal["auto", "scan", "wavefront", "cpu", "pallas"]
 Objective = Literal["last", "every"]
 BATCH_AXIS = "batch"  # the one axis of the mesh: each device has its own rows of a batch
 
@@ -188,7 +188,7 @@ class RunConfig:
     # How the LSTM layers are computed: by XLA one after the other (scan) or all in one loop
     # (wavefront), by a kernel in C++ (cpu), by one for TPUs (pallas), or by what suits the device
     # (auto: cpu on CPUs, wavefront on GPUs unless a batch has many rows, scan on TPUs).
-    recurrence: Recurrence = "auto"
+    recurrence: RecurrenceName = "auto"
     # Processes that parse MIDI files (default: one a core).
     workers: Count | None = None
     # Fail when more than this share of the MIDI files (0 to 1) can't be read.

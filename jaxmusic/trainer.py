@@ -23,14 +23,13 @@ from jaxmusic.distributed.processes import Processes, join_processes
 from jaxmusic.distributed.signals import Stopped, StopSignals
 from jaxmusic.evaluation.held_out import HeldOutEvaluator
 from jaxmusic.evaluation.metrics import HELD_OUT_LOSS
-from jaxmusic.nn.cell import precision_here
-from jaxmusic.nn.lstm import why_not_cpu
+from jaxmusic.nn.lstm import choose_recurrence
 from jaxmusic.run import Run, open_checkpoints, open_run
 from jaxmusic.run_dir.checkpoint import Checkpoints, check_folder
 from jaxmusic.run_dir.environment import EnvironmentFile, current_environment, merge_environments
 from jaxmusic.run_dir.folder import RunDir
 from jaxmusic.run_dir.origin import choose_primers, start_or_resume
-from jaxmusic.run_dir.recurrence import keep_recurrence, resolve_recurrence
+from jaxmusic.run_dir.recurrence import keep_recurrence, log_compromises, lstm_workload
 from jaxmusic.run_dir.start import Start, restore_or_init
 from jaxmusic.runtime.allocator import keep_freed_memory
 from jaxmusic.runtime.paths import with_local_paths
@@ -149,10 +148,7 @@ def _set_up(
         f"{mesh.devices.flat[0].device_kind}"
         + (f" of {processes.count} processes" if processes.count > 1 else "")
     )
-    if precision_here(config.train.precision) != config.train.precision:
-        console.log("TensorFloat-32 (--precision tf32) needs a GPU: this trains in float32.")
-    if config.run.recurrence == "auto" and (reason := why_not_cpu()) is not None:
-        console.log(f"Training takes about twice as long as it could: {reason}.")
+    log_compromises(config, mesh, console.log)
 
     # Run directory: locked, then started or resumed.
     lock = None
@@ -276,16 +272,16 @@ def _settle_environment(training: Training, step: int, *, has_work: bool) -> tup
     Returns the settings for that, and the loader. Changes are logged, and recorded if the training
     `has_work`.
     """
-    processes, mesh, rows = training.processes, training.mesh, training.sampler.row_range.total
+    processes, mesh = training.processes, training.mesh
     log = training.console.log
     file = EnvironmentFile(training.run_dir.environment, step) if processes.is_primary else None
     before = processes.broadcast(lambda: file and file.last)
-    config = keep_recurrence(training.config, before, mesh, rows, log)
+    config = keep_recurrence(training.config, before, mesh, log)
     loader = make_loader(
         training.sampler, mesh, config.run, step=step, last_step=training.last_step
     )
     if has_work:
-        recurrence = resolve_recurrence(config, mesh, rows)
+        recurrence = choose_recurrence(config.run.recurrence, lstm_workload(config, mesh)).name
         processes.require_equal({"how the LSTM layers are computed": recurrence})
         environment = merge_environments(
             processes.gather(current_environment(recurrence, mesh, loader.capacity))

@@ -1,18 +1,20 @@
-"""What all ways of computing the recurrent layer share: its arrays and its products."""
+"""The LSTM cell: its state, its formulas, and the layers that it is run in.
 
-from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any, NamedTuple, get_args
+The cell is that of Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000:
+c' = sigmoid(f) c + sigmoid(i) tanh(g), h' = sigmoid(o) tanh(c').
+
+In names of arrays: T time, B batch, F features, H hidden units, 4H the gates i f g o of them.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jax.sharding import PartitionSpec
 from jax.typing import DTypeLike
 
-from jaxmusic.config import BATCH_AXIS, Precision
-
-STEPS_A_TURN = 6  # on GPUs; not measured
+from jaxmusic.config import Precision
+from jaxmusic.nn.products import DOT_GENERAL
 
 
 class Carry(NamedTuple):
@@ -22,12 +24,21 @@ class Carry(NamedTuple):
     c: jax.Array
 
 
-class Weights(NamedTuple):
-    """A layer's, or their gradients."""
+class Gates(NamedTuple):
+    """The four gates after their sigmoid or tanh, or the gradients before it."""
 
-    kernel: jax.Array
-    recurrent_kernel: jax.Array
-    bias: jax.Array
+    i: jax.Array
+    f: jax.Array
+    g: jax.Array
+    o: jax.Array
+
+
+class Weights(NamedTuple):
+    """The weights of a layer, or their gradients."""
+
+    kernel: jax.Array  # (features, 4 * hidden)
+    recurrent_kernel: jax.Array  # (hidden, 4 * hidden)
+    bias: jax.Array  # (4 * hidden,)
 
 
 class Layer(NamedTuple):
@@ -37,100 +48,19 @@ class Layer(NamedTuple):
     weights: Weights
     before: Carry  # the first step
     masks: jax.Array | None  # (batch, 4, hidden), of recurrent dropout
-    present_TxB: jax.Array | None  # bool, False at steps that only pad a sequence
 
 
 class Stack(NamedTuple):
-    """Layers, the first one first, and what they are run on: as `Layer`, but one each of all."""
+    """Layers, the first one first, and what they are run on."""
 
     x_TxBxF: jax.Array
     weights: tuple[Weights, ...]
     before: tuple[Carry, ...]
     masks: tuple[jax.Array | None, ...]
-    present_TxB: jax.Array | None
 
-
-def _dot_general(
-    rounding: Precision,
-    lhs: jax.Array,
-    rhs: jax.Array,
-    dimension_numbers: lax.DotDimensionNumbers,
-    precision: lax.PrecisionLike = None,
-    preferred_element_type: DTypeLike | None = None,
-    *,
-    out_sharding: jax.sharding.NamedSharding | None = None,
-) -> jax.Array:
-    """`lax.dot_general` as Flax calls it, at our precision whatever `precision` it is given.
-
-    f32 is true float32: TPUs and GPUs would round the operands without asking. bf16 rounds both
-    operands to bfloat16 and sums in float32; tf32 does so with TensorFloat-32, on GPUs.
-    """
-    if rounding != "bf16":
-        tf32 = precision_here(rounding) == "tf32"
-        exact = lax.Precision.HIGHEST
-        return lax.dot_general(
-            lhs,
-            rhs,
-            dimension_numbers,
-            precision=lax.DotAlgorithmPreset.TF32_TF32_F32 if tf32 else exact,
-            out_sharding=out_sharding,
-        )
-    return lax.dot_general(
-        lhs.astype(jnp.bfloat16),
-        rhs.astype(jnp.bfloat16),
-        dimension_numbers,
-        preferred_element_type=jnp.float32,
-        out_sharding=out_sharding,
-    )
-
-
-DOT_GENERAL = {precision: partial(_dot_general, precision) for precision in get_args(Precision)}
-
-
-def precision_here(precision: Precision) -> Precision:
-    """That which the devices here can have: TensorFloat-32 is of GPUs, float32 elsewhere."""
-    return "f32" if precision == "tf32" and jax.default_backend() != "gpu" else precision
-
-
-def dot(lhs: jax.Array, rhs: jax.Array, precision: Precision) -> jax.Array:
-    """The product over the last axis of `lhs` and the first of `rhs`."""
-    contract = (((lhs.ndim - 1,), (0,)), ((), ()))
-    return DOT_GENERAL[precision](lhs, rhs, contract)
-
-
-def steps_a_turn() -> int:
-    """How many steps of time one turn of a compiled loop does.
-
-    On a GPU a step is a few short programs, which the host starts; what belongs to one turn of a
-    loop goes out together. Elsewhere more than one step gains nothing and takes longer to compile.
-    """
-    return STEPS_A_TURN if jax.default_backend() == "gpu" else 1
-
-
-def over_devices(
-    function: Callable[..., Any], given: Iterable[str], made: Iterable[str], *, divided: str
-) -> Callable[..., Any]:
-    """The function, run by each device of the mesh that `jax.set_mesh` has set on its own rows.
-
-    `given` and `made` are the axes of its arguments and results, a letter each; those in
-    `divided` are divided over the devices. For what the compiler can't look into to divide it.
-    """
-    if BATCH_AXIS not in jax.sharding.get_abstract_mesh().auto_axes:
-        return function
-
-    def specs(arrays: Iterable[str]) -> tuple[PartitionSpec, ...]:
-        return tuple(
-            PartitionSpec(*(BATCH_AXIS if axis in divided else None for axis in axes))
-            for axes in arrays
-        )
-
-    mapped: Callable[..., Any] = jax.shard_map(
-        function,
-        in_specs=specs(given),
-        out_specs=specs(made),
-        check_vma=False,  # which neither Pallas's interpreter passes nor an empty array
-    )
-    return mapped
+    def layers(self) -> Iterator[tuple[Weights, Carry, jax.Array | None]]:
+        """The weights, the carry before the first step, and the masks of each layer."""
+        return zip(self.weights, self.before, self.masks, strict=True)
 
 
 def zero_carry(batch: int, hidden: int, dtype: DTypeLike = jnp.float32) -> Carry:
@@ -139,20 +69,65 @@ def zero_carry(batch: int, hidden: int, dtype: DTypeLike = jnp.float32) -> Carry
     return Carry(h=zeros, c=zeros)
 
 
-def differentiated_once(function: Callable[..., Any], kernel: str) -> Callable[..., Any]:
-    """A kernel's function, which has no derivative of its own: asked for one, it refuses.
+def activate(z: Sequence[jax.Array]) -> Gates:
+    """The gates from their sums of products."""
+    i, f, g, o = z
+    return Gates(jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o))
 
-    `kernel` is what the error, a NotImplementedError, calls it.
+
+def next_c(gates: Gates, c_before: jax.Array) -> jax.Array:
+    """The carry's c after a step."""
+    return gates.f * c_before + gates.i * gates.g
+
+
+def next_carry(gates: Gates, c_before: jax.Array) -> Carry:
+    """The carry after a step."""
+    c = next_c(gates, c_before)
+    return Carry(gates.o * jnp.tanh(c), c)
+
+
+def cell_gradient(
+    gates: Gates, c_before: jax.Array, c: jax.Array, d: Carry
+) -> tuple[Gates, jax.Array]:
+    """The gradients of the gates' sums and of c before a step, from those of the carry after it."""
+    i, f, g, o = gates
+    tanh_c = jnp.tanh(c)
+    dc = d.c + d.h * o * (1 - tanh_c * tanh_c)
+    dz = Gates(
+        dc * g * i * (1 - i),
+        dc * c_before * f * (1 - f),
+        dc * i * (1 - g * g),
+        d.h * tanh_c * o * (1 - o),
+    )
+    return dz, dc * f
+
+
+def weight_gradients(
+    x_TxBxF: jax.Array,
+    previous_TxBxH: jax.Array,
+    masks: jax.Array | None,
+    dz_TxBx4H: jax.Array,
+    precision: Precision,
+) -> Weights:
+    """The gradients of the weights from those of the gates; `previous` is h before each step.
+
+    All steps in one product, after the loop: it is large, and over devices its sum is one
+    all-reduce. Both axes, time and batch, are contracted as they are; flattened to one, the
+    batch's sharding would be lost and everything gathered.
     """
 
-    @jax.custom_jvp
-    def once(*arrays: jax.Array) -> Any:
-        return function(*arrays)
+    def over_steps_and_batch(left: jax.Array, right: jax.Array) -> jax.Array:
+        return DOT_GENERAL[precision](left, right, (((0, 1), (0, 1)), ((), ())))
 
-    @once.defjvp
-    def twice(*_: Any) -> Any:
-        raise NotImplementedError(
-            f"{kernel} has no second derivative: use the recurrence 'scan' (--recurrence scan)."
+    if masks is None:
+        recurrent = over_steps_and_batch(previous_TxBxH, dz_TxBx4H)
+    else:
+        recurrent = jnp.concatenate(
+            [
+                over_steps_and_batch(previous_TxBxH * masks[:, gate], dz)
+                for gate, dz in enumerate(jnp.split(dz_TxBx4H, 4, axis=-1))
+            ],
+            axis=1,
         )
-
-    return once
+    kernel = over_steps_and_batch(x_TxBxF, dz_TxBx4H)
+    return Weights(kernel, recurrent, dz_TxBx4H.sum((0, 1)))

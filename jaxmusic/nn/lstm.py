@@ -1,38 +1,29 @@
-"""The recurrent layer: an LSTM over time, with recurrent dropout and its own gradient.
-
-There are several ways to compute it, a module each with the same two functions, `forward` and
-`backward`: lstm_scan, lstm_cpu, lstm_pallas for a layer, lstm_wavefront for a stack of them.
-"""
+"""The LSTM layers over time: the ways to compute them, the choice, and their own gradient."""
 
 from collections.abc import Sequence
 from functools import partial
-from importlib import import_module
-from types import ModuleType
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from jaxmusic.config import BATCH_AXIS, Precision, Recurrence
+from jaxmusic.config import Precision, RecurrenceName
 from jaxmusic.errors import UserError
-from jaxmusic.nn import scan as lstm_scan
-from jaxmusic.nn import wavefront as lstm_wavefront
-from jaxmusic.nn.cell import (
-    Carry,
-    Layer,
-    Stack,
-    Weights,
-    precision_here,
-    zero_carry,
-)
-from jaxmusic.nn.cpu import kernel as lstm_cpu
-from jaxmusic.nn.cpu.build import why_unavailable
+from jaxmusic.nn.cell import Carry, Layer, Stack, Weights, zero_carry
+from jaxmusic.nn.cpu.recurrence import CPU
+from jaxmusic.nn.devices import batch_devices, current_platform
+from jaxmusic.nn.pallas.recurrence import PALLAS
+from jaxmusic.nn.products import supported_precision
+from jaxmusic.nn.recurrence import Recurrence, Workload
+from jaxmusic.nn.scan import SCAN
+from jaxmusic.nn.wavefront import WAVEFRONT, WAVEFRONT_BY_LAYER
 
-# Rows of a batch on a GPU from which on a layer alone keeps it busy: not measured, but reckoned
-# (docs/performance.md).
-MANY_ROWS = 512
+# The registry. `auto` takes the first one that pays and can compute the workload.
+RECURRENCES: dict[str, Recurrence[Any, Any]] = {
+    recurrence.name: recurrence for recurrence in (CPU, WAVEFRONT, WAVEFRONT_BY_LAYER, SCAN, PALLAS)
+}
 
 
 def run_lstm(
@@ -43,9 +34,8 @@ def run_lstm(
     *,
     carry: Carry | None = None,
     masks: jax.Array | None = None,
-    steps_present: jax.Array | None = None,
     precision: Precision = "f32",
-    recurrence: Recurrence = "auto",
+    recurrence: RecurrenceName = "auto",
 ) -> tuple[jax.Array, Carry]:
     """Run one LSTM layer over a batch of sequences.
 
@@ -54,48 +44,20 @@ def run_lstm(
         kernel: (features, 4 * hidden), gates in the order i f c o, as Keras keeps them.
         recurrent_kernel: (hidden, 4 * hidden).
         bias: (4 * hidden,).
-        carry: the carry before the first step; zeros without one.
-        masks: (batch, 4, hidden), recurrent dropout: what h is multiplied with, for each gate,
-            before the recurrent product; the same at every step (Gal and Ghahramani 2016,
-            "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks").
-            They are drawn, not learnt: no gradient flows to them.
-        steps_present: (batch, time) bool, False at steps that only pad a sequence: they leave
-            the carry as it was, and the output there is its h.
-        precision: of the matrix products.
-        recurrence: how the loop over time is computed: `scan` by XLA, on any device; `cpu` by a
-            kernel in C++, compiled when first used; `pallas` by a kernel for TPUs (elsewhere
-            interpreted, which is slow); `wavefront` by XLA with fewer, larger programs a
-            step, for GPUs. `auto` is `cpu` on CPUs that have a compiler and where it pays,
-            `wavefront` on GPUs, else `scan`.
+        carry, masks, precision, recurrence: as in `run_lstm_stack`, of this layer.
 
     Returns:
         h at every step, (batch, time, hidden), and the carry after the last one.
-
-    The cell is that of Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000:
-    c' = sigmoid(f) c + sigmoid(i) tanh(g), h' = sigmoid(o) tanh(c').
-
-    Its reverse derivative is written out here; forward derivatives (`jax.jvp`, `jax.hessian`)
-    are refused by JAX with a TypeError. The scan has second derivatives; the kernels refuse
-    them with a NotImplementedError.
-
-    Raises UserError when the kernel asked for can't be had, with the reason.
     """
-    batch, hidden = inputs.shape[0], recurrent_kernel.shape[0]
-    layer = Layer(
-        jnp.swapaxes(inputs, 0, 1),
-        Weights(kernel, recurrent_kernel, bias),
-        zero_carry(batch, hidden, inputs.dtype) if carry is None else carry,
-        None if masks is None else lax.stop_gradient(masks),
-        None if steps_present is None else steps_present.T,
+    outputs, (after,) = run_lstm_stack(
+        inputs,
+        [Weights(kernel, recurrent_kernel, bias)],
+        carries=None if carry is None else [carry],
+        masks=[masks],
+        precision=precision,
+        recurrence=recurrence,
     )
-    how = How(precision_here(precision), _chosen(recurrence, layer))
-    if how.recurrence == "wavefront":
-        x_TxBxF, weights, before, layer_masks, present_TxB = layer
-        stack = Stack(x_TxBxF, (weights,), (before,), (layer_masks,), present_TxB)
-        h_TxBxH, (after,) = _lstm(how, stack)
-    else:
-        h_TxBxH, after = _lstm(how, layer)
-    return jnp.swapaxes(h_TxBxH, 0, 1), after
+    return outputs, after
 
 
 def run_lstm_stack(
@@ -104,160 +66,127 @@ def run_lstm_stack(
     *,
     carries: Sequence[Carry] | None = None,
     masks: Sequence[jax.Array | None] | None = None,
-    steps_present: jax.Array | None = None,
     precision: Precision = "f32",
-    recurrence: Recurrence = "auto",
+    recurrence: RecurrenceName = "auto",
 ) -> tuple[jax.Array, tuple[Carry, ...]]:
-    """Run LSTM layers over a batch of sequences, each on what the one before it gives.
+    """Run LSTM layers over a batch of sequences, each on the outputs of the one before it.
 
     Args:
         inputs: (batch, time, features).
-        layers: their weights, at least one layer's.
-        carries: each layer's before the first step; zeros without them.
-        masks: each layer's, None for a layer without; no layer has any without them.
-        steps_present, precision: see `run_lstm`.
-        recurrence: `wavefront` runs all layers in one loop (lstm_wavefront.py tells how), with
-            XLA, on any device; the others run them one after the other, as `run_lstm` does.
-            `auto` runs them in one loop on GPUs, unless a batch has many rows.
+        layers: the weights of at least one layer.
+        carries: those before the first step, one a layer; zeros by default.
+        masks: one a layer, None for a layer without, (batch, 4, hidden): recurrent dropout, which h
+            is multiplied with, for each gate, before the recurrent product; the same at every step
+            (Gal and Ghahramani 2016, "A Theoretically Grounded Application of Dropout in Recurrent
+            Neural Networks"). They are drawn, not learned: no gradient flows to them.
+        precision: of the matrix products.
+        recurrence: how the loop over time is computed: `scan` by XLA, one layer after the other, on
+            any device; `wavefront` by XLA in one loop for all layers, with fewer, larger programs a
+            step, for GPUs; `cpu` by a kernel in C++, compiled when first used; `pallas` by a kernel
+            for TPUs (elsewhere interpreted, which is slow). `auto` is `cpu` on CPUs that have a
+            compiler and where it pays, `wavefront` on GPUs (a layer at a time where a batch has
+            many rows), else `scan`.
 
     Returns:
         The last layer's h at every step, (batch, time, hidden), and each layer's carry after it.
 
-    Derivatives are as those of `run_lstm`; the wavefront has second ones.
+    The reverse derivative is our own; forward derivatives (`jax.jvp`, `jax.hessian`) are refused by
+    JAX with a TypeError. The scan and the wavefront have second derivatives; the kernels refuse
+    them with a NotImplementedError.
 
-    Raises UserError as `run_lstm`, and ValueError when layers of a wavefront have different sizes.
+    Raises UserError, with the reason, when the recurrence can't compute these layers here.
     """
-    batch = inputs.shape[0]
+    rows, steps, _ = inputs.shape
+    hidden_sizes = tuple(len(weights.recurrent_kernel) for weights in layers)
     if carries is None:
-        sizes = [len(weights.recurrent_kernel) for weights in layers]
-        carries = [zero_carry(batch, hidden, inputs.dtype) for hidden in sizes]
-    masks = [None] * len(layers) if masks is None else masks
-    if _as_wavefront(recurrence, batch, layers):
-        stack = Stack(
-            jnp.swapaxes(inputs, 0, 1),
-            tuple(layers),
-            tuple(carries),
-            tuple(None if each is None else lax.stop_gradient(each) for each in masks),
-            None if steps_present is None else steps_present.T,
-        )
-        h_TxBxH, every_after = _lstm(How(precision_here(precision), "wavefront"), stack)
-        return jnp.swapaxes(h_TxBxH, 0, 1), every_after
-    afters = []
-    for weights, carry, mask in zip(layers, carries, masks, strict=True):
-        inputs, after = run_lstm(
-            inputs,
-            *weights,
-            carry=carry,
-            masks=mask,
-            steps_present=steps_present,
-            precision=precision,
-            recurrence=recurrence,
-        )
-        afters.append(after)
-    return inputs, tuple(afters)
+        carries = [zero_carry(rows, hidden, inputs.dtype) for hidden in hidden_sizes]
+    if masks is None:
+        masks = [None] * len(layers)
+    masks = [None if each is None else lax.stop_gradient(each) for each in masks]
+    stack = Stack(jnp.swapaxes(inputs, 0, 1), tuple(layers), tuple(carries), tuple(masks))
+    arrays = jax.tree.leaves((inputs, stack.weights, stack.before))
+    workload = Workload(
+        current_platform(),
+        steps,
+        rows // batch_devices(),
+        hidden_sizes,
+        float32=all(array.dtype == jnp.float32 for array in arrays),
+    )
+    chosen = choose_recurrence(recurrence, workload)
+    precision = supported_precision(precision, workload.platform)
+    if chosen.stacked:
+        h_TxBxH, afters = _lstm(chosen, precision, stack)
+    else:
+        h_TxBxH, each_after = stack.x_TxBxF, []
+        for weights, before, mask in stack.layers():
+            h_TxBxH, after = _lstm(chosen, precision, Layer(h_TxBxH, weights, before, mask))
+            each_after.append(after)
+        afters = tuple(each_after)
+    return jnp.swapaxes(h_TxBxH, 0, 1), afters
 
 
-class How(NamedTuple):
-    """What is fixed when a program is traced."""
+def choose_recurrence(name: RecurrenceName, workload: Workload) -> Recurrence[Any, Any]:
+    """The way to compute a workload: the one named, or what `auto` comes to.
 
-    precision: Precision
-    recurrence: Recurrence  # not "auto" any more
-
-
-def why_not_cpu() -> str | None:
-    """Why `auto` takes the scan on this CPU, in a few words; None where it doesn't."""
-    return why_unavailable() if jax.default_backend() == "cpu" else None
-
-
-def recurrence_used(recurrence: Recurrence, *, layers: int, steps: int, rows: int) -> str:
-    """How layers of float32 weights are computed here: what `auto` comes to.
-
-    One of the values of `recurrence` but `auto`, or for layers that `auto` has computed by a
-    wavefront one after the other "wavefront, a layer at a time". Rows are divided by the devices of
-    the mesh that `jax.set_mesh` has set.
-
-    Raises UserError as `run_lstm`.
+    Raises UserError when the one named can't compute it.
     """
-    array: Any = jax.ShapeDtypeStruct((steps, rows, 1), jnp.float32)
-    weights = Weights(array, array, array)
-    if _as_wavefront(recurrence, rows, [weights] * layers):
-        return "wavefront"
-    chosen = _chosen(recurrence, Layer(array, weights, Carry(array, array), None, None))
-    return f"{chosen}, a layer at a time" if chosen == "wavefront" and layers > 1 else chosen
+    if name == "auto":
+        return next(
+            recurrence
+            for recurrence in RECURRENCES.values()
+            if recurrence.pays(workload) and recurrence.why_not(workload) is None
+        )
+    recurrence = RECURRENCES[name]
+    if (reason := recurrence.why_not(workload)) is not None:
+        raise UserError(f"--recurrence {name}: {reason}; use auto or scan.")
+    return recurrence
 
 
-def can_keep(recurrence: object) -> TypeGuard[Recurrence]:
-    """Whether a run whose layers were computed so can go on so on this kind of device."""
-    if recurrence == "cpu":
-        return jax.default_backend() == "cpu" and why_unavailable() is None
-    return recurrence in ("scan", "wavefront", "pallas")
+def why_not_fastest(workload: Workload) -> str | None:
+    """Why `auto` can't take the first one that pays, in a few words; None where it takes it."""
+    fastest = next(each for each in RECURRENCES.values() if each.pays(workload))
+    return fastest.why_not(workload)
 
 
-def _chosen(recurrence: Recurrence, layer: Layer) -> Recurrence:
-    if recurrence in ("scan", "wavefront", "pallas"):
-        return recurrence
-    if recurrence == "auto" and jax.default_backend() == "gpu":
-        return "wavefront"
-    on_cpu = jax.default_backend() == "cpu"
-    # Other types, float64 among them, are for the scan.
-    able = all(a.dtype == jnp.float32 for a in (layer.x_TxBxF, *layer.weights, *layer.before))
-    if recurrence == "auto":
-        wanted = on_cpu and able and lstm_cpu.pays(layer.x_TxBxF)
-        return "cpu" if wanted and why_unavailable() is None else "scan"
-    reason = why_unavailable() if able else "it computes in float32 alone"
-    if not on_cpu:
-        reason = f"the devices here are of the kind {jax.default_backend()}"
-    if reason is not None:
-        raise UserError(f"--recurrence cpu: {reason}; use auto or scan.")
-    return "cpu"
+def can_keep(name: object, workload: Workload) -> TypeGuard[RecurrenceName]:
+    """Whether a run that was computed so can go on so here.
 
-
-def _as_wavefront(recurrence: Recurrence, batch: int, layers: Sequence[Weights]) -> bool:
-    if recurrence not in ("auto", "wavefront") or len(layers) == 1:
+    False for a name that is not a value of --recurrence.
+    """
+    if not isinstance(name, str) or name not in get_args(RecurrenceName) or name == "auto":
         return False
-    same_size = len({weights.recurrent_kernel.shape[0] for weights in layers}) == 1
-    if recurrence == "wavefront":
-        if not same_size:
-            raise ValueError("The layers of a wavefront must have as many hidden units each.")
-        return True
-    mesh = jax.sharding.get_abstract_mesh()
-    devices = mesh.shape[BATCH_AXIS] if BATCH_AXIS in mesh.axis_names else 1
-    return jax.default_backend() == "gpu" and same_size and batch // devices < MANY_ROWS
+    return RECURRENCES[name].why_not(workload) is None
 
 
-def _way(how: How) -> ModuleType:
-    if how.recurrence == "wavefront":
-        return lstm_wavefront
-    if how.recurrence == "pallas":
-        return import_module("jaxmusic.nn.pallas.layer")  # Pallas takes its time to import
-    return lstm_cpu if how.recurrence == "cpu" else lstm_scan
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _lstm(how: How, layer: Any) -> tuple[jax.Array, Any]:
-    """`layer` is a Layer, or for the wavefront a Stack; then so are the carries after it."""
-    h_TxBxH, after, _ = _way(how).forward(how.precision, layer, keep=False)
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _lstm(recurrence: Recurrence[Any, Any], precision: Precision, layers: Any) -> Any:
+    """h at every step and the carries after the last one, of a Layer or of a Stack."""
+    if recurrence.inference is not None:
+        return recurrence.inference(precision, layers)
+    h_TxBxH, after, _ = recurrence.forward(precision, layers)
     return h_TxBxH, after
 
 
-def _forward_rule(how: How, layer: Any) -> tuple[Any, Any]:
-    layer = jax.tree.map(lambda argument: argument.value, layer)
-    h_TxBxH, after, kept = _way(how).forward(how.precision, layer, keep=True)
-    return (h_TxBxH, after), (layer, h_TxBxH, kept)
+def _forward_rule(recurrence: Recurrence[Any, Any], precision: Precision, layers: Any) -> Any:
+    layers = jax.tree.map(lambda argument: argument.value, layers)
+    h_TxBxH, after, residuals = recurrence.forward(precision, layers)
+    return (h_TxBxH, after), (layers, h_TxBxH, residuals)
 
 
-def _backward_rule(how: How, residuals: Any, cotangents: Any) -> Any:
+def _backward_rule(
+    recurrence: Recurrence[Any, Any], precision: Precision, kept: Any, cotangents: Any
+) -> Any:
+    layers, h_TxBxH, residuals = kept
     dh_TxBxH, d_after = cotangents
-    # A sequence nobody uses (the last layer's, when only its last h counts) adds nothing.
-    every = None if type(dh_TxBxH) is SymbolicZero else dh_TxBxH
+    # A sequence that is not used (the last layer's, when only its last h counts) has no gradient.
+    if type(dh_TxBxH) is SymbolicZero:
+        dh_TxBxH = None
     d_after = jax.tree.map(
         lambda d: jnp.zeros(d.shape, d.dtype) if type(d) is SymbolicZero else d,
         d_after,
         is_leaf=lambda d: type(d) is SymbolicZero,
     )
-    backward = _way(how).backward
-    dx_TxBxF, d_weights, d_before = backward(how.precision, *residuals, every, d_after)
-    return (type(residuals[0])(dx_TxBxF, d_weights, d_before, None, None),)
+    return (recurrence.backward(precision, layers, h_TxBxH, residuals, dh_TxBxH, d_after),)
 
 
 _lstm.defvjp(_forward_rule, _backward_rule, symbolic_zeros=True)

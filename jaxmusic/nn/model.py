@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxmusic.config import ModelConfig, Precision, Recurrence
-from jaxmusic.nn.cell import DOT_GENERAL, Carry, Weights
+from jaxmusic.config import ModelConfig, Precision, RecurrenceName
+from jaxmusic.nn.cell import Carry, Weights
 from jaxmusic.nn.lstm import run_lstm_stack
+from jaxmusic.nn.products import DOT_GENERAL
 
 BATCH_NORM_EPSILON = 1e-3  # Keras's default, which the notebooks use
 
@@ -53,13 +54,13 @@ class MusicLSTM(nnx.Module):
         vocabulary_size: int,
         *,
         precision: Precision = "f32",
-        recurrence: Recurrence = "auto",
+        recurrence: RecurrenceName = "auto",
         rngs: nnx.Rngs,
     ) -> None:
         self.config = config
         self.vocabulary_size = vocabulary_size
         self.precision: Precision = precision
-        self.recurrence: Recurrence = recurrence
+        self.recurrence: RecurrenceName = recurrence
         glorot = jax.nn.initializers.glorot_uniform()
         features = 1
         if config.input == "embedding":

@@ -7,14 +7,14 @@ work to fill the device, so that most of its time passes between programs: on GP
 batches (Appleyard et al. 2016, "Optimizing Performance of Recurrent Neural Networks on GPUs").
 
 At the start the upper layers have nothing to do yet, at the end the lower ones nothing more:
-there, as at steps that only pad a sequence, a layer's carry stays as it is.
+there a layer's carry stays as it is.
 
-What a step of the wave computes is a row of one array: the four gates, c and h of all layers,
-(6, L, B, H), or the gradients of the gates. In that shape XLA makes a row in one program, of what
-it would else write in three.
+A step of the wave computes a row of one array: the four gates, c and h of all layers,
+(6, L, B, H), or the gradients of the gates. In that shape XLA writes a row by one program, not
+three.
 
 In names of arrays, further: Q groups in which the gates are computed, of N columns each: 4 of one
-gate each where each gate has a mask of its own, else one of all 4.
+gate where each gate has its own mask, else one of all 4.
 """
 
 from collections.abc import Callable
@@ -26,27 +26,30 @@ from jax import lax
 
 from jaxmusic.config import Precision
 from jaxmusic.nn.cell import (
-    DOT_GENERAL,
     Carry,
+    Gates,
+    Layer,
     Stack,
-    Weights,
-    dot,
-    over_devices,
-    steps_a_turn,
+    activate,
+    cell_gradient,
+    next_c,
+    next_carry,
+    weight_gradients,
 )
-from jaxmusic.nn.scan import weight_gradients
+from jaxmusic.nn.devices import loop_unroll, over_devices
+from jaxmusic.nn.products import DOT_GENERAL, dot
+from jaxmusic.nn.recurrence import Recurrence, Workload
 
-C, H = 4, 5  # places in a row, after the gates
+C, H = 4, 5  # indices in a row, after the gates
+# From so many rows on, one layer keeps a GPU busy: estimated, not measured (docs/performance.md).
+MANY_ROWS = 512
 
 
-def forward(
-    precision: Precision, stack: Stack, *, keep: bool = True
-) -> tuple[jax.Array, tuple[Carry, ...], jax.Array]:
-    """As lstm_scan's: the last layer's h at every step, and each layer's carry after the last.
+def forward(precision: Precision, stack: Stack) -> tuple[jax.Array, tuple[Carry, ...], jax.Array]:
+    """The last layer's h at every step, each layer's carry after the last, and the rows.
 
-    What it keeps are the rows, (S + 1, 6, L, B, H); before the first step, one without gates.
+    The rows are (S + 1, 6, L, B, H); the one before the first step has no gates.
     """
-    del keep
     layers, first = len(stack.weights), stack.weights[0]
     steps = len(stack.x_TxBxF) + layers - 1
     # What depends on the inputs alone is one product before the loop. (With the steps filled in,
@@ -59,7 +62,7 @@ def forward(
     def loop(
         before: Carry,
         z_SxBx4H: jax.Array,
-        working_SxLxBx1: jax.Array,
+        working_SxLx1x1: jax.Array,
         masks_QxLxBxH: jax.Array | None,
         matrix_QxLx2HxN: jax.Array,
         bias_Lx4H: jax.Array,
@@ -67,32 +70,31 @@ def forward(
         def step(s: jax.Array, state: tuple[Carry, jax.Array]) -> tuple[Carry, jax.Array]:
             before, rows = state
             z_QxLxBxN = _product(_operand(before.h, masks_QxLxBxH), matrix_QxLx2HxN, precision)
-            gates = []
+            z = []
             for gate, z_LxBxH in enumerate(_gates(z_QxLxBxN)):
                 part = slice(gate * hidden, (gate + 1) * hidden)
-                z = z_LxBxH + bias_Lx4H[:, None, part] + _only(0, z_SxBx4H[s, :, part], layers)
-                gates.append(jnp.tanh(z) if gate == 2 else jax.nn.sigmoid(z))
-            i, f, g, o = gates
-            c = f * before.c + i * g
-            h = o * jnp.tanh(c)
-            working = working_SxLxBx1[s]
+                from_x = _only(0, z_SxBx4H[s, :, part], layers)
+                z.append(z_LxBxH + bias_Lx4H[:, None, part] + from_x)
+            gates = activate(z)
+            h, c = next_carry(gates, before.c)
+            working = working_SxLx1x1[s]
             after = Carry(jnp.where(working, h, before.h), jnp.where(working, c, before.c))
             return after, _written(rows, s + 1, jnp.stack([*gates, after.c, after.h]))
 
         no_gates = [jnp.zeros_like(before.h)] * 4
         rows = _rows(steps + 1, 6, before)
         rows = _written(rows, 0, jnp.stack([*no_gates, before.c, before.h]))
-        return lax.fori_loop(0, steps, step, (before, rows), unroll=steps_a_turn())
+        return lax.fori_loop(0, steps, step, (before, rows), unroll=loop_unroll())
 
     after, rows = _over_devices(
         loop,
         (_stacked(stack.before), "LBH"),
         (z_SxBx4H, "SBN"),
-        _working(stack),
+        (_working(layers, len(stack.x_TxBxF)), "SL11"),
         (_masks(stack), "QLBH"),
         (_matrices(stack, precision), "QLHN"),
         (bias_Lx4H, "LN"),
-        made=("LBH", "SPLBH"),
+        results=("LBH", "SPLBH"),
     )
     return rows[layers:, H, -1], _layer_by_layer(after), rows
 
@@ -104,9 +106,9 @@ def backward(
     rows: jax.Array,
     dh_TxBxH: jax.Array | None,
     d_after: tuple[Carry, ...],
-) -> tuple[jax.Array, tuple[Weights, ...], tuple[Carry, ...]]:
-    """As lstm_scan's, `dh` being that of the last layer's h."""
-    del h_TxBxH
+) -> Stack:
+    """The gradients of the stack; h, and its gradient `dh`, are the last layer's."""
+    del h_TxBxH  # the rows have it
     layers, time = len(stack.weights), len(stack.x_TxBxF)
     steps = time + layers - 1
 
@@ -114,7 +116,7 @@ def backward(
         d_after: Carry,
         rows: jax.Array,
         dh_TxBxH: jax.Array | None,
-        working_SxLxBx1: jax.Array,
+        working_SxLx1x1: jax.Array,
         masks_QxLxBxH: jax.Array | None,
         matrix_QxLx2HxN: jax.Array,
     ) -> Any:
@@ -139,36 +141,29 @@ def backward(
                 dh_BxH = dh_TxBxH[jnp.maximum(s - layers + 1, 0)]
                 dh_BxH = jnp.where(s >= layers - 1, dh_BxH, 0)
                 d = Carry(d.h + _only(-1, dh_BxH, layers), d.c)
-            i, f, g, o = (rows[s + 1, gate] for gate in range(4))
+            gates = Gates(*(rows[s + 1, gate] for gate in range(4)))
             c_before = rows[s, C]
-            tanh_c = jnp.tanh(f * c_before + i * g)
-            dc = d.c + d.h * o * (1 - tanh_c * tanh_c)
-            working = working_SxLxBx1[s]
-            dz_4xLxBxH = jnp.stack(
-                [
-                    dc * g * i * (1 - i),
-                    dc * c_before * f * (1 - f),
-                    dc * i * (1 - g * g),
-                    d.h * tanh_c * o * (1 - o),
-                ]
-            )
+            # To compute c again costs less than to read it.
+            dz, dc_before = cell_gradient(gates, c_before, next_c(gates, c_before), d)
+            working = working_SxLx1x1[s]
+            dz_4xLxBxH = jnp.stack(dz)
             dz_4xLxBxH = jnp.where(working, dz_4xLxBxH, 0)
             dh = jnp.where(working, 0, d.h) + through_product(dz_4xLxBxH)
-            d_before = Carry(dh, jnp.where(working, dc * f, d.c))
+            d_before = Carry(dh, jnp.where(working, dc_before, d.c))
             return d_before, _written(d_rows, s, dz_4xLxBxH)
 
         d_rows = _rows(steps, 4, d_after)
-        return lax.fori_loop(0, steps, step, (d_after, d_rows), unroll=steps_a_turn())
+        return lax.fori_loop(0, steps, step, (d_after, d_rows), unroll=loop_unroll())
 
     d_before, dz_Sx4xLxBxH = _over_devices(
         loop,
         (_stacked(d_after), "LBH"),
         (rows, "SPLBH"),
         (dh_TxBxH, "TBH"),
-        _working(stack),
+        (_working(layers, time), "SL11"),
         (_masks(stack), "QLBH"),
         (_matrices(stack, precision), "QLHN"),
-        made=("LBH", "SPLBH"),
+        results=("LBH", "SPLBH"),
     )
     d_weights = []
     for number in range(layers):
@@ -182,28 +177,49 @@ def backward(
             dx_TxBxF = dot(dz_TxBx4H, stack.weights[0].kernel.T, precision)
         previous, masks = h_before_TxBxH[:, number], stack.masks[number]
         d_weights.append(weight_gradients(x, previous, masks, dz_TxBx4H, precision))
-    return dx_TxBxF, tuple(d_weights), _layer_by_layer(d_before)
+    return Stack(dx_TxBxF, tuple(d_weights), _layer_by_layer(d_before), (None,) * layers)
 
 
-def _over_devices(loop: Callable[..., Any], *given: tuple[Any, str], made: tuple[str, ...]) -> Any:
+def forward_layer(precision: Precision, layer: Layer) -> tuple[jax.Array, Carry, jax.Array]:
+    """The forward pass of one layer, as a stack of one."""
+    h_TxBxH, (after,), rows = forward(precision, _stack_of_one(layer))
+    return h_TxBxH, after, rows
+
+
+def backward_layer(
+    precision: Precision,
+    layer: Layer,
+    h_TxBxH: jax.Array,
+    rows: jax.Array,
+    dh_TxBxH: jax.Array | None,
+    d_after: Carry,
+) -> Layer:
+    """The gradients of one layer, as a stack of one."""
+    d = backward(precision, _stack_of_one(layer), h_TxBxH, rows, dh_TxBxH, (d_after,))
+    return Layer(d.x_TxBxF, d.weights[0], d.before[0], None)
+
+
+def _stack_of_one(layer: Layer) -> Stack:
+    return Stack(layer.x_TxBxF, (layer.weights,), (layer.before,), (layer.masks,))
+
+
+def _over_devices(
+    loop: Callable[..., Any], *arguments: tuple[Any, str], results: tuple[str, ...]
+) -> Any:
     """Run a loop on each device of the mesh that `jax.set_mesh` has set, for its own rows B.
 
-    Each array is given with its axes, a letter each, and made with those. The compiler would
-    divide the loop as well, but not the empty arrays in it: each device would have all of them.
+    Each array is given with its axes, a letter each. The compiler would divide the loop as well,
+    but not the empty arrays in it: each device would have all of them.
     """
-    arrays, axes = zip(*given, strict=True)
-    return over_devices(loop, axes, made, divided="B")(*arrays)
+    arrays, axes = zip(*arguments, strict=True)
+    return over_devices(loop, axes, results, divided="B")(*arrays)
 
 
-def _working(stack: Stack) -> tuple[jax.Array, str]:
-    """Whether a layer does anything at a step of the wave, (S, L, B or 1, 1) bool; and its axes."""
-    layers, time = len(stack.weights), len(stack.x_TxBxF)
-    present_TxB = stack.present_TxB
-    axes = "SLB1"
-    if present_TxB is None:
-        present_TxB, axes = jnp.ones((time, 1), bool), "SL11"
-    late = [jnp.pad(present_TxB, ((layer, layers - 1 - layer), (0, 0))) for layer in range(layers)]
-    return jnp.stack(late, axis=1)[..., None], axes
+def _working(layers: int, time: int) -> jax.Array:
+    """Whether a layer does anything at a step of the wave, (S, L, 1, 1) bool."""
+    step = jnp.arange(time + layers - 1)[:, None, None, None]
+    layer = jnp.arange(layers)[:, None, None]
+    return (layer <= step) & (step < layer + time)
 
 
 def _stacked(carries: tuple[Carry, ...]) -> Carry:
@@ -221,8 +237,8 @@ def _rows(number: int, parts: int, carry: Carry) -> jax.Array:
     return rows
 
 
-def _written(rows: jax.Array, place: jax.Array | int, row: jax.Array) -> jax.Array:
-    written: jax.Array = lax.dynamic_update_index_in_dim(rows, row, place, 0)
+def _written(rows: jax.Array, index: jax.Array | int, row: jax.Array) -> jax.Array:
+    written: jax.Array = lax.dynamic_update_index_in_dim(rows, row, index, 0)
     return written
 
 
@@ -301,3 +317,34 @@ def _only(layer: int, array_BxH: jax.Array, layers: int) -> jax.Array:
     """(L, B, H): the array for one layer, and zeros for the others."""
     zeros = jnp.zeros_like(array_BxH)
     return jnp.stack([array_BxH if each == layer % layers else zeros for each in range(layers)])
+
+
+def _why_not(work: Workload) -> str | None:
+    if len(set(work.hidden_sizes)) > 1:
+        return "layers computed in one loop must have the same number of hidden units"
+    return None
+
+
+def _pays(work: Workload) -> bool:
+    one_layer = len(work.hidden_sizes) == 1
+    return work.platform == "gpu" and (one_layer or work.rows < MANY_ROWS)
+
+
+WAVEFRONT = Recurrence(
+    name="wavefront",
+    why_not=_why_not,
+    pays=_pays,
+    forward=forward,
+    backward=backward,
+    sources=("nn/wavefront.py",),
+    stacked=True,
+)
+# For `auto` alone. A layer as a wavefront still has fewer programs a step than as a scan.
+WAVEFRONT_BY_LAYER = Recurrence(
+    name="wavefront, a layer at a time",
+    why_not=lambda work: None,
+    pays=lambda work: work.platform == "gpu",
+    forward=forward_layer,
+    backward=backward_layer,
+    sources=WAVEFRONT.sources,
+)

@@ -14,7 +14,8 @@ import msgspec
 from jax.sharding import Mesh
 
 from jaxmusic.errors import UserError
-from jaxmusic.nn.cpu.build import SOURCES, build_key, processor
+from jaxmusic.nn.cpu.build import build_key, processor
+from jaxmusic.nn.lstm import RECURRENCES
 from jaxmusic.runtime.printable import printable
 from jaxmusic.runtime.versions import files_digest, package_versions
 from jaxmusic.storage.atomic import write_atomic
@@ -30,34 +31,29 @@ REMEDIES = {CORES: "NPROC={} in the environment keeps the bits"}
 RECURRENCE, DEVICE_KIND = "recurrence", "the kind of devices"
 OF_RECURRENCE, KERNEL = "the digest of its sources", "the build of the C++ kernel"
 
-# Modules that determine a step's numbers, and those of each way to compute the LSTM layers.
+# Modules that determine a step's numbers. (RECURRENCES names those of each recurrence.)
 COMPUTING = (
     "data/batch.py", "data/batch_sampler.py", "data/dataset.py", "data/loader.py",
     "data/shuffle.py", "data/token_map.py", "data/windows.py", "distributed/mesh.py",
-    "distributed/row_range.py", "nn/cell.py", "nn/lstm.py", "nn/model.py",
-    "evaluation/held_out.py", "evaluation/metrics.py", "training/compensated.py",
-    "training/jax_settings.py", "training/optimizer.py", "training/programs.py",
+    "distributed/row_range.py", "nn/cell.py", "nn/devices.py", "nn/lstm.py", "nn/model.py",
+    "nn/products.py", "evaluation/held_out.py", "evaluation/metrics.py",
+    "training/compensated.py", "training/jax_settings.py", "training/optimizer.py",
+    "training/programs.py",
     "training/state.py", "training/step.py",
 )  # fmt: skip
-LSTM_SOURCES = {
-    "scan": ("nn/scan.py",),
-    "wavefront": ("nn/wavefront.py", "nn/scan.py"),
-    "pallas": ("nn/pallas/layer.py", "nn/pallas/kernel.py", "nn/scan.py"),
-    "cpu": ("nn/cpu/kernel.py", *(f"nn/cpu/{name}" for name in SOURCES)),
-}
 
 
 def current_environment(recurrence: str, mesh: Mesh, most_steps: int) -> Environment:
     """Describe the environment of this training.
 
     Args:
-        recurrence: how the LSTM layers are computed, as `recurrence_used` returns it.
+        recurrence: how the LSTM layers are computed, the name of an entry of RECURRENCES.
         most_steps: room for steps in a dispatch; with another, a program may round differently.
     """
     device = mesh.devices.flat[0]
     here: Environment = {
         RECURRENCE: recurrence,
-        OF_RECURRENCE: files_digest(LSTM_SOURCES[recurrence.split(",", maxsplit=1)[0]]),
+        OF_RECURRENCE: files_digest(RECURRENCES[recurrence].sources),
         "the digest of the other sources": files_digest(COMPUTING),
         DEVICE_KIND: device.device_kind,
         "the number of devices": mesh.size,

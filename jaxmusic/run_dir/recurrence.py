@@ -3,27 +3,39 @@
 import dataclasses
 from collections.abc import Callable
 
-import jax
 from jax.sharding import Mesh
 
 from jaxmusic.config import Config
-from jaxmusic.nn.lstm import can_keep, recurrence_used
+from jaxmusic.distributed.mesh import local_rows
+from jaxmusic.nn.lstm import can_keep, choose_recurrence, why_not_fastest
+from jaxmusic.nn.products import supported_precision
+from jaxmusic.nn.recurrence import Workload
 from jaxmusic.run_dir.environment import DEVICE_KIND, RECURRENCE, Environment
 
 
-def resolve_recurrence(config: Config, mesh: Mesh, rows: int) -> str:
-    """What `--recurrence` comes to on the devices of the mesh, for batches of so many rows."""
-    with jax.set_mesh(mesh):
-        return recurrence_used(
-            config.run.recurrence, layers=config.model.layers, steps=config.data.window, rows=rows
-        )
+def lstm_workload(config: Config, mesh: Mesh) -> Workload:
+    """What the choice of a recurrence depends on, on the devices of the mesh."""
+    return Workload(
+        platform=mesh.devices.flat[0].platform,
+        steps=config.data.window,
+        rows=local_rows(config.train.batch_size, mesh).total // mesh.size,
+        hidden_sizes=(config.model.hidden_size,) * config.model.layers,
+    )
+
+
+def log_compromises(config: Config, mesh: Mesh, log: Callable[[str], None]) -> None:
+    """Log the settings that the devices of the mesh don't support, and why training is slow."""
+    precision, workload = config.train.precision, lstm_workload(config, mesh)
+    if supported_precision(precision, workload.platform) != precision:
+        log("TensorFloat-32 (--precision tf32) needs a GPU: this trains in float32.")
+    if config.run.recurrence == "auto" and (reason := why_not_fastest(workload)) is not None:
+        log(f"Training takes about twice as long as it could: {reason}.")
 
 
 def keep_recurrence(
     config: Config,
     before: Environment | None,
     mesh: Mesh,
-    rows: int,
     log: Callable[[str], None],
 ) -> Config:
     """The settings, with `auto` replaced by the recurrence that computed the steps before.
@@ -32,9 +44,10 @@ def keep_recurrence(
     """
     if before is None or config.run.recurrence != "auto":
         return config
-    kept, chosen = before.get(RECURRENCE), resolve_recurrence(config, mesh, rows)
+    workload = lstm_workload(config, mesh)
+    kept, chosen = before.get(RECURRENCE), choose_recurrence("auto", workload).name
     same_kind = before.get(DEVICE_KIND) == mesh.devices.flat[0].device_kind
-    if kept == chosen or not same_kind or not can_keep(kept):
+    if kept == chosen or not same_kind or not can_keep(kept, workload):
         return config
     log(
         f"The LSTM layers are computed as in this run before, as with --recurrence {kept}. "

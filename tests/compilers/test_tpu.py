@@ -27,24 +27,25 @@ from jax.sharding import Mesh
 from jaxmusic.aot.hlo import executed, read_module
 from jaxmusic.aot.libtpu import ENVIRONMENT
 from jaxmusic.aot.work import KERNEL, collective_kind
-from jaxmusic.config import PRESETS, ModelConfig
+from jaxmusic.config import PRESETS, ModelConfig, Precision
 from jaxmusic.nn import lstm
-from jaxmusic.nn.cell import Carry, Layer, dot
+from jaxmusic.nn.cell import Carry, Layer
+from jaxmusic.nn.products import dot
+from jaxmusic.nn.scan import SCAN
 from jaxmusic.training.programs import training_arguments, training_program
 
 
-def plain_scan(how: lstm.How, layer: Layer) -> tuple[jax.Array, Carry]:
-    """The layer as one would write it, its gradient left to JAX."""
-    z_TxBx4H = dot(layer.x_TxBxF, layer.weights.kernel, how.precision) + layer.weights.bias  # noqa: N806
+def plain_scan(precision: Precision, layer: Layer) -> tuple[jax.Array, Carry]:
+    """The layer as one would write it."""
+    z_TxBx4H = dot(layer.x_TxBxF, layer.weights.kernel, precision) + layer.weights.bias  # noqa: N806
     kernels = jnp.split(layer.weights.recurrent_kernel, 4, axis=1)
 
     def step(carry: Carry, z_Bx4H: jax.Array) -> tuple[Carry, jax.Array]:  # noqa: N803
         if layer.masks is None:
-            z = z_Bx4H + dot(carry.h, layer.weights.recurrent_kernel, how.precision)
+            z = z_Bx4H + dot(carry.h, layer.weights.recurrent_kernel, precision)
         else:
             by_gate = [
-                dot(carry.h * layer.masks[:, gate], kernels[gate], how.precision)
-                for gate in range(4)
+                dot(carry.h * layer.masks[:, gate], kernels[gate], precision) for gate in range(4)
             ]
             z = z_Bx4H + jnp.concatenate(by_gate, axis=1)
         i, f, g, o = jnp.split(z, 4, axis=1)
@@ -54,6 +55,26 @@ def plain_scan(how: lstm.How, layer: Layer) -> tuple[jax.Array, Carry]:
 
     after, h_TxBxH = lax.scan(step, layer.before, z_TxBx4H)  # noqa: N806
     return h_TxBxH, after
+
+
+def plain_scan_forward(precision: Precision, layer: Layer) -> tuple[jax.Array, Carry, Any]:
+    (h, after), pull_back = jax.vjp(partial(plain_scan, precision), layer)
+    return h, after, pull_back
+
+
+def plain_scan_backward(
+    precision: Precision, layer: Layer, h: jax.Array, pull_back: Any, dh: Any, d_after: Carry
+) -> Layer:
+    dh = jnp.zeros_like(h) if dh is None else dh
+    (d_layer,) = pull_back((dh, d_after))
+    gradients: Layer = d_layer._replace(masks=None)
+    return gradients
+
+
+# The plain scan with the gradient that JAX derives: a recurrence of the tests.
+AUTODIFF = replace(
+    SCAN, name="autodiff", forward=plain_scan_forward, backward=plain_scan_backward, sources=()
+)
 
 
 class Program(NamedTuple):
@@ -78,18 +99,12 @@ def compiled_steps(program: Program) -> Any:
         data=replace(classic.data, window=window),
         model=model,
         train=replace(classic.train, precision=precision, batch_size=128 * devices),  # type: ignore[arg-type]
-        run=replace(classic.run, recurrence="scan" if recurrence == "autodiff" else recurrence),  # type: ignore[arg-type]
+        run=replace(classic.run, recurrence=recurrence),  # type: ignore[arg-type]
     )
-    own = lstm._lstm
-    if recurrence == "autodiff":
-        lstm._lstm = plain_scan  # type: ignore[assignment]
-    try:
-        with jax.set_mesh(mesh):
-            jitted = training_program(config, 359, mesh, steps_per_epoch=10)
-            arguments = training_arguments(config, 359, mesh, steps=4, tokens=57_177)
-            return jitted.lower(*arguments).compile()
-    finally:
-        lstm._lstm = own
+    with jax.set_mesh(mesh):
+        jitted = training_program(config, 359, mesh, steps_per_epoch=10)
+        arguments = training_arguments(config, 359, mesh, steps=4, tokens=57_177)
+        return jitted.lower(*arguments).compile()
 
 
 def layer_compiles(topology: str, precision: str) -> int:
@@ -145,6 +160,7 @@ def estimated_us(program: Program) -> float:
 def all_facts(full: bool) -> dict[str, Any]:
     """Every program is compiled once, in one process; each fact is told as it is found."""
     facts: dict[str, Any] = {}
+    lstm.RECURRENCES[AUTODIFF.name] = AUTODIFF
 
     def found(name: str, fact: Any) -> None:
         facts[name] = fact

@@ -14,8 +14,9 @@ import pytest
 from helpers.programs import EIGHT_DEVICES, furthest, quick_jit, run_apart
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxmusic.config import Precision, Recurrence
-from jaxmusic.nn import lstm
+from jaxmusic.config import Precision, RecurrenceName
+from jaxmusic.errors import UserError
+from jaxmusic.nn import wavefront
 from jaxmusic.nn.cell import Carry, Weights
 from jaxmusic.nn.lstm import run_lstm_stack
 
@@ -31,10 +32,9 @@ SIZES: list[Size] = [
     (1, 4, 5, 3, 6),
 ]
 MASKS = ("none", "all", "but the last")
-BOOLS = (False, True)
 CASES = [
-    *((SMALL, masks, padded) for masks, padded in product(MASKS, BOOLS)),
-    *((size, *mode) for size in SIZES[1:] for mode in (("none", False), ("but the last", True))),
+    *((SMALL, masks) for masks in MASKS),
+    *(product(SIZES[1:], ("none", "but the last"))),
 ]
 ANSWERS = ("sequence", "last", "both")  # what of the results a loss looks at
 
@@ -48,13 +48,12 @@ class Case:
     layers: Any
     carries: Any
     masks: Any
-    present: Any
     towards: Any
 
     @classmethod
-    def random(cls, size: Size, masks: str, padded: bool) -> "Case":
+    def random(cls, size: Size, masks: str) -> "Case":
         layers, batch, time, features, hidden = size
-        rng = np.random.default_rng([*size, len(masks), padded])
+        rng = np.random.default_rng([*size, len(masks)])
 
         def normal(*shape: int) -> Any:
             return rng.normal(size=shape)
@@ -75,7 +74,6 @@ class Case:
                 rng.integers(0, 2, (batch, 4, hidden)) / 0.7 if layer in masked else None
                 for layer in range(layers)
             ),
-            rng.integers(0, 2, (batch, time)) > 0 if padded else None,
             (normal(batch, time, hidden), normal(layers, batch, hidden)),
         )
 
@@ -85,14 +83,18 @@ class Case:
         return self.inputs, self.layers, self.carries
 
     def run(
-        self, recurrence: Recurrence, precision: Precision, inputs: Any, layers: Any, carries: Any
+        self,
+        recurrence: RecurrenceName,
+        precision: Precision,
+        inputs: Any,
+        layers: Any,
+        carries: Any,
     ) -> Any:
         return run_lstm_stack(
             inputs,
             layers,
             carries=carries,
             masks=self.masks,
-            steps_present=self.present,
             precision=precision,
             recurrence=recurrence,
         )
@@ -100,8 +102,7 @@ class Case:
     def plain(self, inputs: Any, layers: Any, carries: Any) -> Any:
         """Step by step, and layer by layer in each."""
 
-        def step(states: Any, at_step: Any) -> Any:
-            below, here = at_step
+        def step(states: Any, below: Any) -> Any:
             states = list(states)
             for number, (kernel, recurrent, bias) in enumerate(layers):
                 h, c = states[number]
@@ -114,15 +115,11 @@ class Case:
                 i, f, o = (1 / (1 + jnp.exp(-gates[gate])) for gate in (0, 1, 3))
                 c_next = f * c + i * jnp.tanh(gates[2])
                 h_next = o * jnp.tanh(c_next)
-                if here is not None:
-                    c_next = jnp.where(here[:, None], c_next, c)
-                    h_next = jnp.where(here[:, None], h_next, h)
                 states[number] = Carry(h_next, c_next)
                 below = h_next
             return tuple(states), below
 
-        present = None if self.present is None else self.present.T
-        states, outputs = jax.lax.scan(step, tuple(carries), (inputs.swapaxes(0, 1), present))
+        states, outputs = jax.lax.scan(step, tuple(carries), inputs.swapaxes(0, 1))
         return outputs.swapaxes(0, 1), states
 
     def loss(self, answer: str, stack: Callable[..., Any], *varied: Any) -> Any:
@@ -139,17 +136,19 @@ class Case:
 
 
 @partial(quick_jit, static_argnums=(0, 1))
-def computed(how: tuple[Recurrence, Precision] | None, answers: tuple[str, ...], case: Case) -> Any:
+def computed(
+    how: tuple[RecurrenceName, Precision] | None, answers: tuple[str, ...], case: Case
+) -> Any:
     """Results and gradients; `how` None: of the plain loop."""
     stack = case.plain if how is None else partial(case.run, *how)
     return stack(*case.varied), [case.gradient(answer, stack) for answer in answers]
 
 
-@pytest.mark.parametrize(("size", "masks", "padded"), CASES)
+@pytest.mark.parametrize(("size", "masks"), CASES)
 @pytest.mark.slow
-def test_equals_the_plain_loop_and_its_autodiff(size: Size, masks: str, padded: bool) -> None:
-    answers = ANSWERS if size == SMALL and padded else ("both",)
-    case = Case.random(size, masks, padded)
+def test_equals_the_plain_loop_and_its_autodiff(size: Size, masks: str) -> None:
+    answers = ANSWERS if size == SMALL else ("both",)
+    case = Case.random(size, masks)
     with jax.enable_x64(True):
         expected = computed(None, answers, case)
         found = computed(("wavefront", "f32"), answers, case)
@@ -158,7 +157,7 @@ def test_equals_the_plain_loop_and_its_autodiff(size: Size, masks: str, padded: 
 
 
 def test_in_float32_and_bfloat16() -> None:
-    case = Case.random(SMALL, "but the last", True)
+    case = Case.random(SMALL, "but the last")
     with jax.enable_x64(True):
         exact = computed(None, ("both",), case)
     case = jax.tree.map(jnp.asarray, case)
@@ -171,7 +170,7 @@ def test_in_float32_and_bfloat16() -> None:
 
 @pytest.mark.slow
 def test_under_vmap_and_a_scan_over_steps() -> None:
-    case = jax.tree.map(jnp.asarray, Case.random(SMALL, "but the last", True))
+    case = jax.tree.map(jnp.asarray, Case.random(SMALL, "but the last"))
     inputs = jnp.stack([case.inputs * scale for scale in (1, 2, 3)])
 
     @quick_jit
@@ -196,7 +195,7 @@ def test_second_derivatives_are_those_of_the_plain_loop() -> None:
 
         return jax.grad(first)(case.layers)
 
-    case = Case.random((2, 3, 3, 2, 2), "but the last", False)
+    case = Case.random((2, 3, 3, 2, 2), "but the last")
     with jax.enable_x64(True):
         expected = quick_jit(lambda case: slope(case, case.plain))(case)
         found = quick_jit(lambda case: slope(case, partial(case.run, "wavefront", "f32")))(case)
@@ -204,7 +203,7 @@ def test_second_derivatives_are_those_of_the_plain_loop() -> None:
 
 
 def test_no_gradient_flows_to_masks() -> None:
-    case = jax.tree.map(jnp.asarray, Case.random(SMALL, "but the last", False))
+    case = jax.tree.map(jnp.asarray, Case.random(SMALL, "but the last"))
 
     def loss(masks: Any) -> Any:
         return run_lstm_stack(
@@ -214,9 +213,9 @@ def test_no_gradient_flows_to_masks() -> None:
     assert not jax.jit(jax.grad(loss))(case.masks)[0].any()
 
 
-def loops_of(how: Recurrence, size: Size) -> list[int]:
+def loops_of(how: RecurrenceName, size: Size) -> list[int]:
     """The lengths of the loops over time of a stack's forward pass."""
-    case = jax.tree.map(jnp.asarray, Case.random(size, "but the last", False))
+    case = jax.tree.map(jnp.asarray, Case.random(size, "but the last"))
     text = str(jax.make_jaxpr(partial(case.run, how, "f32"))(*case.varied))
     return [int(part.split()[0]) for part in text.split(" length=")[1:]]
 
@@ -228,7 +227,7 @@ def test_it_is_one_loop_and_auto_s_choice_on_gpus(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert loops_of("auto", SMALL) == [4 + 3 - 1]
     assert loops_of("auto", (1, 5, 7, 2, 4)) == [7]
-    monkeypatch.setattr(lstm, "MANY_ROWS", 5)
+    monkeypatch.setattr(wavefront, "MANY_ROWS", 5)
     assert loops_of("auto", SMALL) == [4, 4, 4]
 
 
@@ -237,19 +236,19 @@ def test_layers_of_different_sizes_are_no_wavefront(monkeypatch: pytest.MonkeyPa
         Weights(jnp.ones((2, 12)), jnp.ones((3, 12)), jnp.ones(12)),
         Weights(jnp.ones((3, 8)), jnp.ones((2, 8)), jnp.ones(8)),
     ]
-    with pytest.raises(ValueError, match="as many hidden units"):
+    with pytest.raises(UserError, match="same number of hidden units"):
         run_lstm_stack(jnp.ones((5, 7, 2)), layers, recurrence="wavefront")
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     outputs, _ = jax.eval_shape(run_lstm_stack, jnp.ones((5, 7, 2)), layers)
     assert outputs.shape == (5, 7, 2)
 
 
-def on_eight_devices(*, set_mesh: bool, padded: bool) -> None:
+def on_eight_devices(*, set_mesh: bool) -> None:
     """Gradients over 8 devices equal those on one; nothing is gathered or summed in a loop.
 
     (That each has its own rows of what is kept, only another compiler shows: test_gpu.py.)
     """
-    case = jax.tree.map(jnp.asarray, Case.random((3, 16, 6, 2, 5), "but the last", padded))
+    case = jax.tree.map(jnp.asarray, Case.random((3, 16, 6, 2, 5), "but the last"))
 
     @quick_jit
     def gradients(case: Case) -> Any:
@@ -259,13 +258,11 @@ def on_eight_devices(*, set_mesh: bool, padded: bool) -> None:
     mesh = Mesh(np.array(jax.devices()), ("batch",))
     assert mesh.size == 8
     rows, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("batch",), ()))
-    inputs, carries, masks, present = jax.device_put(
-        (case.inputs, case.carries, case.masks, case.present), rows
-    )
+    inputs, carries, masks = jax.device_put((case.inputs, case.carries, case.masks), rows)
     layers = jax.device_put(case.layers, whole)
     every, last = case.towards
     towards = jax.device_put(every, rows), jax.device_put(last, whole)
-    placed = Case(inputs, layers, carries, masks, present, towards)
+    placed = Case(inputs, layers, carries, masks, towards)
     with jax.set_mesh(mesh) if set_mesh else nullcontext():
         compiled = gradients.lower(placed).compile()
         found = compiled(placed)
@@ -281,7 +278,7 @@ def on_eight_devices(*, set_mesh: bool, padded: bool) -> None:
 def test_on_eight_devices() -> None:
     program = """
 from nn import test_wavefront
-test_wavefront.on_eight_devices(set_mesh=False, padded=False)
-test_wavefront.on_eight_devices(set_mesh=True, padded=True)
+test_wavefront.on_eight_devices(set_mesh=False)
+test_wavefront.on_eight_devices(set_mesh=True)
 """
     run_apart("-c", program, environment=EIGHT_DEVICES)

@@ -10,11 +10,11 @@ from helpers.small_runs import STEPS_PER_EPOCH, assert_same_run, changed, small_
 
 from jaxmusic.config import Config
 from jaxmusic.console import Console
-from jaxmusic.nn.lstm import recurrence_used
+from jaxmusic.nn.lstm import RECURRENCES, choose_recurrence
+from jaxmusic.nn.recurrence import Workload
 from jaxmusic.run_dir import environment
 from jaxmusic.run_dir.environment import (
     COMPUTING,
-    LSTM_SOURCES,
     EnvironmentFile,
     changes,
     cores,
@@ -26,11 +26,12 @@ PACKAGE = Path(environment.__file__).parents[1]
 # What the modules that compute import, and no number comes from.
 NO_NUMBERS = {
     "config.py", "console.py", "corpus/corpus.py", "distributed/devices.py",
-    "distributed/processes.py", "errors.py", "nn/cpu/build.py", "preparation/prepare.py",
+    "distributed/processes.py", "errors.py", "nn/cpu/build.py", "nn/cpu/recurrence.py",
+    "nn/pallas/recurrence.py", "nn/recurrence.py", "preparation/prepare.py",
     "runtime/printable.py", "storage/reading.py", "tokenizers/tokenizer.py",
     "tokenizers/vocabulary.py",
 }  # fmt: skip
-WAYS = {name for names in LSTM_SOURCES.values() for name in names}
+WAYS = {name for each in RECURRENCES.values() for name in each.sources}
 
 
 @pytest.fixture(scope="module")
@@ -134,19 +135,18 @@ def test_the_sources_that_compute_are_all_named() -> None:
 
 
 def test_auto_comes_to_what_suits_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    def used(recurrence: Any = "auto", rows: int = 128) -> str:
-        return recurrence_used(recurrence, layers=2, steps=100, rows=rows)
+    def used(recurrence: Any = "auto", rows: int = 128, platform: str = "cpu") -> str:
+        return choose_recurrence(recurrence, Workload(platform, 100, rows, (8, 8))).name
 
     assert used("scan") == "scan"
     assert used("wavefront") == "wavefront"
     assert used(rows=1) == "scan"
-    monkeypatch.setattr("jaxmusic.nn.lstm.why_unavailable", lambda: None)
+    monkeypatch.setattr("jaxmusic.nn.cpu.recurrence.why_unavailable", lambda: None)
     assert used() == "cpu"
-    monkeypatch.setattr("jaxmusic.nn.lstm.why_unavailable", lambda: "no compiler")
+    monkeypatch.setattr("jaxmusic.nn.cpu.recurrence.why_unavailable", lambda: "no compiler")
     assert used() == "scan"
-    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
-    assert used() == "wavefront"
-    assert used(rows=1024) == "wavefront, a layer at a time"
+    assert used(platform="gpu") == "wavefront"
+    assert used(platform="gpu", rows=1024) == "wavefront, a layer at a time"
 
 
 def test_a_run_keeps_its_way_and_tells_what_it_cannot_keep(
@@ -162,7 +162,7 @@ def test_a_run_keeps_its_way_and_tells_what_it_cannot_keep(
     fit(changed(by_scan, "train", max_steps=3))
 
     # `auto` would take another way here, but keeps that of the steps before, bit for bit.
-    monkeypatch.setattr("jaxmusic.nn.lstm.why_unavailable", lambda: None)
+    monkeypatch.setattr("jaxmusic.nn.cpu.recurrence.why_unavailable", lambda: None)
     output = said(config, capsys)
     assert "as in this run before, as with --recurrence scan. (--recurrence cpu" in output
     assert "not bit for bit" not in output
@@ -171,7 +171,9 @@ def test_a_run_keeps_its_way_and_tells_what_it_cannot_keep(
     # The way of before isn't there any more, and the machine is another.
     path = tmp_path / "run" / "environment.json"
     path.write_text(path.read_text().replace('"recurrence": "scan"', '"recurrence": "cpu"'))
-    monkeypatch.setattr("jaxmusic.nn.lstm.why_unavailable", lambda: "no C++ compiler is installed")
+    monkeypatch.setattr(
+        "jaxmusic.nn.cpu.recurrence.why_unavailable", lambda: "no C++ compiler is installed"
+    )
     monkeypatch.setattr("jaxmusic.run_dir.environment.cores", lambda: 1)
     longer = changed(config, "train", epochs=2, max_steps=STEPS_PER_EPOCH + 1)
     line = (

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxmusic.config import Precision
 from jaxmusic.distributed.mesh import make_mesh, replicated_sharding, row_sharding
-from jaxmusic.nn.cell import dot
+from jaxmusic.nn.products import dot
 
 
 def xla_product_rate(precision: Precision, size: int, repeats: int) -> float:

@@ -1,7 +1,7 @@
-"""The compiled half of the CPU kernel: lstm_cpu.cc, built for this machine and loaded.
+"""Compiles and loads the C++ of the CPU kernel, for this machine.
 
-It is compiled when first used, with the machine's own C++ compiler, and kept in the user's cache
-folder for later starts, where that is private to the user.
+That happens when the kernel is first used, with the machine's own C++ compiler. The library is kept
+in the user's cache folder for later starts, where that is private to the user.
 """
 
 import contextlib
@@ -22,7 +22,12 @@ from jaxmusic.storage.private_cache import open_cache
 from jaxmusic.storage.private_folder import temporary_folder
 
 FOLDER = Path(__file__).parent
-SOURCES = ("lstm.cc", "cell.h", "memory.h", "products.h")
+MAIN_SOURCE = "csrc/lstm.cc"
+HEADERS = (
+    "backward.h", "cell.h", "forward.h", "panels.h", "products.h", "scratch.h", "threads.h",
+    "weight_gradients.h",
+)  # fmt: skip
+SOURCES = (MAIN_SOURCE, *(f"csrc/{name}" for name in HEADERS))
 # No strict aliasing: pairs of bfloat16 are written into the memory that vectors of floats are read
 # from.
 OPTIONS = ("-std=c++17", "-O3", "-fno-strict-aliasing", "-fPIC", "-shared", "-pthread")
@@ -31,7 +36,7 @@ TARGETS = tuple(
     for direction in ("forward", "backward")
     for precision in ("f32", "bf16")
 )
-COMPILING_TAKES_AT_MOST = 300  # seconds
+COMPILE_TIMEOUT = 300  # seconds
 
 
 @functools.cache
@@ -57,14 +62,14 @@ def why_unavailable() -> str | None:
 
 @functools.cache
 def build_key() -> str:
-    """The name of the library as it would be built here: another for whatever may change its bits.
+    """The name of the library, with a digest of all that its bits depend on here.
 
-    Those are its sources, the processor, the compiler, and the headers of jaxlib.
+    That is its sources, the processor, the compiler, and the headers of jaxlib.
     """
     compiler = _compiler() or ""
-    what = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in SOURCES:
-        what.update((FOLDER / name).read_bytes())
+        digest.update((FOLDER / name).read_bytes())
     version = subprocess.run(
         [*compiler.split(), "--version"], capture_output=True, check=True, text=True
     ).stdout
@@ -74,12 +79,12 @@ def build_key() -> str:
         jaxlib_version.__version__.encode(),
         _processor(),
     ):
-        what.update(part)
-    return f"lstm_cpu-{what.hexdigest()[:16]}"
+        digest.update(part)
+    return f"lstm_cpu-{digest.hexdigest()[:16]}"
 
 
 def processor() -> str:
-    """The model of this machine's processor, and a digest of what tells it from others."""
+    """The model of this machine's processor, and a digest of its features."""
     about = _processor()
     models = [line for line in about.decode(errors="replace").splitlines() if "model name" in line]
     model = models[0].partition(":")[2].strip() if models else platform.machine()
@@ -96,13 +101,13 @@ def _command(compiler: str) -> list[str]:
 
 
 def _built(compiler: str) -> bytes:
-    """The compiled library: of these sources, for this processor, by this compiler."""
+    """The library compiled from these sources, for this processor, by this compiler."""
     key = build_key()
     cache = open_cache("lstm")
     library = cache.get(key) if cache is not None else None
     if library is None:
-        # Several processes may do this at once: each compiles for itself, and keeps the same.
-        library = _compiled(_command(compiler), FOLDER / SOURCES[0])
+        # Several processes may do this at once: each compiles for itself and writes the same file.
+        library = _compiled(_command(compiler), FOLDER / MAIN_SOURCE)
         if cache is not None:
             cache.put(key, library)
     return library
@@ -117,13 +122,13 @@ def _compiled(command: list[str], source: Path) -> bytes:
             capture_output=True,
             check=True,
             text=True,
-            timeout=COMPILING_TAKES_AT_MOST,
+            timeout=COMPILE_TIMEOUT,
         )
         return library.read_bytes()
 
 
 def _loaded(library: bytes) -> ctypes.CDLL:
-    """Load exactly these bytes: no file that could change, or be cut off, once it is in use."""
+    """Load exactly these bytes, not a file that could change, or be cut off, while it is in use."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # no /proc, or not allowed: a file will do
             # Never closed: the loader knows libraries by their paths, and this one is the number.
@@ -138,7 +143,7 @@ def _loaded(library: bytes) -> ctypes.CDLL:
 
 
 def _processor() -> bytes:
-    """What tells one kind of processor from another: a home folder may serve many machines."""
+    """The model and features of the processor: one home folder may serve many machines."""
     try:
         lines = Path("/proc/cpuinfo").read_bytes().splitlines()
     except OSError:

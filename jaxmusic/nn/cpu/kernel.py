@@ -1,4 +1,4 @@
-"""The layer on CPUs: the functions of lstm_cpu.cc as JAX functions.
+"""A layer on CPUs: the C++ functions as JAX functions.
 
 XLA's own products and loops leave half of a CPU's arithmetic unused on a recurrence. The kernel
 keeps the products of a step in registers until the cell is computed.
@@ -16,19 +16,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
 from jaxmusic.config import Precision
-from jaxmusic.nn.cell import Carry, Layer, Weights, differentiated_once
+from jaxmusic.nn.cell import Carry, Layer, Weights
+from jaxmusic.nn.recurrence import differentiated_once
 
-# For fewer, packing the weights costs more than it saves.
-FEWEST_ROWS = 8
-FEWEST_ROWS_AND_STEPS = 256
-
-KEPT_DTYPES = {"f32": jnp.float32, "bf16": jnp.float16}  # of gates kept for the backward pass
+GATE_DTYPES = {"f32": jnp.float32, "bf16": jnp.float16}  # of the gates among the residuals
 
 
 class Axes(NamedTuple):
-    """An array's axes, a letter each; the letters are those of lstm.py's names, lower case."""
+    """An array's axes, a letter each: those of the names in cell.py, in lower case."""
 
-    letters: str | None  # None: an empty array, for what is not there
+    letters: str | None  # None: an empty array, for one that is absent
     dtype: DTypeLike = jnp.float32
 
 
@@ -39,7 +36,6 @@ SEQUENCE = {
     "h_before": Axes("bh"),
     "c_before": Axes("bh"),
     "masks": Axes("bqh"),  # q: the four gates
-    "present": Axes("tb", jnp.bool_),
 }
 FORWARD = {**SEQUENCE, "bias": Axes("g")}
 BACKWARD = {
@@ -61,42 +57,43 @@ GRADIENTS = {
 }
 
 
-def pays(x_TxBxF: jax.Array) -> bool:
-    """Whether the kernel is worth its packing of the weights for these inputs.
-
-    Their rows are divided by the devices of the mesh that `jax.set_mesh` has set.
-    """
-    steps, batch, _ = x_TxBxF.shape
-    rows = batch // max(1, jax.sharding.get_abstract_mesh().size)
-    return bool(rows >= FEWEST_ROWS and steps * rows >= FEWEST_ROWS_AND_STEPS)
+def forward(precision: Precision, layer: Layer) -> tuple[jax.Array, Carry, dict[str, jax.Array]]:
+    """h at every step, the carry after the last one, and what `backward` needs."""
+    residuals = {"gates": Axes("tbg", GATE_DTYPES[precision]), "c": Axes("tbh")}
+    results = _forward(precision, layer, residuals)
+    return *_outputs(results), {name: results[name] for name in residuals}
 
 
-def forward(precision: Precision, layer: Layer, *, keep: bool) -> tuple[jax.Array, Carry, Any]:
-    """As lstm_scan's; without `keep` nothing is kept for `backward`."""
-    results = {
-        "h": Axes("tbh"),
-        "c_after": Axes("bh"),
-        "gates": Axes("tbg" if keep else None, KEPT_DTYPES[precision]),
-        "c": Axes("tbh" if keep else None),
-    }
+def inference(precision: Precision, layer: Layer) -> tuple[jax.Array, Carry]:
+    """`forward` without what `backward` needs."""
+    residuals = {"gates": Axes(None, GATE_DTYPES[precision]), "c": Axes(None)}
+    return _outputs(_forward(precision, layer, residuals))
+
+
+def _forward(
+    precision: Precision, layer: Layer, residuals: dict[str, Axes]
+) -> dict[str, jax.Array]:
     arrays = {**_arrays(layer), "bias": layer.weights.bias}
-    done = _call(f"jaxmusic_lstm_forward_{precision}", FORWARD, arrays, results)
-    kept = {name: done[name] for name in ("gates", "c")}
-    return done["h"], Carry(done["h"][-1], done["c_after"]), kept
+    results = {"h": Axes("tbh"), "c_after": Axes("bh"), **residuals}
+    return _call(f"jaxmusic_lstm_forward_{precision}", FORWARD, arrays, results)
+
+
+def _outputs(results: dict[str, jax.Array]) -> tuple[jax.Array, Carry]:
+    return results["h"], Carry(results["h"][-1], results["c_after"])
 
 
 def backward(
     precision: Precision,
     layer: Layer,
     h_TxBxH: jax.Array,
-    kept: Any,
+    residuals: dict[str, jax.Array],
     dh_TxBxH: jax.Array | None,
     d_after: Carry,
-) -> tuple[jax.Array, Weights, Carry]:
-    """As lstm_scan's."""
+) -> Layer:
+    """The gradients of x, the weights and the carry before the first step."""
     arrays = {
         **_arrays(layer),
-        **kept,
+        **residuals,
         "h": h_TxBxH,
         "dh": dh_TxBxH,
         "dh_after": d_after.h,
@@ -104,7 +101,7 @@ def backward(
     }
     d = _call(f"jaxmusic_lstm_backward_{precision}", BACKWARD, arrays, GRADIENTS)
     weights = Weights(d["kernel"], d["recurrent_kernel"], d["bias"])
-    return d["x"], weights, Carry(d["h_before"], d["c_before"])
+    return Layer(d["x"], weights, Carry(d["h_before"], d["c_before"]), None)
 
 
 def _arrays(layer: Layer) -> dict[str, jax.Array | None]:
@@ -115,7 +112,6 @@ def _arrays(layer: Layer) -> dict[str, jax.Array | None]:
         "h_before": layer.before.h,
         "c_before": layer.before.c,
         "masks": layer.masks,
-        "present": layer.present_TxB,
     }
 
 

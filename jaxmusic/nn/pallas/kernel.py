@@ -1,8 +1,8 @@
 """The Pallas kernels of the recurrent layer: one call of each, and what a step of time does.
 
-The grid runs over time in order (and over blocks of the batch, which know nothing of each
-other). A block whose place doesn't change with time stays where it is, in VMEM: the weights, the
-masks, and the outputs that hold the state or gather the weights' gradients.
+The grid runs over time in order, and over independent blocks of the batch. A block whose index
+doesn't change with time stays in VMEM: the weights, the masks, and the outputs that hold the state
+or sum the gradients of the weights.
 """
 
 from typing import Any, NamedTuple
@@ -14,17 +14,18 @@ from jax.experimental.pallas import tpu as pltpu
 
 from jaxmusic.config import Precision
 from jaxmusic.errors import UserError
-from jaxmusic.nn.cell import DOT_GENERAL
+from jaxmusic.nn.cell import Carry, Gates, activate, cell_gradient, next_c, next_carry
+from jaxmusic.nn.products import DOT_GENERAL
 
 LANES = 128  # a register is 8 rows of 128; a gate that fills whole registers is cut for nothing
 SUBLANES = 8
 VMEM_BYTES = 48 * 2**20  # of the 64 MiB and more of v5e, v5p and v6e; the rest is the compiler's
 
 # What each array of a kernel looks like: its axes, in order. t: time, b: batch, f: features,
-# h: hidden units, g: 4 gates of them, q: the 4 gates, n: blocks of the batch, o and e: of size
-# one. Those without t stay in VMEM.
+# h: hidden units, g: 4 gates of them, q: the 4 gates, n: blocks of the batch, e: of size one.
+# Those without t stay in VMEM.
 AXES = {
-    "x": "tbf", "dx": "tbf", "h": "tbh", "c": "tbh", "dh": "tbh", "present": "tbo",
+    "x": "tbf", "dx": "tbf", "h": "tbh", "c": "tbh", "dh": "tbh",
     "masks": "qbh", "kernel": "fg", "recurrent_kernel": "hg", "bias": "eg",
     "d_kernel": "nfg", "d_recurrent_kernel": "nhg", "d_bias": "neg",
     "h_before": "bh", "c_before": "bh", "h_after": "bh", "c_after": "bh",
@@ -73,7 +74,7 @@ def filled(size: int, to: int) -> int:
 def _block_bytes(call: Call, rows: int, features: int, hidden: int) -> int:
     """VMEM that blocks of so many rows of the batch take: all that move or are written twice."""
     size = {"t": 1, "b": rows, "f": features, "g": 4 * hidden, "h": hidden, "q": 4}
-    size |= {"n": 1, "o": LANES, "e": SUBLANES}
+    size |= {"n": 1, "e": SUBLANES}
     total = 0
     for name in (*call.names, *call.outputs):
         block = 2 if name in PRODUCTS and call.precision == "bf16" else 4
@@ -108,11 +109,11 @@ def call_kernel(
     time, batch, features, hidden = sizes
     forward = call.direction == "forward"
     whole = {"t": time, "b": batch, "f": features, "g": 4 * hidden, "h": hidden, "q": 4}
-    whole |= {"n": batch // rows, "o": 1, "e": 1}
+    whole |= {"n": batch // rows, "e": 1}
     dtype = given["c_before"].dtype
 
     def spec(name: str) -> pl.BlockSpec:
-        def place(block: Any, step: Any) -> tuple[Any, ...]:
+        def index(block: Any, step: Any) -> tuple[Any, ...]:
             at = step if forward else time - 1 - step
             if not forward and name in ("h", "c"):  # of the step before; the first has its own
                 at = jnp.maximum(at - 1, 0)
@@ -121,7 +122,7 @@ def call_kernel(
 
         shape = tuple({**whole, "t": None, "n": None, "b": rows}[axis] for axis in AXES[name])
         stays = "t" not in AXES[name] and name not in call.outputs
-        return pl.BlockSpec(shape, place, pipeline_mode=pl.Buffered(1) if stays else None)
+        return pl.BlockSpec(shape, index, pipeline_mode=pl.Buffered(1) if stays else None)
 
     body = _forward_step if forward else _backward_step
 
@@ -158,9 +159,7 @@ def call_kernel(
     return outputs
 
 
-def _gates(
-    given: dict[str, Any], h: jax.Array, precision: Precision
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+def _gates(given: dict[str, Any], h: jax.Array, precision: Precision) -> Gates:
     dot = DOT_GENERAL[precision]
     x = given["x"][...]
     z = []
@@ -168,7 +167,7 @@ def _gates(
         from_x = dot(x, given["kernel"][:, cut], BY_ROWS)
         from_h = dot(_masked(given, h, gate), given["recurrent_kernel"][:, cut], BY_ROWS)
         z.append(from_x + given["bias"][:, cut] + from_h)
-    return jax.nn.sigmoid(z[0]), jax.nn.sigmoid(z[1]), jnp.tanh(z[2]), jax.nn.sigmoid(z[3])
+    return activate(z)
 
 
 def _masked(given: dict[str, Any], array: jax.Array, gate: int) -> jax.Array:
@@ -188,12 +187,7 @@ def _forward_step(given: dict[str, Any], out: dict[str, Any], precision: Precisi
         c_now[...] = given["c_before"][...]
 
     h, c = h_now[...], c_now[...]
-    i, f, g, o = _gates(given, h, precision)
-    c_next = f * c + i * g
-    h_next = o * jnp.tanh(c_next)
-    if "present" in given:
-        present = given["present"][...] > 0
-        c_next, h_next = jnp.where(present, c_next, c), jnp.where(present, h_next, h)
+    h_next, c_next = next_carry(_gates(given, h, precision), c)
     out["h"][...] = h_now[...] = h_next
     out["c"][...] = c_now[...] = c_next
 
@@ -214,21 +208,10 @@ def _backward_step(given: dict[str, Any], out: dict[str, Any], precision: Precis
     first = pl.program_id(1) == pl.num_programs(1) - 1
     h_previous = jnp.where(first, given["h_before"][...], given["h"][...])
     c_previous = jnp.where(first, given["c_before"][...], given["c"][...])
-    i, f, g, o = _gates(given, h_previous, precision)
-    tanh_c = jnp.tanh(f * c_previous + i * g)
-    dc = dc_after + dh * o * (1 - tanh_c * tanh_c)
-    dz = [
-        dc * g * i * (1 - i),
-        dc * c_previous * f * (1 - f),
-        dc * i * (1 - g * g),
-        dh * tanh_c * o * (1 - o),
-    ]
-    dh_before, dc_before = jnp.zeros_like(dh), dc * f
-    if "present" in given:
-        present = given["present"][...] > 0
-        dz = [jnp.where(present, part, 0) for part in dz]
-        dh_before = jnp.where(present, 0, dh)
-        dc_before = jnp.where(present, dc_before, dc_after)
+    gates = _gates(given, h_previous, precision)
+    c = next_c(gates, c_previous)
+    dz, dc_before = cell_gradient(gates, c_previous, c, Carry(dh, dc_after))
+    dh_before = jnp.zeros_like(dh)
     dot = DOT_GENERAL[precision]
     x = given["x"][...]
     dx = jnp.zeros_like(x)

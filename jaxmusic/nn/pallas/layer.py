@@ -1,12 +1,11 @@
-"""The recurrent layer as a Pallas kernel for TPUs, weights and state in VMEM from end to end.
+"""A layer as a Pallas kernel for TPUs: weights and state stay in VMEM for all steps.
 
-XLA's scan reads the recurrent kernel from memory at every step and hands the state from one
-small program to the next; what the gates get from the inputs it reads from memory too, where one
-product for all steps has left it. Here all of a step happens in one place, and of the gates
-nothing is ever in memory: for the way back they are computed again from what went into them, and
-the weights' gradients are summed where the weights are, step by step.
+XLA's scan reads the recurrent kernel from memory at every step, passes the state from one small
+program to the next, and reads the product of inputs and kernel from memory too. Here one kernel
+does a whole step, and the gates never go to memory: the backward pass computes them again, and the
+gradients of the weights are summed in VMEM, step by step.
 
-Elsewhere than on a TPU the same kernels run in Pallas's interpreter: slow, for tests.
+On other devices the same kernels run in Pallas's interpreter: slow, for tests.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +17,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxmusic.config import Precision
-from jaxmusic.nn import scan as lstm_scan
-from jaxmusic.nn.cell import Carry, Layer, Weights, differentiated_once, over_devices
+from jaxmusic.nn import scan
+from jaxmusic.nn.cell import Carry, Layer, Weights
+from jaxmusic.nn.devices import over_devices
 from jaxmusic.nn.pallas.kernel import (
     AXES,
     LANES,
@@ -30,19 +30,17 @@ from jaxmusic.nn.pallas.kernel import (
     filled,
     rows_a_block,
 )
+from jaxmusic.nn.recurrence import differentiated_once
 
 # Axes of what the functions outside of `_run` have otherwise than the kernel; `_run` lays it out.
-PUBLIC_AXES = {**AXES, "masks": "bqh", "present": "tb", "bias": "g", "d_bias": "ng"}
+PUBLIC_AXES = {**AXES, "masks": "bqh", "bias": "g", "d_bias": "ng"}
 
 
-def forward(
-    precision: Precision, layer: Layer, *, keep: bool = True
-) -> tuple[jax.Array, Carry, jax.Array]:
-    """As lstm_scan's, but that c at every step is all that is kept, (time, batch, hidden).
+def forward(precision: Precision, layer: Layer) -> tuple[jax.Array, Carry, jax.Array]:
+    """h at every step, the carry after the last one, and c at every step, (time, batch, hidden).
 
     Raises PallasError when the weights don't fit into VMEM.
     """
-    del keep
     arrays = _given(layer)
     call = _kernel(Call("forward", precision, tuple(arrays)))
     h_TxBxH, c_TxBxH, *after = call(*arrays.values())
@@ -56,8 +54,8 @@ def backward(
     c_TxBxH: jax.Array,
     dh_TxBxH: jax.Array | None,
     d_after: Carry,
-) -> tuple[jax.Array, Weights, Carry]:
-    """As lstm_scan's.
+) -> Layer:
+    """The gradients of x, the weights and the carry before the first step.
 
     Raises PallasError when the weights don't fit into VMEM.
     """
@@ -68,7 +66,7 @@ def backward(
     dx_TxBxF, *of_blocks, dh_before, dc_before = call(*arrays.values())
     # Over devices these sums are all-reduces, which the compiler joins with those of other layers.
     d_weights = Weights(*(blocks.sum(0) for blocks in of_blocks))
-    return dx_TxBxF, d_weights, Carry(dh_before, dc_before)
+    return Layer(dx_TxBxF, d_weights, Carry(dh_before, dc_before), None)
 
 
 def _given(layer: Layer, **more: jax.Array | None) -> dict[str, jax.Array]:
@@ -78,7 +76,6 @@ def _given(layer: Layer, **more: jax.Array | None) -> dict[str, jax.Array]:
         "h_before": layer.before.h,
         "c_before": layer.before.c,
         "masks": layer.masks,
-        "present": layer.present_TxB,
         **more,
     }
     return {name: array for name, array in arrays.items() if array is not None}
@@ -94,7 +91,7 @@ def _vectorized(call: Call) -> Callable[..., Any]:
     kernel = jax.custom_batching.custom_vmap(partial(_over_devices, call))
 
     @kernel.def_vmap
-    def scan(axis_size: int, batched: Sequence[bool], *arrays: jax.Array) -> Any:
+    def by_scan(axis_size: int, batched: Sequence[bool], *arrays: jax.Array) -> Any:
         axes = [0 if is_batched else None for is_batched in batched]
         outputs = jax.vmap(partial(_scan, call), axes, axis_size=axis_size)(*arrays)
         return outputs, tuple(True for _ in outputs)
@@ -111,16 +108,13 @@ def _scan(call: Call, *arrays: jax.Array) -> tuple[jax.Array, ...]:
         Weights(*(given[name] for name in Weights._fields)),
         Carry(given["h_before"], given["c_before"]),
         given.get("masks"),
-        given.get("present"),
     )
-    h, after, kept = lstm_scan.forward(call.precision, layer)
+    h, after, residuals = scan.forward(call.precision, layer)
     if call.direction == "forward":
-        return h, kept.c_TxBxH, *after
+        return h, residuals.c_TxBxH, *after
     d_after = Carry(given["dh_after"], given["dc_after"])
-    dx, d_weights, d_before = lstm_scan.backward(
-        call.precision, layer, h, kept, given.get("dh"), d_after
-    )
-    return dx, *(gradient[None] for gradient in d_weights), *d_before
+    d = scan.backward(call.precision, layer, h, residuals, given.get("dh"), d_after)
+    return d.x_TxBxF, *(gradient[None] for gradient in d.weights), *d.before
 
 
 def _over_devices(call: Call, *arrays: jax.Array) -> tuple[jax.Array, ...]:
@@ -147,8 +141,6 @@ def _run(call: Call, *arrays: jax.Array) -> tuple[jax.Array, ...]:
     given["bias"] = given["bias"][None]
     if "masks" in given:
         given["masks"] = given["masks"].swapaxes(0, 1)
-    if "present" in given:
-        given["present"] = given["present"][:, :, None].astype(jnp.float32)
     if call.precision == "bf16":
         given |= {name: given[name].astype(jnp.bfloat16) for name in PRODUCTS}
 

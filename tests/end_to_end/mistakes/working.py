@@ -20,7 +20,9 @@ TRAINING = [
     Mistake(f"{ANEW} --max-steps None --epochs 2147483647", 2, "--epochs 2147483647"),
     Mistake(
         f"{ANEW} --recurrence cpu", 1, "--recurrence cpu compiler",
-        a.patched("jaxmusic.nn.lstm.why_unavailable", lambda: "no C++ compiler is installed"),
+        a.patched(
+            "jaxmusic.nn.cpu.recurrence.why_unavailable", lambda: "no C++ compiler is installed"
+        ),
     ),
     Mistake(
         f"{ANEW} --recurrence pallas --hidden-size 1024", 1, "--recurrence pallas 1024 f32 VMEM",

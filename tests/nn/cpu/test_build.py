@@ -49,10 +49,10 @@ def test_without_a_compiler_the_scan_computes(tmp_path: Path) -> None:
 
 
 def test_a_compiler_that_fails_is_named_with_its_error(tmp_path: Path) -> None:
-    cxx = compiler(tmp_path, "echo 'lstm_cpu.cc:1: error: too old' >&2", "exit $(($# > 1))")
+    cxx = compiler(tmp_path, "echo 'lstm.cc:1: error: too old' >&2", "exit $(($# > 1))")
     told = answer(tmp_path, ASK + TRAIN_ONE, CXX=cxx)
     assert told.splitlines() == [
-        f"{cxx} can't compile it: lstm_cpu.cc:1: error: too old",
+        f"{cxx} can't compile it: lstm.cc:1: error: too old",
         "(32, 20, 2)",
     ]
 
@@ -97,7 +97,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     slow = compiler(folder, f'exec {real} "$@" -O0 -o {folder}/library.so')  # sooner done
     sources = Path(lstm_cpu_build.__file__).parent
     include = f"-isystem{jax.ffi.include_dir()}"
-    command = [slow, *lstm_cpu_build.OPTIONS, include, str(sources / "lstm.cc")]
+    command = [slow, *lstm_cpu_build.OPTIONS, include, str(sources / lstm_cpu_build.MAIN_SOURCE)]
     subprocess.run([*command, "-march=native"], check=True)
     calls = folder / "calls"
     copies = compiler(

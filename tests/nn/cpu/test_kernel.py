@@ -14,8 +14,9 @@ from helpers.programs import run_apart
 
 from jaxmusic.config import Precision
 from jaxmusic.nn.cpu.build import why_unavailable
-from jaxmusic.nn.cpu.kernel import pays
+from jaxmusic.nn.cpu.recurrence import CPU
 from jaxmusic.nn.lstm import run_lstm
+from jaxmusic.nn.recurrence import Workload
 
 pytestmark = pytest.mark.skipif(
     why_unavailable() is not None, reason=f"the CPU kernel can't be had: {why_unavailable()}"
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.skipif(
 PROGRAM = """
 import hashlib, jax, jax.numpy as jnp, numpy as np
 from jaxmusic.nn.lstm import run_lstm
+from jaxmusic.nn.recurrence import Workload
 rng = np.random.default_rng(0)
 inputs, masks, *weights = (
     jnp.asarray(rng.normal(size=shape), jnp.float32)
@@ -68,9 +70,10 @@ def test_what_is_not_a_number_stays_so(precision: Precision) -> None:
 def test_nothing_is_read_that_was_not_written(tmp_path: Path) -> None:
     """The kernel built so that its own memory is full of what is not a number."""
     program = """
-import jax, numpy, test_lstm
-for size, mode in test_lstm.EACH_MODE + test_lstm.EACH_SIZE:
-    found = test_lstm.found_by("cpu", size, mode)
+import jax, numpy
+from helpers import lstm_cases
+for size, mode in lstm_cases.EACH_MODE + lstm_cases.EACH_SIZE:
+    found = lstm_cases.found_by("cpu", size, mode)
     assert all(numpy.isfinite(a).all() for a in jax.tree.leaves(found)), (size, mode)
 """
     cxx = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")))
@@ -100,6 +103,7 @@ if hasattr(os, "sched_setaffinity"):  # more threads would take fewer rows each
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 import jax.numpy as jnp
 from jaxmusic.nn.lstm import run_lstm
+from jaxmusic.nn.recurrence import Workload
 def run(batch, hidden):
     weights = jnp.ones((3, 4 * hidden)), jnp.ones((hidden, 4 * hidden)), jnp.ones(4 * hidden)
     return run_lstm(jnp.ones((batch, 2, 3)), *weights, recurrence="cpu")[0]
@@ -132,12 +136,31 @@ def test_gates_far_out() -> None:
 
 
 def test_a_few_rows_are_left_to_the_scan() -> None:
-    assert not pays(jnp.zeros((100, 1, 512)))
-    assert not pays(jnp.zeros((1, 64, 512)))
-    assert pays(jnp.zeros((100, 64, 512)))
+    assert not CPU.pays(Workload("cpu", steps=100, rows=1, hidden_sizes=(512,)))
+    assert not CPU.pays(Workload("cpu", steps=1, rows=64, hidden_sizes=(512,)))
+    assert CPU.pays(Workload("cpu", steps=100, rows=64, hidden_sizes=(512,)))
 
 
 def test_auto_is_the_kernel_where_it_pays() -> None:
     arrays = jnp.zeros((16, 30, 5)), jnp.zeros((5, 32)), jnp.zeros((8, 32)), jnp.zeros(32)
     text = jax.jit(run_lstm).lower(*arrays).as_text()
     assert ("jaxmusic_lstm_forward_f32" in text) == (jax.default_backend() == "cpu")
+
+
+def test_auto_asks_the_mesh_not_the_default_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with a GPU, what runs on its CPUs is computed as on any CPU."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    arrays = jnp.zeros((16, 30, 5)), jnp.zeros((5, 32)), jnp.zeros((8, 32)), jnp.zeros(32)
+
+    def is_kernel() -> bool:
+        def layer(*arrays: jax.Array) -> jax.Array:  # a new function: JAX keeps what it has traced
+            return run_lstm(*arrays)[0]
+
+        return "jaxmusic_lstm_forward_f32" in jax.jit(layer).lower(*arrays).as_text()
+
+    mesh = jax.make_mesh((1,), ("batch",), devices=jax.devices("cpu")[:1])
+    with jax.set_mesh(mesh):
+        assert is_kernel()
+    with jax.default_device(jax.devices("cpu")[0]):
+        assert is_kernel()
+    assert not is_kernel()

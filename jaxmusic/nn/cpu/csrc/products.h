@@ -1,4 +1,4 @@
-// Matrix products for lstm_cpu.cc: vectors, packing, and the innermost loop.
+// Matrix products: vectors, packing, and the innermost loop.
 //
 // Operands are laid out in 32-bit lanes: a float, or in bf16 a pair of bfloat16 that follow each
 // other along the summed axis. The right operand is packed in panels of at most kPanel columns,

@@ -1,4 +1,4 @@
-// The cell's functions on vectors for lstm_cpu.cc, and vectors at the end of a row.
+// The cell's functions on vectors, and vectors at the end of a row.
 #pragma once
 
 #include "products.h"
