@@ -40,7 +40,7 @@ from jaxmusic.training.hooks import Hook, Hooks
 from jaxmusic.training.jax_settings import pinned_settings
 from jaxmusic.training.process_settings import common_settings
 from jaxmusic.training.programs import training_program
-from jaxmusic.training.reporter import Reporter
+from jaxmusic.training.reporting.reporter import Reporter
 from jaxmusic.training.state import TrainState, abstract_state
 
 MAX_STEPS = 2**31 - 1  # the devices count them in int32

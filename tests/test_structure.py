@@ -106,7 +106,7 @@ OPENS = {
     "storage.atomic": "writes",
     "storage.outputs": "writes",
     "corpus.writer": "writes a new corpus",
-    "training.metrics_file": "appends to its own file, read by `storage.reading` before",
+    "training.reporting.metrics_file": "appends to its own file, read by `storage.reading` before",
     "corpus.parsed_files": "ids of a file that `storage.reading` opened",
     "preparation.journal": "writes; what another process left is read by `stored`",
     "storage.file_lock": "its own lock files: no links, no pipes, of a bounded size",

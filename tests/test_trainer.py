@@ -34,7 +34,7 @@ from jaxmusic.run_dir.folder import RunDir, RunError
 from jaxmusic.storage.file_lock import LockError
 from jaxmusic.trainer import fit
 from jaxmusic.training.hooks import Hook, Phase
-from jaxmusic.training.reporter import LossError
+from jaxmusic.training.reporting.reporter import LossError
 
 pytestmark = pytest.mark.slow  # whole trainings
 
@@ -202,20 +202,16 @@ def test_a_second_training_in_the_same_folder_is_refused(config: Config, tmp_pat
         fit(changed(config, "run", run_dir=str(tmp_path / "file" / "run")))
 
 
-class LoseLock(Hook):
+def test_a_training_that_lost_its_lock_saves_nothing(config: Config) -> None:
     """Another host takes the run over, while the training is frozen."""
 
-    def __init__(self, run_dir: str | None) -> None:
-        self.run_dir = RunDir(Path(str(run_dir)))
+    class LoseLock(Hook):
+        def on_phase(self, phase: Phase, step: int) -> None:
+            if phase == "restoring":
+                RunDir(Path(str(config.run.run_dir))).lock.unlink()
 
-    def on_phase(self, phase: Phase, step: int) -> None:
-        if phase == "restoring":
-            self.run_dir.lock.unlink()
-
-
-def test_a_training_that_lost_its_lock_saves_nothing(config: Config) -> None:
     with pytest.raises(LockError, match=r"\.lock is no longer held by this process: it was"):
-        fit(changed(config, "train", max_steps=1), hooks=[LoseLock(config.run.run_dir)])
+        fit(changed(config, "train", max_steps=1), hooks=[LoseLock()])
     assert not list((Path(str(config.run.run_dir)) / "checkpoints").iterdir())
 
 

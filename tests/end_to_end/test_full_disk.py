@@ -33,7 +33,7 @@ from jaxmusic.run import open_run
 from jaxmusic.run_dir.checkpoint import CheckpointError, Checkpoints
 from jaxmusic.storage.atomic import WriteError
 from jaxmusic.trainer import fit
-from jaxmusic.training.metrics_file import MetricsFile
+from jaxmusic.training.reporting.metrics_file import MetricsFile
 
 SCRIPTS = TRAIN.parent
 

@@ -3,7 +3,7 @@
 import pytest
 from helpers.clock import Clock
 
-from jaxmusic.training.throughput import ThroughputMeter
+from jaxmusic.training.reporting.throughput import ThroughputMeter
 
 
 def test_the_meter_counts_training_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from helpers.clock import Clock
 
 from jaxmusic.config import Config, RunConfig, TrainConfig
 from jaxmusic.console import Console
-from jaxmusic.training.reporter import LossError, Reporter
+from jaxmusic.training.reporting.reporter import LossError, Reporter
 
 
 def test_speed_and_waiting_where_each_dispatch_is_an_epoch(

@@ -14,8 +14,8 @@ import numpy as np
 from jaxmusic.config import Config
 from jaxmusic.console import Console, format_duration
 from jaxmusic.errors import UserError
-from jaxmusic.training.metrics_file import MetricsFile
-from jaxmusic.training.throughput import ThroughputMeter
+from jaxmusic.training.reporting.metrics_file import MetricsFile
+from jaxmusic.training.reporting.throughput import ThroughputMeter
 
 LINES_NAMED = 10  # of damaged ones
 

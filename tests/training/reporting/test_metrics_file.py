@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jaxmusic.storage.reading import LINE
-from jaxmusic.training.metrics_file import MetricsError, MetricsFile
+from jaxmusic.training.reporting.metrics_file import MetricsError, MetricsFile
 
 
 def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
