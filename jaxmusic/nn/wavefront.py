@@ -10,8 +10,7 @@ At the start the upper layers have nothing to do yet, at the end the lower ones 
 there a layer's carry stays as it is.
 
 A step of the wave computes a row of one array: the four gates, c and h of all layers,
-(6, L, B, H), or the gradients of the gates. In that shape XLA writes a row by one program, not
-three.
+(6, L, B, H), or the gradients of the gates: XLA then writes a row by one program, not three.
 
 In names of arrays, further: Q groups in which the gates are computed, of N columns each: 4 of one
 gate where each gate has its own mask, else one of all 4.
@@ -22,6 +21,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxmusic.config import Precision
@@ -216,10 +216,10 @@ def _over_devices(
 
 
 def _working(layers: int, time: int) -> jax.Array:
-    """Whether a layer does anything at a step of the wave, (S, L, 1, 1) bool."""
-    step = jnp.arange(time + layers - 1)[:, None, None, None]
-    layer = jnp.arange(layers)[:, None, None]
-    return (layer <= step) & (step < layer + time)
+    """Whether a layer does anything at a step of the wave, (S, L, 1, 1) bool: a constant."""
+    step = np.arange(time + layers - 1)[:, None, None, None]
+    layer = np.arange(layers)[:, None, None]
+    return jnp.asarray((layer <= step) & (step < layer + time))
 
 
 def _stacked(carries: tuple[Carry, ...]) -> Carry:
