@@ -21,7 +21,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxmusic.config import Precision
@@ -216,10 +215,11 @@ def _over_devices(
 
 
 def _working(layers: int, time: int) -> jax.Array:
-    """Whether a layer does anything at a step of the wave, (S, L, 1, 1) bool: a constant."""
-    step = np.arange(time + layers - 1)[:, None, None, None]
-    layer = np.arange(layers)[:, None, None]
-    return jnp.asarray((layer <= step) & (step < layer + time))
+    """Whether a layer does anything at a step of the wave, (S, L, 1, 1) bool."""
+    # In JAX: XLA computes other bits for one layer if it is given the constant of NumPy.
+    step = jnp.arange(time + layers - 1)[:, None, None, None]
+    layer = jnp.arange(layers)[:, None, None]
+    return (layer <= step) & (step < layer + time)
 
 
 def _stacked(carries: tuple[Carry, ...]) -> Carry:
