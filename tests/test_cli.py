@@ -110,8 +110,9 @@ def test_the_wheel_has_all_that_the_commands_need() -> None:
         if path.suffix == ".py":
             assert (path.parent / "__init__.py").exists(), path
         elif path.suffix != ".pyc":
-            name = ".".join(path.parent.relative_to(ROOT).parts)
-            assert any(path.match(pattern) for pattern in data[name]), path
+            package = next(folder for folder in path.parents if (folder / "__init__.py").exists())
+            patterns = data[".".join(package.relative_to(ROOT).parts)]
+            assert any(path.relative_to(package).match(pattern) for pattern in patterns), path
 
 
 def raising(error: BaseException) -> Callable[[], None]:
