@@ -1,9 +1,6 @@
 """The network against Keras, at the same weights and with the same dropout masks."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,7 +13,7 @@ import pytest
 from flax import nnx
 from helpers.keras_oracle import KerasOracle
 from helpers.paths import TESTS
-from helpers.programs import quick_jit
+from helpers.programs import quick_jit, run_apart
 
 from jaxmusic.config import PRESETS, Config, ModelConfig, TrainConfig
 from jaxmusic.data.batch import Batch
@@ -212,12 +209,9 @@ def test_the_loss_is_that_of_keras_without_clipping() -> None:
 
 
 def curves(bits: int) -> tuple[np.ndarray, np.ndarray]:
-    program = TESTS / "helpers" / "keras_curve.py"
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_ENABLE_X64": str(bits == 64)}
-    ran = subprocess.run(
-        [sys.executable, program], env=environment, capture_output=True, text=True, check=True
-    )
-    both = json.loads(ran.stdout.splitlines()[-1])
+    program = str(TESTS / "helpers" / "keras_curve.py")
+    environment = {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": str(bits == 64)}
+    both = json.loads(run_apart(program, environment=environment).splitlines()[-1])
     return np.array(both["ours"]), np.array(both["theirs"])
 
 
