@@ -142,7 +142,7 @@ class Removing(Console):
         super().__init__(silent=True)
         self.path = path
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         if line.startswith("epoch 1:"):
             shutil.rmtree(self.path) if self.path.is_dir() else self.path.unlink()
 
@@ -152,7 +152,7 @@ class Removing(Console):
     [
         ("run", WriteError, "run/metrics.jsonl can't be written: No such file or directory"),
         ("run/metrics.jsonl", WriteError, "metrics.jsonl can't be written: No such file"),
-        ("run/checkpoints", CheckpointError, "run/checkpoints was removed or replaced while"),
+        ("run/checkpoints", CheckpointError, "run/checkpoints was removed or replaced during"),
     ],
 )
 def test_what_vanishes_while_training_is_told_at_the_next_save(
