@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import pytest
 from helpers.midi_files import write_song
-from helpers.paths import SCRIPTS
+from helpers.paths import PACKAGE, SCRIPTS
 from helpers.programs import QUICK_COMPILATION
 
 from jaxmusic.config import RunConfig
@@ -216,8 +216,8 @@ def test_a_failure_of_one_process_is_reported_by_all(corpus: Path, tmp_path: Pat
 
 def test_differences_between_processes_are_reported_by_all(corpus: Path, tmp_path: Path) -> None:
     package = tmp_path / "other" / "jaxmusic"
-    shutil.copytree(Path(processes.__file__).parent, package)
-    with (package / "train.py").open("a") as file:
+    shutil.copytree(PACKAGE, package)
+    with (package / "trainer.py").open("a") as file:
         file.write("# Another version.\n")
     start = "start the same command, with the same data, installation and devices, everywhere."
     for other, differs in (
