@@ -25,6 +25,14 @@ needs_seed_songs = pytest.mark.skipif(
 )
 
 
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Settings that train on a folder of one song, in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    write_song(tmp_path / "songs" / "a.mid", 30)
+    return Config(data=DataConfig(midi_dir="songs"), run=RunConfig(workers=1))
+
+
 @needs_seed_songs
 def test_classic_sees_the_published_numbers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -76,12 +84,7 @@ def test_held_out_songs_are_in_no_training_window(tmp_path: Path) -> None:
         assert len(seen[0] | seen[1]) == len(corpus.tokens) == 500
 
 
-def test_a_folder_is_prepared_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_song(tmp_path / "songs" / "a.mid", 30)
-    config = Config(data=DataConfig(midi_dir="songs"), run=RunConfig(workers=1))
+def test_a_folder_is_prepared_once(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     first = open_corpus(config, Processes(), Console())
     stamp = (first.path / "tokens.npy").stat().st_mtime_ns
     assert "1 files: 1 used, 0 empty, 0 skipped" in capsys.readouterr().out
@@ -91,12 +94,9 @@ def test_a_folder_is_prepared_once(
 
 
 def test_a_training_reads_no_damaged_corpus(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Refused where it is given as a corpus, made anew where its MIDI files are."""
-    monkeypatch.chdir(tmp_path)
-    write_song(tmp_path / "songs" / "a.mid", 30)
-    config = Config(data=DataConfig(midi_dir="songs"), run=RunConfig(workers=1))
     whole = open_corpus(config, Processes(), Console())
     (whole.path / "tokens.npy").write_bytes((whole.path / "tokens.npy").read_bytes()[:-1] + b"\1")
     given = dataclasses.replace(config, data=DataConfig(corpus=str(whole.path)))
@@ -121,22 +121,19 @@ def test_another_version_of_the_tokenizer_is_logged(
 
 
 class Second(Processes):
-    """The second of two processes; the first one has told it a digest."""
+    """The second of two processes; the first one has broadcast a digest."""
 
     def __init__(self, digest: str) -> None:
         super().__init__(1, 2)
         self.digest = digest
 
-    def tell(self, make: Callable[[], Any]) -> Any:
+    def broadcast(self, make: Callable[[], Any]) -> Any:
         return self.digest
 
 
 def test_every_process_checks_its_own_copy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_song(tmp_path / "songs" / "a.mid", 30)
-    config = Config(data=DataConfig(midi_dir="songs"), run=RunConfig(workers=1))
     whole = open_corpus(config, Processes(), Console())
     tokens = (whole.path / "tokens.npy").read_bytes()
     (whole.path / "tokens.npy").write_bytes(tokens[:-1] + b"\1")
