@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend, and the words of others."""
+"""Errors that the user can fix, and the messages of other errors."""
 
 import errno
 
@@ -15,14 +15,14 @@ class UserError(Exception):
 
 
 def reason_of(error: Exception) -> str:
-    """What an error says; of one of the system's its words alone, without number and file."""
+    """The message of an error; of an OSError the system's text, without number and file name."""
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def is_shortage(error: BaseException | None) -> bool:
-    """Whether the system lacked memory, threads or open files for what an error comes from.
+    """Whether an error comes from a lack of memory, threads or open files.
 
-    That says nothing about what was to be read: it may be whole.
+    Such an error doesn't mean that the file being read is damaged.
     """
     while error is not None:
         if isinstance(error, MemoryError) or str(error) == "can't start new thread":

@@ -1,8 +1,8 @@
 """Measure training steps, scaling, reading, preparing and generating."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar, Union
 
 import tyro
 
@@ -22,67 +22,58 @@ from jaxmusic.benchmarks.session import run_session
 from jaxmusic.benchmarks.training import run_training
 from jaxmusic.runtime.paths import with_local_paths
 
-
-@dataclass(frozen=True)
-class Train:
-    """Time the training step of a preset, for every combination of the sizes given."""
-
-    flags: tyro.conf.OmitArgPrefixes[TrainFlags] = field(default_factory=TrainFlags)
-    output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
+FlagsT = TypeVar("FlagsT")
 
 
 @dataclass(frozen=True)
-class Scaling:
-    """Time a preset's training on more and more devices, and in several processes."""
+class Command(Generic[FlagsT]):
+    """A benchmark's own flags, and where its report goes."""
 
-    flags: tyro.conf.OmitArgPrefixes[ScalingFlags] = field(default_factory=ScalingFlags)
-    output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
-
-
-@dataclass(frozen=True)
-class Data:
-    """Time reading MIDI files and making batches, each against baselines."""
-
-    flags: tyro.conf.OmitArgPrefixes[DataFlags] = field(default_factory=DataFlags)
-    output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
+    flags: tyro.conf.OmitArgPrefixes[FlagsT]
+    output: tyro.conf.OmitArgPrefixes[OutputFlags]
 
 
-@dataclass(frozen=True)
-class Prepare:
-    """Time preparing large sets of files, made of small ones, and the memory it takes."""
-
-    flags: tyro.conf.OmitArgPrefixes[PrepareFlags] = field(default_factory=PrepareFlags)
-    output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
-
-
-@dataclass(frozen=True)
-class Generate:
-    """Time generating with a preset's untrained network, against Keras with a window per note."""
-
-    flags: tyro.conf.OmitArgPrefixes[GenerateFlags] = field(default_factory=GenerateFlags)
-    output: tyro.conf.OmitArgPrefixes[OutputFlags] = field(default_factory=OutputFlags)
-
-
-Command = (
-    Annotated[Train, tyro.conf.subcommand("train")]
-    | Annotated[Scaling, tyro.conf.subcommand("scaling")]
-    | Annotated[Data, tyro.conf.subcommand("data")]
-    | Annotated[Prepare, tyro.conf.subcommand("prepare")]
-    | Annotated[Generate, tyro.conf.subcommand("generate")]
-)
+# A benchmark's name: its flags, the function that runs it, its help.
+BENCHMARKS: dict[str, tuple[type[Any], Any, str]] = {
+    "train": (
+        TrainFlags, run_training,
+        "Time the training step of a preset, for every combination of the sizes given.",
+    ),
+    "scaling": (
+        ScalingFlags, run_scaling,
+        "Time a preset's training on more and more devices, and in several processes.",
+    ),
+    "data": (
+        DataFlags, run_data,
+        "Time reading MIDI files and making batches, each against baselines.",
+    ),
+    "prepare": (
+        PrepareFlags, run_preparing,
+        "Time preparing large sets of files, made of small ones, and the memory it takes.",
+    ),
+    "generate": (
+        GenerateFlags, run_generating,
+        "Time generating with a preset's untrained network, against Keras with a window per note.",
+    ),
+}  # fmt: skip
 
 
 def main(program: str, arguments: Sequence[str]) -> None:
     """Parse the flags, measure, print the report."""
-    command = tyro.cli(Command, args=arguments, prog=program, description=__doc__)
-    match with_local_paths(command):
-        case Train(flags, output):
-            run_session("train", run_training, flags, output)
-        case Scaling(flags, output):
-            run_session("scaling", run_scaling, flags, output)
-        case Data(flags, output):
-            run_session("data", run_data, flags, output)
-        case Prepare(flags, output):
-            run_session("prepare", run_preparing, flags, output)
-        case Generate(flags, output):
-            run_session("generate", run_generating, flags, output)
+    commands: Any = Union[  # noqa: UP007 (of a tuple that is computed)
+        tuple(
+            Annotated[
+                Command[flags],  # type: ignore[valid-type]
+                tyro.conf.subcommand(
+                    name, default=Command(flags(), OutputFlags()), description=description
+                ),
+            ]
+            for name, (flags, _, description) in BENCHMARKS.items()
+        )
+    ]
+    command: Command[Any] = with_local_paths(
+        tyro.cli(commands, args=arguments, prog=program, description=__doc__)
+    )
+    for name, (flags, run, _) in BENCHMARKS.items():
+        if type(command.flags) is flags:
+            run_session(name, run, command.flags, command.output)

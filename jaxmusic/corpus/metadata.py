@@ -66,9 +66,9 @@ def load_metadata(path: Path) -> CorpusMetadata:
     return metadata
 
 
-def read_metadata_header(path: Path) -> MetadataHeader | None:
-    """The kind and version of a corpus.json; None if it is missing or damaged."""
+def read_metadata_header(path: Path) -> MetadataHeader:
+    """The kind and version of a corpus.json; neither if it is missing or damaged."""
     try:
         return read_json(path, MetadataHeader, most=MAX_METADATA_BYTES)
     except (OSError, ValueError):
-        return None
+        return MetadataHeader()

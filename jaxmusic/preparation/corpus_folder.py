@@ -48,7 +48,7 @@ class CorpusFolder:
         self._work: Path | None = None
 
     def old_files(self, log: Log) -> ParsedFiles:
-        """The files of the corpus that is there; none if it is missing, of another kind or damaged.
+        """The files of the existing corpus; none if it is missing, of another kind or damaged.
 
         `log` gets the reason why a corpus isn't used.
         """
@@ -69,7 +69,7 @@ class CorpusFolder:
 
     def begin_journal(self) -> Journal:
         """Begin a journal, with all that stopped preparations left. Raises WriteError."""
-        left = _left_work_folders(self.path)
+        left = list(_siblings(self.path, "partial", WORK_FOLDER))  # of stopped processes
         self._work = self.path.with_name(f".{self.path.name}.partial-{secrets.token_hex(4)}")
         with writing(self._work):
             self._work.mkdir()
@@ -136,7 +136,7 @@ def refuse_other_things(folder: Path, *, made_of: Source) -> None:
     if folder.exists() and not folder.is_dir():
         raise CorpusError(f"{printable(folder)} is a file: give another --corpus.")
     if why := why_foreign(folder, CORPUS_FOLDER):
-        if _is_run(folder):
+        if read_metadata_header(folder / "corpus.json").is_of_run:
             raise CorpusError(
                 f"{printable(folder)} holds a run, which a corpus would replace: give another "
                 "--corpus."
@@ -155,7 +155,7 @@ def refuse_other_things(folder: Path, *, made_of: Source) -> None:
 
 
 def corpus_mark(folder: Path) -> str:
-    """The digest of the corpus.json in a folder, which tells corpora apart; empty if none."""
+    """The digest of the corpus.json in a folder, which differs between corpora; empty if none."""
     with contextlib.suppress(OSError, ValueError):
         return file_digest(folder / "corpus.json")
     return ""
@@ -195,27 +195,11 @@ def restore_corpus(folder: Path) -> None:
             replaced.rename(folder)
 
 
-def _left_work_folders(folder: Path) -> list[Path]:
-    """Work folders of stopped processes."""
-    return list(_siblings(folder, "partial", WORK_FOLDER))
-
-
-def _siblings(folder: Path, name: str, kind: "FolderKind") -> Iterator[Path]:
+def _siblings(folder: Path, name: str, kind: FolderKind) -> Iterator[Path]:
     is_named = re.compile(re.escape(f".{folder.name}.{name}-") + "[0-9a-f]{8}").fullmatch
     for path in sorted(folder.parent.iterdir()):
         if is_named(path.name) and not why_foreign(path, kind):
             yield path
-
-
-def _is_run(folder: Path) -> bool:
-    header = read_metadata_header(folder / "corpus.json")
-    return header is not None and header.is_of_run
-
-
-def _is_metadata(path: Path) -> bool:
-    """Whether a corpus.json is that of a corpus, of any version."""
-    header = read_metadata_header(path)
-    return header is not None and header.is_of_corpus
 
 
 def _is_ledger(path: Path) -> bool:
@@ -237,7 +221,10 @@ def _is_journal(path: Path) -> bool:
 CORPUS_FOLDER = FolderKind(
     "a corpus",
     FILES.__contains__,
-    {"corpus.json": _is_metadata, "ledger.jsonl": _is_ledger},
+    {
+        "corpus.json": lambda path: read_metadata_header(path).is_of_corpus,
+        "ledger.jsonl": _is_ledger,
+    },
 )
 WORK_FOLDER = FolderKind(
     "a preparation that was stopped",

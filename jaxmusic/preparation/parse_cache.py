@@ -19,6 +19,7 @@ from jaxmusic.preparation.parsing import (
     Batch,
     FileResult,
     Job,
+    UnreadableError,
     timestamp,
     why_unreadable,
 )
@@ -54,9 +55,9 @@ class ParseCache(FileSequence):
         for index, path in enumerate(paths):
             try:
                 if path in found.closed:
-                    raise _UnreadableError(found.closed[path])
+                    raise UnreadableError(found.closed[path])
                 status = _stat(folder, path)
-            except _UnreadableError as error:
+            except UnreadableError as error:
                 unreadable.append((index, LedgerRow(path, 0, "", 0, "skipped", str(error))))
                 continue
             number, row = self._find(path)
@@ -166,21 +167,17 @@ def _row_of(path: str, result: FileResult) -> LedgerRow:
     )
 
 
-class _UnreadableError(Exception):
-    """Why a path is not even opened."""
-
-
 def _stat(folder: Path, path: str) -> os.stat_result:
-    """The status of a file, or of a link's target inside the folder; else _UnreadableError."""
+    """The status of a file, or of a link's target inside the folder; else UnreadableError."""
     full = os.path.join(folder, path)
     try:
         status = os.lstat(full)
         if stat.S_ISLNK(status.st_mode):
             if not Path(os.path.realpath(full)).is_relative_to(os.path.realpath(folder)):
-                raise _UnreadableError("it is a link out of the folder")
+                raise UnreadableError("it is a link out of the folder")
             status = os.stat(full)
     except OSError as error:
-        raise _UnreadableError(why_unreadable(error)) from None
+        raise UnreadableError(why_unreadable(error)) from None
     if not stat.S_ISREG(status.st_mode):
-        raise _UnreadableError(NOT_REGULAR)
+        raise UnreadableError(NOT_REGULAR)
     return status

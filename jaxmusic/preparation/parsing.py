@@ -74,7 +74,7 @@ class Reader:
         _keep_freed_memory()
 
     def read(self, jobs: Sequence[Job]) -> Batch:
-        """Parse files. Each has a result, whatever it holds."""
+        """Parse files. A bad file has a result with the reason."""
         known = len(self._token_ids)
         ids: list[int] = []
         results = [self.read_file(job, ids) for job in jobs]
@@ -85,7 +85,7 @@ class Reader:
         """Parse one file and append the ids of its tokens."""
         try:
             found = _read_settled(os.path.join(self._folder, job.path))
-        except _UnreadableError as error:
+        except UnreadableError as error:
             return FileResult(reason=str(error))
         if isinstance(found, FileResult):
             return found
@@ -106,7 +106,7 @@ class Reader:
         return FileResult(size, mtime_ns, digest, len(tokens))
 
 
-class _UnreadableError(Exception):
+class UnreadableError(Exception):
     """Why a file can't be read."""
 
 
@@ -119,18 +119,18 @@ def _read_settled(path: str) -> tuple[int, int, bytes] | FileResult:
             with open(descriptor, "rb", buffering=0) as file:
                 before = os.fstat(descriptor)
                 if not stat.S_ISREG(before.st_mode):
-                    raise _UnreadableError(NOT_REGULAR)
+                    raise UnreadableError(NOT_REGULAR)
                 size, mtime_ns = before.st_size, timestamp(before)
                 if size > MAX_FILE_SIZE:
                     return FileResult(size, mtime_ns, reason=TOO_LARGE)
                 data = file.read(size + 1)
                 after = os.fstat(descriptor)
         except OSError as error:
-            raise _UnreadableError(why_unreadable(error)) from None
+            raise UnreadableError(why_unreadable(error)) from None
         if len(data) == size == after.st_size and mtime_ns == timestamp(after):
             return size, mtime_ns, data
         time.sleep(PAUSE)
-    raise _UnreadableError("it changed while it was read")
+    raise UnreadableError("it changed while it was read")
 
 
 def timestamp(status: os.stat_result) -> int:

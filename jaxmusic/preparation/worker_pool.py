@@ -40,7 +40,7 @@ OWN_FILE_SIZE = 2**20
 # Seconds without an answer after which a worker is replaced. The worst file takes 2 on a quiet
 # machine, a chunk of small ones less; this leaves room for one thirty times as slow or as busy.
 PATIENCE = 60.0
-POLL = 1.0  # seconds from one look at the workers to the next
+POLL = 1.0  # seconds between polls of the workers
 
 # The program that a worker runs. (-P: nothing is imported from the current folder.)
 WORKER = ("-P", "-m", "jaxmusic.preparation.parsing")
@@ -288,7 +288,7 @@ class Worker:
             queue.quarantined += suspects
 
     def stop(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         self._connection.close()
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs inside the system

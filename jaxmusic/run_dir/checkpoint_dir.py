@@ -193,7 +193,7 @@ class CheckpointDir:
             self._own_partials.remove(partial)
             self._known.add(info.step)
             sync(self.folder)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: what is partial never stays
             for _ in range(100):  # Orbax's threads may still be writing there, for a moment
                 remove_known(partial, checkpoint_kind(partial))
                 if not partial.exists():

@@ -99,7 +99,7 @@ class RunDir:
             return
         if read_metadata(folder) is not None:
             why = "it holds a corpus"
-        elif _is_about(self.corpus):
+        elif read_metadata_header(self.corpus).is_of_run:
             raise RunError(
                 f"The run {self.path} is damaged: config.json is missing (half-copied?), and {why}."
                 " Copy it again, whole, or train anew in another folder."
@@ -141,15 +141,10 @@ class RunDir:
         return hold_lock(self.lock, waiting, refusal=refusal)
 
 
-def _is_about(path: Path) -> bool:
-    header = read_metadata_header(path)
-    return header is not None and header.is_of_run
-
-
 # What is written when a run starts; config.json is last, and makes the folder a run.
 _STARTED = {".lock", "corpus.json", "primes.npy", "vocabulary.json", "config.json"}
 STARTED_RUN = FolderKind(
     "a run that was started",
     _STARTED.__contains__,
-    {".lock": is_lock_file, "corpus.json": _is_about},
+    {".lock": is_lock_file, "corpus.json": lambda path: read_metadata_header(path).is_of_run},
 )

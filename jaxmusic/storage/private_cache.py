@@ -64,7 +64,7 @@ class PrivateCache:
                         fsync(file.fileno())
                     partial.replace(self.folder / key)
                 sync(self.folder)
-            except BaseException:
+            except BaseException:  # Ctrl-C too: what is partial never stays
                 partial.unlink(missing_ok=True)
                 raise
         except OSError as error:

@@ -15,12 +15,10 @@ if sys.platform == "win32":
 import resource
 
 LIMITED = """
-import resource, runpy, sys
+import os, resource, sys
 number, soft, hard = map(int, sys.argv[1:4])
 resource.setrlimit(number, (soft, hard))
-sys.argv = sys.argv[4:]
-sys.path.insert(0, sys.argv[0].rpartition("/")[0])
-runpy.run_path(sys.argv[0], run_name="__main__")
+os.execv(sys.executable, [sys.executable, *sys.argv[4:]])
 """
 SHOW = """
 import os, resource
