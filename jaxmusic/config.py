@@ -169,7 +169,7 @@ class RunConfig:
     checkpoint_minutes: Annotated[float, POSITIVE] = 5.0
     # Steps from one row of metrics.jsonl to the next.
     log_steps: Count = 10
-    # Go on over up to so many steps whose loss or gradient is no number; they change nothing.
+    # Skip up to so many steps whose loss or gradient is not finite; they change nothing.
     skip_bad_steps: Annotated[int, NOT_NEGATIVE] = 0
     # Devices to train on, of each process (default: all).
     devices: Count | None = None

@@ -1,1 +1,1 @@
-"""What compile_tpu.py tells of a training program that was compiled for chips that aren't here."""
+"""Ahead-of-time compilation of the training program for absent TPUs, and the report on it."""

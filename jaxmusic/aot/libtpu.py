@@ -1,4 +1,4 @@
-"""The compiler for TPUs, which works without one; told so before JAX and libtpu start."""
+"""The TPU compiler, set up before JAX and libtpu start to work without a TPU."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from jaxmusic.errors import UserError
 
-# libtpu looks for a TPU and for other processes that use one; told here that there are none.
+# libtpu looks for a TPU and for other processes that use one; this says that there are none.
 # JAX itself runs on the CPU, on a machine that has TPUs too: their owner may be at work.
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",

@@ -36,7 +36,7 @@ class Column:
 
 
 Cell = Callable[[Column], str | None]
-LARGE = 2**19  # bytes of a collective: from here on each is told apart
+LARGE = 2**19  # bytes of a collective: from here on each is listed
 
 
 def table_lines(columns: Sequence[Column]) -> list[str]:
@@ -92,13 +92,13 @@ def table_lines(columns: Sequence[Column]) -> list[str]:
 
 
 def collective_lines(columns: Sequence[Column]) -> list[str]:
-    """What moves between chips, topologies with the same on one line."""
-    told: dict[str, list[str]] = {}
+    """The collectives of each topology; topologies with the same ones share a line."""
+    names_by_text: dict[str, list[str]] = {}
     for column in columns:
         if column.work is not None:
-            words = _collectives(column.work.collectives)
-            told.setdefault(words, []).append(column.topology.name)
-    return [f"  {', '.join(names)}: {words}" for words, names in told.items()]
+            text = _collectives(column.work.collectives)
+            names_by_text.setdefault(text, []).append(column.topology.name)
+    return [f"  {', '.join(names)}: {text}" for text, names in names_by_text.items()]
 
 
 def assumption_lines() -> list[str]:
@@ -211,15 +211,15 @@ def _mebibytes(column: Column, name: str) -> str | None:
 def _collectives(collectives: Sequence[Collective]) -> str:
     if not collectives:
         return "nothing moves between chips"
-    told = []
+    kinds = []
     for kind in dict.fromkeys(each.kind for each in collectives):
         for when, in_step in (("a step", True), ("a dispatch", False)):
             same = [each for each in collectives if (each.kind, each.in_step) == (kind, in_step)]
             if same:
                 count = sum(each.count for each in same)
-                told.append(f"{count} x {kind} {when} ({_sizes(same)})")
+                kinds.append(f"{count} x {kind} {when} ({_sizes(same)})")
     inside = sum(each.count for each in collectives if each.in_time_loop)
-    return "; ".join(told) + f"; {inside or 'none'} inside a time loop"
+    return "; ".join(kinds) + f"; {inside or 'none'} inside a time loop"
 
 
 def _sizes(collectives: Sequence[Collective]) -> str:

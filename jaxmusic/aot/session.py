@@ -45,7 +45,7 @@ def run_report(
     """Compile a preset's training for the named topologies, and print what was found.
 
     Raises ConfigError for wrong flags, PallasError and CompilerError for what can't be compiled;
-    CompilerError too, when all is told, where the program doesn't fit into a chip's memory.
+    also CompilerError, after the report, where the program doesn't fit into a chip's memory.
     """
     config = check_for_tpus(config)
     check_output("--json", json_path)
@@ -56,7 +56,11 @@ def run_report(
     columns = []
     for topology, mesh in zip(topologies, meshes, strict=True):
         batch = windows_a_chip * topology.chips
-        _tell(f"{topology.name}: compiling for {topology.chips:,} chips (a minute or two) ...")
+        print(
+            f"{topology.name}: compiling for {topology.chips:,} chips (a minute or two) ...",
+            file=sys.stderr,
+            flush=True,
+        )
         sized = replace(config, train=replace(config.train, batch_size=batch))
         compiled = compile_training(sized, corpus, mesh)
         columns.append(describe(sized, corpus, topology, compiled))
@@ -105,7 +109,7 @@ def describe_corpus(config: Config, *, tokens: int | None, vocabulary_size: int 
 def describe(
     config: Config, corpus: Corpus, topology: Topology, compiled: Compiled | TooLarge
 ) -> Column:
-    """What is told of one topology."""
+    """The report on one topology."""
     workload = Workload(
         config.model, config.train, window=config.data.window,
         vocabulary_size=corpus.vocabulary_size,
@@ -130,7 +134,3 @@ def _title(preset: str, config: Config, corpus: Corpus) -> str:
     words.append(f"{corpus.steps_per_dispatch} steps a dispatch")
     versions = ", ".join(f"{name} {version(name)}" for name in ("jax", "libtpu"))
     return f"{', '.join(words)} ({versions})"
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

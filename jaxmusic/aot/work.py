@@ -101,12 +101,12 @@ def work_of(module: Module, *, kernel_passes: int) -> Work:
             timed.append(Timed(cost, each.times, in_time_loop, prefetch, kernel))
         if in_time_loop:
             rounds[each.loops] = each.times
-    told = [
+    listed = [
         Collective(kind, count, size, arrays, in_time_loop, in_step)
         for (kind, size, arrays, in_time_loop, in_step), count in collectives.items()
     ]
-    told.sort(key=lambda each: -each.bytes)
-    return Work(tuple(timed), tuple(told), sum(rounds.values()), kernels)
+    listed.sort(key=lambda each: -each.bytes)
+    return Work(tuple(timed), tuple(listed), sum(rounds.values()), kernels)
 
 
 def collective_kind(instruction: Instruction) -> str | None:
@@ -121,7 +121,7 @@ def cost_of(
     """What one instruction costs; a fusion with all that is in it."""
     cycles = re.search(r'"estimated_cycles":"(\d+)"', instruction.attributes)
     if KERNEL in instruction.attributes:
-        # The kernel told the compiler its own products; what it reads and writes is seen here.
+        # The kernel declares its products to the compiler; its reads and writes are counted here.
         # (Its own estimate of that has also what lies in VMEM before and after.)
         estimate = re.search(r'"flops":"(\d+)"', instruction.attributes)
         flop = 0 if estimate is None else int(estimate[1])

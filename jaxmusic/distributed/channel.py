@@ -2,7 +2,7 @@
 
 JAX's own heartbeats notice a dead process too, but abort the others with a C++ stack trace instead
 of a sentence, and say nothing about why a process failed. `multihost_utils` gathers arrays only,
-by two collectives (13 ms instead of 0.1), and fails where processes have different numbers of
+by two collectives (13 ms), and fails where processes have different numbers of
 devices, which is one of the mistakes that have to be reported.
 """
 

@@ -242,7 +242,7 @@ def _decode(
 def _pair(keys: Ints, is_on: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
     """Pair the events that begin a note, in order, with the event that ends each (-1: none does).
 
-    `keys` tells track, channel and pitch of each event. Of the events of one key, a note-on that
+    `keys` encodes track, channel and pitch of each event. Of the events of one key, a note-on that
     follows a note-off or is the first begins a note, and the next event of either kind ends it. So
     of consecutive note-ons the first, third, fifth, ... begin a note.
     """

@@ -15,17 +15,15 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
-from helpers.programs import run_apart
+from helpers.programs import compile_steps, run_apart
 from jax.experimental import topologies
 from jax.sharding import Mesh
 
 from jaxmusic.aot.hlo import Executed, executed, read_module
 from jaxmusic.aot.work import collective_kind
 from jaxmusic.config import PRESETS
-from jaxmusic.training.programs import training_arguments, training_program
 
 PLUGINS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
 ENVIRONMENT = {
@@ -78,10 +76,7 @@ def compiled_step(recurrence: str, precision: str, devices: int) -> Any:
         train=replace(config.train, precision=precision, batch_size=128 * devices),  # type: ignore[arg-type]
         run=replace(config.run, recurrence=recurrence),  # type: ignore[arg-type]
     )
-    with jax.set_mesh(mesh):
-        jitted = training_program(config, 359, mesh, steps_per_epoch=10)
-        arguments = training_arguments(config, 359, mesh, steps=4, tokens=57_177)
-        return jitted.lower(*arguments).compile()
+    return compile_steps(config, mesh)
 
 
 def is_program(each: Executed) -> bool:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.programs import run_apart
+from helpers.programs import compile_steps, run_apart
 from jax import lax
 from jax.experimental import topologies
 from jax.sharding import Mesh
@@ -32,7 +32,6 @@ from jaxmusic.nn import lstm
 from jaxmusic.nn.cell import Carry, Layer
 from jaxmusic.nn.products import dot
 from jaxmusic.nn.scan import SCAN
-from jaxmusic.training.programs import training_arguments, training_program
 
 
 def plain_scan(precision: Precision, layer: Layer) -> tuple[jax.Array, Carry]:
@@ -101,10 +100,7 @@ def compiled_steps(program: Program) -> Any:
         train=replace(classic.train, precision=precision, batch_size=128 * devices),  # type: ignore[arg-type]
         run=replace(classic.run, recurrence=recurrence),  # type: ignore[arg-type]
     )
-    with jax.set_mesh(mesh):
-        jitted = training_program(config, 359, mesh, steps_per_epoch=10)
-        arguments = training_arguments(config, 359, mesh, steps=4, tokens=57_177)
-        return jitted.lower(*arguments).compile()
+    return compile_steps(config, mesh)
 
 
 def layer_compiles(topology: str, precision: str) -> int:

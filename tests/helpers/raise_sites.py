@@ -76,7 +76,7 @@ def _other_errors() -> set[str]:
     users = {"UserError"}
     while more := {name for name, above in bases.items() if above & users} - users:
         users |= more
-    assert {"ConfigError", "DamagedCorpusError"} <= users
+    assert {"ConfigError", "DamagedCorpusError", "WrongLossError"} <= users
     return (set(bases) | set(vars(builtins))) - users
 
 

@@ -85,9 +85,9 @@ class Training:
         if self.mesh.size == 1:
             return {"collectives": 0.0, "waiting": 0.0}
         mine = collectives.profile(train)
-        told = self.processes.gather([mine, end - start])
-        devices = [times for theirs, _ in told for times in theirs]
-        seconds = max(seconds for _, seconds in told)
+        gathered = self.processes.gather([mine, end - start])
+        devices = [times for theirs, _ in gathered for times in theirs]
+        seconds = max(seconds for _, seconds in gathered)
         found = collectives.shares(devices, seconds) if len(devices) == self.mesh.size else None
         return {
             "collectives": None if found is None else found.collectives,

@@ -52,16 +52,16 @@ class Campaign:
         self.outcome = Outcome()
         self._words: set[str] = set()
 
-    def run(self, numbers: Sequence[int], log: str, tell: Callable[[int], None]) -> None:
+    def run(self, numbers: Sequence[int], log: str, progress: Callable[[int], None]) -> None:
         """Send these files through the parser. Costs stand in files whose names begin with `log`.
 
-        Tells how many are done.
+        `progress` gets the number of files done.
         """
         for start in range(0, len(numbers), PORTION):
             portion = numbers[start : start + PORTION]
             with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
                 self._send(Path(folder), portion, log)
-            tell(start + len(portion))
+            progress(start + len(portion))
 
     def _send(self, folder: Path, numbers: Sequence[int], log: str) -> None:
         made: dict[int, BadFile] = {}
@@ -100,7 +100,7 @@ class Campaign:
     def _check_batch(self, batch: Batch, folder: Path) -> None:
         first = batch.jobs[0].number
         if sum(file.tokens for file in batch.results) != len(batch.ids):
-            self._break(first, folder, "its portion has other tokens than its files tell")
+            self._break(first, folder, "its portion has another number of tokens than its files")
         for word in set(batch.new_tokens) - self._words:
             self._words.add(word)
             try:

@@ -83,15 +83,15 @@ def move_chunks(rng: random.Random, data: bytes) -> bytes:
 
 
 def wrong_sizes(rng: random.Random, data: bytes) -> bytes:
-    """Chunks that tell another size than theirs."""
+    """Chunks with a wrong size."""
     chunks = split(data)
     for _ in range(rng.randint(1, 2)):
         place = rng.randrange(len(chunks))
         one = chunks[place]
         true = len(one) - HEADER_SIZE
         near = max(0, true + rng.randint(-9, 9))
-        told = near if rng.random() < 0.7 else rng.choice(SIZES)
-        chunks[place] = one[:4] + told.to_bytes(4) + one[HEADER_SIZE:]
+        size = near if rng.random() < 0.7 else rng.choice(SIZES)
+        chunks[place] = one[:4] + size.to_bytes(4) + one[HEADER_SIZE:]
     return b"".join(chunks)
 
 

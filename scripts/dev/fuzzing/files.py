@@ -40,7 +40,7 @@ def make_file(songs: Sequence[bytes], seed: int, number: int) -> BadFile:
 
 
 def _damaged(rng: random.Random, data: bytes, way: Damage) -> bytes:
-    """A file made bad; mostly inside a track, whose size is then told right, so that it is read."""
+    """A damaged file; mostly inside a track, whose size is then corrected, so that it is read."""
     if len(data) < SHORTEST:
         return data
     if way in INNER and rng.random() < INSIDE:

@@ -17,7 +17,7 @@ def number(value: int) -> bytes:
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
-    """A chunk that tells its true size."""
+    """A chunk with its true size."""
     return name + len(body).to_bytes(4) + body
 
 

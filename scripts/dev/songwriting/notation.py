@@ -32,7 +32,7 @@ from .hand import DYNAMICS, Hand, expand
 from .keys import Key
 from .score import QUARTER, WHOLE, Score
 
-FACTS = ("title", "composer", "work", "bars", "sure")  # what every source must tell
+FACTS = ("title", "composer", "work", "bars", "sure")  # in every source
 _SECTION = re.compile(r"\[(\w+)(?: like (\w+))?\]")
 _LINE = re.compile(r"(\w+): *(.*)")
 _PATTERN = re.compile(r"pattern (\w+) (\w+): *(.*)")
@@ -44,7 +44,7 @@ class SourceError(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """A source as read: what it tells of itself, and its music."""
+    """A source as read: its facts and its music."""
 
     facts: dict[str, str]
     score: Score

@@ -42,7 +42,7 @@ class Flags:
 
 
 def main(program: str, arguments: Sequence[str]) -> None:
-    """Read the flags, send the files, tell what became of them."""
+    """Parse the flags, send the files, print the outcomes."""
     flags = with_local_paths(tyro.cli(Flags, args=arguments, prog=program, description=__doc__))
     for name in ("files", "workers"):
         value = getattr(flags, name)
