@@ -75,6 +75,7 @@ def test_a_command_line_without_a_known_command_is_an_error(
     assert line.startswith(words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_script_and_the_command_are_the_same(name: str) -> None:
     """The help texts are equal but for the program's name, and no JAX is imported for flags."""

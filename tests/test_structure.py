@@ -184,6 +184,7 @@ def test_parsing_starts_without_jax(module: str) -> None:
     assert ran.stdout.split() == ["False", "False"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["training.step", "training.programs", "distributed.mesh"])
 def test_the_step_and_the_mesh_load_no_midi_and_no_corpus(module: str) -> None:
     unwanted = {"mido", *(f"jaxmusic.{name}" for name in BELOW_DATA)}

@@ -33,6 +33,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     return Config(data=DataConfig(midi_dir="songs"), run=RunConfig(workers=1))
 
 
+@pytest.mark.slow
 @needs_seed_songs
 def test_classic_sees_the_published_numbers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -173,6 +173,7 @@ def test_songs_held_out_are_never_transpose_token(corpus: Corpus) -> None:
         np.testing.assert_array_equal(here.targets, there.targets)
 
 
+@pytest.mark.slow
 def test_devices_and_host_transpose_alike(corpus: Corpus) -> None:
     _, sampler, _ = samplers(corpus)
     mesh = make_mesh(1)

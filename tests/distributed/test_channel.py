@@ -119,6 +119,7 @@ def test_a_closed_channel_is_not_a_loss(receivers: list[threading.Thread]) -> No
     assert not any(ends.lost)
 
 
+@pytest.mark.slow
 def test_a_frozen_process_is_lost_and_a_silent_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Process 1 has nothing to say but sends heartbeats; process 2 sends none."""
     beats = threading.Event()

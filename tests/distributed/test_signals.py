@@ -83,6 +83,7 @@ with StopSignals() as stop:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("state", "number", "code", "said"),
     [

@@ -60,6 +60,7 @@ def make_evaluator(config: Config) -> HeldOutEvaluator:
     return HeldOutEvaluator(config, VOCABULARY, windows, TokenMap(vocabulary, None), make_mesh(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["last", "every"])
 def test_the_loss_is_the_mean_over_all_windows(objective: Objective) -> None:
     config = make_config(objective)
@@ -82,6 +83,7 @@ def accuracy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return hits if hits.ndim == 1 else hits.mean(axis=1)
 
 
+@pytest.mark.slow
 def test_another_metric_is_an_entry_in_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +97,7 @@ def test_another_metric_is_an_entry_in_the_table(
     assert run.step == min(rows, key=lambda row: row["held_out_loss"])["step"]
 
 
+@pytest.mark.slow
 def test_rows_of_weight_zero_count_for_nothing() -> None:
     config = make_config("last")
     state = make_state(config)

@@ -66,6 +66,7 @@ def test_long_music_is_read_whole() -> None:
     assert len(parse_tokens(data)) == 300_000
 
 
+@pytest.mark.slow
 def test_the_worst_sixteen_megabytes_are_refused() -> None:
     """They would take most of a minute, and gigabytes of memory."""
     for unit in (program(0, 5), NOTE, b"\0\xf8"):

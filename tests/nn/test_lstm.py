@@ -37,6 +37,7 @@ def recurrence(request: pytest.FixtureRequest) -> RecurrenceName:
     return way
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "mode"), EACH_MODE + EACH_SIZE)
 def test_equals_the_plain_loop(size: Size, mode: Mode, recurrence: RecurrenceName) -> None:
     case = Case.random(size, mode)
@@ -57,6 +58,7 @@ def test_gradients_are_those_of_autodiff_in_float64(size: Size, mode: Mode) -> N
         assert furthest(gradients, expected[answer]) < 1e-12, answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "mode"), EACH_MODE + EACH_SIZE)
 def test_gradients_in_both_precisions(size: Size, mode: Mode, recurrence: RecurrenceName) -> None:
     expected = expected_gradients(size, mode)
@@ -82,6 +84,7 @@ def test_gradients_pass_finite_differences(recurrence: RecurrenceName) -> None:
             assert float(gradient[place]) == pytest.approx((ends[0] - ends[1]) / 2e-5, abs=5e-4)
 
 
+@pytest.mark.slow
 def test_under_vmap_and_a_scan_over_steps(recurrence: RecurrenceName) -> None:
     case = in_float32(Case.random((8, 6, 2, 5)))
     inputs = jnp.stack([case.arrays[0] * scale for scale in (1, 2, 3)])
@@ -178,6 +181,7 @@ def on_eight_devices(recurrence: RecurrenceName) -> None:
         assert reductions == 1
 
 
+@pytest.mark.slow
 def test_on_eight_devices() -> None:
     recurrences = ["scan", "cpu"] if why_unavailable() is None else ["scan"]
     program = f"""

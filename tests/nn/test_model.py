@@ -156,6 +156,7 @@ def test_training_outputs_and_moving_averages_equal_keras(trained: tuple[Trained
     assert_trees_close(ours.moving_averages, theirs.moving_averages, relative=1e-5)
 
 
+@pytest.mark.slow
 def test_loss_and_gradients_equal_keras(trained: tuple[Trained, Trained]) -> None:
     ours, theirs = trained
     assert float(ours.loss) == pytest.approx(float(theirs.loss), rel=1e-4)
@@ -266,6 +267,7 @@ def test_initial_values_are_distributed_as_keras_draws_them() -> None:
         np.testing.assert_allclose(kernel @ kernel.T, np.eye(96), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_masks_keep_the_share_and_the_mean() -> None:
     model = new_model(Config(model=MODELS["notebook"]), VOCABULARY)
     masks = model.draw_masks(jax.random.key(0), 500, WINDOW)
@@ -317,6 +319,7 @@ def test_filling_rows_count_for_nothing(name: str) -> None:
     assert filled.window_sum.value() == 9
 
 
+@pytest.mark.slow
 def test_recurring_in_two_parts_equals_one() -> None:
     model = Pair(MODELS["every"]).model
     ids = jnp.asarray(small_batch(MODELS["every"])[0])

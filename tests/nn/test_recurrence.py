@@ -33,6 +33,7 @@ def test_every_value_of_the_flag_but_auto_is_in_the_registry() -> None:
     assert all(name == recurrence.name for name, recurrence in RECURRENCES.items())
 
 
+@pytest.mark.slow
 def test_a_recurrence_is_added_as_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 

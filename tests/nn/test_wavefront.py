@@ -156,6 +156,7 @@ def test_equals_the_plain_loop_and_its_autodiff(size: Size, masks: str) -> None:
         assert furthest(found, expected) < 1e-12
 
 
+@pytest.mark.slow
 def test_in_float32_and_bfloat16() -> None:
     case = Case.random(SMALL, "but the last")
     with jax.enable_x64(True):
@@ -186,6 +187,7 @@ def test_under_vmap_and_a_scan_over_steps() -> None:
     np.testing.assert_allclose(scanned, one_by_one, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_second_derivatives_are_those_of_the_plain_loop() -> None:
     def slope(case: Case, stack: Callable[..., Any]) -> Any:
         def first(layers: Any) -> Any:

@@ -121,6 +121,7 @@ def test_files_too_large_or_not_there_are_refused(
         prepare_notes(tmp_path / "large", tmp_path / "corpus")
 
 
+@pytest.mark.slow
 def test_it_trains(tmp_path: Path) -> None:
     tokens = [SCALE[place] for place in np.random.default_rng(0).integers(0, len(SCALE), 100)]
     corpus = prepare_notes(write_notes(tmp_path / "notes", tokens), tmp_path / "corpus")

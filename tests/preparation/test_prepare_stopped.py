@@ -95,6 +95,7 @@ def journal_size(tmp_path: Path) -> int:
     return max(sizes)
 
 
+@pytest.mark.slow
 def test_killed_at_any_time_it_goes_on_and_gives_the_same(tmp_path: Path) -> None:
     for number in range(150):
         write_song(tmp_path / "in" / f"{number}.mid", 300, seed=number)
@@ -116,6 +117,7 @@ def test_killed_at_any_time_it_goes_on_and_gives_the_same(tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "whole"]
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_make_one_corpus(tmp_path: Path) -> None:
     for number in range(60):
         write_song(tmp_path / "in" / f"{number}.mid", 200, seed=number)
@@ -189,6 +191,7 @@ sys.exit(run_script(lambda: prepare(sys.argv[1], sys.argv[2], workers=1)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delays", [(0.02, 0.02), (0.0, 0.03), (0.03, 0.01)])
 def test_without_a_lock_no_wrong_corpus_is_put_into_place(
     tmp_path: Path, delays: tuple[float, float]

@@ -223,6 +223,7 @@ def test_odd_names_are_kept_and_told_on_one_line(
     assert prepare(tmp_path / "in", tmp_path / "out", workers=1).ledger == corpus.ledger
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "locale", [{"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "ascii"}]
 )

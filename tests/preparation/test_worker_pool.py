@@ -88,6 +88,7 @@ def test_a_file_that_kills_its_process_costs_only_itself(
     assert len(killed) == 1
 
 
+@pytest.mark.slow
 def test_a_file_over_which_a_process_falls_silent_costs_only_itself(
     tmp_path: Path, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,7 @@ def test_auto_comes_to_what_suits_the_device(monkeypatch: pytest.MonkeyPatch) ->
     assert used(platform="gpu", rows=1024) == "wavefront, a layer at a time"
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_way_and_tells_what_it_cannot_keep(
     config: Config,
     tmp_path: Path,

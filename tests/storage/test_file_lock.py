@@ -190,6 +190,7 @@ def test_an_owner_sees_that_its_lock_is_taken_over(path: Path) -> None:
             lock.check(quick=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_several_that_take_over_a_lock_hold_it_one_at_a_time(path: Path) -> None:
     for _ in range(5):

@@ -94,24 +94,28 @@ def ours(oracle: Oracle, data: bytes) -> list[str] | None:
         return None
 
 
+@pytest.mark.slow
 def test_dense_files_are_read_as_by_music21(oracle: Oracle) -> None:
     for seed in range(EXAMPLES):
         data = dense_file(seed)
         assert ours(oracle, data) == oracle.tokens(data), f"dense_file({seed})"
 
 
+@pytest.mark.slow
 @given(data=files())
 @random_files
 def test_tokens_are_those_of_music21(data: bytes, oracle: Oracle) -> None:
     assert ours(oracle, data) == oracle.tokens(data)
 
 
+@pytest.mark.slow
 @given(data=packed_files())
 @random_files
 def test_running_status_is_read_as_by_music21(data: bytes, oracle: Oracle) -> None:
     assert ours(oracle, data) == oracle.tokens(data)
 
 
+@pytest.mark.slow
 @given(data=damaged_files())
 @random_files
 def test_damaged_files_are_read_as_by_music21(data: bytes, oracle: Oracle) -> None:
@@ -182,6 +186,7 @@ def test_written_tokens_are_read_back_by_music21(oracle: Oracle) -> None:
     assert oracle.tokens(oracle.path.read_bytes()) == tokens
 
 
+@pytest.mark.slow
 def test_chords_are_named_as_by_music21(oracle: Oracle) -> None:
     """All 4,095 sets take music21 a minute, so this is one in eight unless more is asked for."""
     sets = range(1, 4096, 8 if EXAMPLES <= 150 else 1)

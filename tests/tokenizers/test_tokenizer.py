@@ -148,6 +148,7 @@ def test_work_grows_with_the_size_of_the_file(name: str, division: int) -> None:
     assert lines(4096) < 2.5 * lines(2048)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HARD)
 def test_large_files_are_read(name: str) -> None:
     """In about a second; array operations whose time is quadratic would take many minutes."""

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROGRAM = """
 import jax, jax.numpy as jnp
 from jaxmusic.training.compilation_cache import use_compilation_cache
@@ -27,6 +29,7 @@ def run(cache_home: Path) -> str:
     return ran.stdout.strip()
 
 
+@pytest.mark.slow
 def test_damaged_programs_are_made_again(tmp_path: Path) -> None:
     assert run(tmp_path) == "0.84147096 0"
     folder = tmp_path / "jaxmusic" / "xla"

@@ -45,6 +45,7 @@ class Recorder(Hook):
         self.calls.append(("after save", step))
 
 
+@pytest.mark.slow
 def test_hooks_are_called_at_their_moments(config: Config) -> None:
     config = changed(changed(config, "data", held_out=0.3), "run", steps_per_dispatch=4)
     first, second = Recorder(config.run.run_dir), Recorder(config.run.run_dir)

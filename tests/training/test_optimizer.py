@@ -27,6 +27,7 @@ def cosine(config: TrainConfig, steps_per_epoch: int) -> optax.ScalarOrSchedule:
     return optax.cosine_decay_schedule(config.learning_rate, config.epochs * steps_per_epoch)
 
 
+@pytest.mark.slow
 def test_another_optimizer_and_schedule_train_and_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

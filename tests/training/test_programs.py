@@ -63,6 +63,7 @@ def programs() -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 def test_the_gradients_are_summed_once_a_step(

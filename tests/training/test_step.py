@@ -46,6 +46,7 @@ def losses_of(
     return losses, jax.device_get(state)
 
 
+@pytest.mark.slow
 def test_how_steps_are_divided_into_dispatches_changes_no_bit() -> None:
     tokens = np.random.default_rng(1).integers(0, 20, size=200, dtype=np.uint16)
     windows = Windows(tokens, [(0, 200)], 10)
@@ -61,6 +62,7 @@ def test_how_steps_are_divided_into_dispatches_changes_no_bit() -> None:
         jax.tree.map(np.testing.assert_array_equal, found[1], expected[1])
 
 
+@pytest.mark.slow
 def test_an_epochs_sums_go_on_from_billions_of_windows() -> None:
     """31 steps of 128 after 2.4e9 windows, in one dispatch, which float32 would not notice."""
     tokens = np.random.default_rng(1).integers(0, 20, size=31 * 128 + 5, dtype=np.uint16)
@@ -88,6 +90,7 @@ def test_an_epochs_sums_go_on_from_billions_of_windows() -> None:
     assert np.float32(before) + np.float32(128) == np.float32(before)
 
 
+@pytest.mark.slow
 def test_a_bad_step_changes_nothing_but_their_number() -> None:
     config = Config(model=ModelConfig(hidden_size=6, dense_size=5, layers=1))
     state = new_state(config, 7)._replace(
@@ -118,6 +121,7 @@ def test_a_bad_step_changes_nothing_but_their_number() -> None:
     np.testing.assert_array_equal(after.params["output"]["bias"], huge["output"]["bias"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["last", "every"])
 def test_bfloat16_learns_as_float32_does(tmp_path: Path, objective: Any) -> None:
     """300 steps on the bundled songs: the curve, smoothed over 20 steps, within 2 %."""

@@ -108,6 +108,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     return Built(copies, calls)
 
 
+@pytest.mark.slow
 def test_it_is_compiled_once(tmp_path: Path, built: Built) -> None:
     assert answer(tmp_path, ASK, CXX=built.compiler) == "None"
     (entry,) = (tmp_path / "jaxmusic" / "lstm").iterdir()
@@ -118,6 +119,7 @@ def test_it_is_compiled_once(tmp_path: Path, built: Built) -> None:
     assert entry.stat().st_mtime_ns == before.st_mtime_ns
 
 
+@pytest.mark.slow
 def test_a_damaged_one_is_compiled_again(tmp_path: Path, built: Built) -> None:
     told = answer(tmp_path, RUN, CXX=built.compiler).split()
     assert told[0] == "None" and told[1] == told[2]

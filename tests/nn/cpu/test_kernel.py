@@ -42,6 +42,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_the_bits_are_the_same_on_any_number_of_cores() -> None:
     if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
         pytest.skip("needs two cores, and a system that can be told to use one")
@@ -67,6 +68,7 @@ def test_what_is_not_a_number_stays_so(precision: Precision) -> None:
     assert wrong.sum() == 2
 
 
+@pytest.mark.slow
 def test_nothing_is_read_that_was_not_written(tmp_path: Path) -> None:
     """The kernel built so that its own memory is full of what is not a number."""
     program = """
@@ -95,6 +97,7 @@ def test_a_batch_of_no_rows(precision: Precision) -> None:
     assert not any(array.any() for array in d_weights)
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_an_error(tmp_path: Path) -> None:
     """Not the end of the process, as an exception in a thread of the pool would be."""
     program = """

@@ -78,12 +78,14 @@ def assert_equal(one: Any, other: Any, relative: float) -> None:
         np.testing.assert_allclose(value / scale, expected / scale, atol=relative, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sizes", "masked", "every"), CASES)
 def test_equals_the_scan(sizes: tuple[int, int, int, int], masked: bool, every: bool) -> None:
     moved, fixed = arrays(*sizes, masked)
     assert_equal(*both(moved, fixed, every, "f32"), 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sizes", "flag"), [(ONE, True), (ODD, False), (ODD, True), (WIDE, True)])
 def test_equals_the_scan_in_bf16(sizes: tuple[int, int, int, int], flag: bool) -> None:
     moved, fixed = arrays(*sizes, flag)
@@ -91,6 +93,7 @@ def test_equals_the_scan_in_bf16(sizes: tuple[int, int, int, int], flag: bool) -
     assert_equal(*both(moved, fixed, flag, "bf16"), 1e-5)
 
 
+@pytest.mark.slow
 def test_the_batch_is_cut_into_blocks_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     moved, fixed = arrays(21, 3, 2, 128, True)
     monkeypatch.setattr("jaxmusic.nn.pallas.kernel.VMEM_BYTES", 7 << 19)
@@ -103,6 +106,7 @@ def test_weights_too_large_for_vmem_are_refused() -> None:
         jax.eval_shape(partial(run_lstm, recurrence="pallas"), **moved)
 
 
+@pytest.mark.slow
 def test_under_vmap_and_scan_over_steps() -> None:
     moved, fixed = arrays(5, 4, 3, 4, True)
 
@@ -152,6 +156,7 @@ def on_eight_devices() -> None:
         assert_equal(one, step(moved, fixed), 1e-5)
 
 
+@pytest.mark.slow
 def test_eight_devices_equal_one() -> None:
     program = "from nn.pallas import test_layer; test_layer.on_eight_devices()"
     run_apart("-c", program, environment=EIGHT_DEVICES)
