@@ -182,7 +182,7 @@ def test_what_the_system_refuses_is_told_with_what_to_do(
         (RuntimeError("can't start new thread"), "for this (can't start new thread): give"),
     ],
 )
-def test_too_little_memory_is_told(
+def test_too_little_memory_is_reported(
     error: Exception, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_script(raising(error)) == 1

@@ -82,7 +82,7 @@ def test_only_what_changes_no_step_may_change() -> None:
 
 
 def test_field_names_are_unique_over_all_parts() -> None:
-    """Flags carry no prefix, and differences are told by the field's name alone."""
+    """Flags carry no prefix, and differences are named by the field's name alone."""
     parts = (DataConfig, ModelConfig, TrainConfig, RunConfig)
     names = [field.name for part in parts for field in dataclasses.fields(part)]
     assert len(names) == len(set(names))

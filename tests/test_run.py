@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.midi_files import write_song
-from helpers.preparations import tree_of
 
 from jaxmusic.config import Config, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.console import Console
@@ -18,7 +17,6 @@ from jaxmusic.run import open_run
 from jaxmusic.run_dir.checkpoint import CheckpointError
 from jaxmusic.run_dir.folder import RunDir, RunError
 from jaxmusic.run_dir.origin import start_or_resume
-from jaxmusic.storage.atomic import write_atomic
 from jaxmusic.storage.reading import file_digest, with_digest
 from jaxmusic.trainer import fit
 
@@ -60,7 +58,7 @@ def go_on(folder: Path, run: Path) -> None:
     start_or_resume(RunDir(run), settings, corpus, map_tokens(settings, corpus, silent), windows)
 
 
-def told(folder: Path, run: Path) -> set[str]:
+def faults(folder: Path, run: Path) -> set[str]:
     """What opening the run and going on with it say of its fault."""
     found = set()
     for attempt in (lambda: open_run(run), lambda: go_on(folder, run)):
@@ -78,12 +76,12 @@ def test_a_copy_opens_and_goes_on(folder: Path, run: Path) -> None:
 
 @pytest.mark.parametrize("name", ["vocabulary.json", "primes.npy"])
 def test_files_of_another_run_are_refused(folder: Path, run: Path, name: str) -> None:
-    """Of the same size, so that nothing but their content tells."""
+    """Of the same size, so that only their content differs."""
     other = folder / "two-run" / name
     assert len(np.load(folder / "two-run" / "primes.npy")) == len(np.load(run / "primes.npy"))
     assert len(open_run(folder / "two-run").vocabulary) == len(open_run(run).vocabulary)
     shutil.copyfile(other, run / name)
-    (reason,) = told(folder, run)
+    (reason,) = faults(folder, run)
     assert f"{name} is not the one that the run began with. Copy it again completely" in reason
 
 
@@ -114,14 +112,14 @@ def test_checkpoints_of_other_shapes_are_refused(folder: Path, run: Path) -> Non
 @pytest.mark.parametrize("name", ["corpus.json", "vocabulary.json", "primes.npy"])
 def test_a_run_copied_half_is_refused(folder: Path, run: Path, name: str) -> None:
     (run / name).unlink()
-    (reason,) = told(folder, run)
+    (reason,) = faults(folder, run)
     assert f"{name} is missing (half-copied?)" in reason
 
 
 def test_checkpoints_alone_are_no_run_to_begin(folder: Path, run: Path) -> None:
     """They would be gone on with, whatever they were trained on."""
     (run / "config.json").unlink()
-    reasons = told(folder, run)
+    reasons = faults(folder, run)
     assert any("holds no run (no config.json)" in reason for reason in reasons)
     assert any(
         "damaged: config.json is missing (half-copied?), and it holds checkpoints/" in reason
@@ -129,7 +127,7 @@ def test_checkpoints_alone_are_no_run_to_begin(folder: Path, run: Path) -> None:
     )
 
 
-def test_a_run_without_checkpoints_is_told(run: Path) -> None:
+def test_a_run_without_checkpoints_is_reported(run: Path) -> None:
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(RunError, match="has no checkpoint yet"):
         open_run(run)
@@ -140,7 +138,7 @@ def npy(path: Path, array: np.ndarray) -> bytes:
     return path.read_bytes()
 
 
-def test_every_kind_of_damage_is_told(folder: Path, run: Path, tmp_path: Path) -> None:
+def test_every_kind_of_damage_is_reported(folder: Path, run: Path, tmp_path: Path) -> None:
     about = json.loads((run / "corpus.json").read_text())
     vocabulary = (run / "vocabulary.json").read_bytes()
     whole = (run / "config.json").read_bytes()
@@ -164,120 +162,11 @@ def test_every_kind_of_damage_is_told(folder: Path, run: Path, tmp_path: Path) -
     ]:
         before, digests = (run / name).read_bytes(), dict(about["digests"])
         (run / name).write_bytes(content)
-        if name in digests:  # so that the structure alone tells
+        if name in digests:  # so that only the structure is wrong
             digests[name] = file_digest(run / name)
             (run / "corpus.json").write_text(json.dumps({**about, "digests": digests}))
-        (told_reason,) = told(folder, run)
-        assert reason in told_reason
+        (reason_given,) = faults(folder, run)
+        assert reason in reason_given
         (run / name).write_bytes(before)
         if name in digests:
             (run / "corpus.json").write_text(json.dumps(about))
-
-
-# What a run may begin in.
-
-
-@pytest.mark.parametrize(
-    ("files", "reason"),
-    [
-        ({"thesis.txt": "years"}, "it holds thesis.txt. Give another folder, one that is empty"),
-        ({"vocabulary.json": "[]", "metrics.jsonl": "{}"}, "it holds metrics.jsonl."),
-        ({"vocabulary.json": "[]"}, "it holds vocabulary.json, but nothing in it proves that it"),
-        ({"corpus.json": '{"birds": 7}'}, "it holds corpus.json, but nothing in it proves that"),
-        ({"checkpoints/thesis.txt": "years"}, "it holds checkpoints/. Give another"),
-        ({"samples/a.mid": "music"}, "it holds samples/. Give another"),
-        ({"config.json": '{"birds": 7}'}, "config.json isn't a run's settings: it lacks"),
-        ({"config.json/a": "a"}, "config.json can't be read as a run's settings: Is a directory"),
-    ],
-)
-def test_a_run_does_not_begin_among_other_things(
-    folder: Path, tmp_path: Path, files: dict[str, str], reason: str
-) -> None:
-    """They are refused before anything is written there, and before anything is prepared."""
-    for name, content in files.items():
-        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "run" / name).write_text(content)
-    before = tree_of(tmp_path)
-    for attempt in (
-        lambda: go_on(folder, tmp_path / "run"),
-        lambda: RunDir(tmp_path / "run").acquire(),
-    ):
-        with pytest.raises(RunError) as caught:
-            attempt()
-        assert reason in str(caught.value)
-    assert tree_of(tmp_path) == before
-
-
-def test_a_run_does_not_begin_in_a_corpus(folder: Path, tmp_path: Path) -> None:
-    corpus = Path(shutil.copytree(folder / "one-corpus", tmp_path / "corpus"))
-    (tmp_path / "link").symlink_to(corpus)
-    before = tree_of(tmp_path)
-    for path in (corpus, tmp_path / "link"):
-        with pytest.raises(RunError, match="it holds a corpus. Give another folder"):
-            go_on(folder, path)
-    assert tree_of(tmp_path) == before
-
-
-def test_a_run_lets_other_files_alone(folder: Path, run: Path) -> None:
-    (run / "plots").mkdir()
-    (run / "plots" / "loss.png").write_bytes(b"mine")
-    (run / "log.txt").symlink_to("nowhere")
-    (run / "checkpoints" / "notes.txt").write_bytes(b"mine")
-    before = tree_of(run)
-    go_on(folder, run)
-    assert tree_of(run) == before
-
-
-@pytest.mark.parametrize("stopped_at", range(5))
-def test_a_run_that_was_stopped_as_it_began_begins_again(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: int
-) -> None:
-    """After any of its files, or in the midst of one."""
-    run = tmp_path / "run"
-    written: list[str] = []
-
-    def stop(path: Path, content: bytes | str) -> None:
-        if len(written) == stopped_at:
-            (run / f".jaxmusic-{'0' * 16}.partial").write_bytes(b"half")
-            raise KeyboardInterrupt
-        written.append(path.name)
-        write_atomic(path, content)
-
-    with monkeypatch.context() as patched:
-        for module in ("run_dir.origin", "tokenizers.vocabulary", "run_dir.config_file"):
-            patched.setattr(f"jaxmusic.{module}.write_atomic", stop)
-        with RunDir(run).acquire(), pytest.raises(KeyboardInterrupt):
-            go_on(folder, run)
-    with RunDir(run).acquire():
-        go_on(folder, run)
-    names = ["corpus.json", "primes.npy", "vocabulary.json", "corpus.json", "config.json"]
-    assert written == names[:stopped_at]
-    assert {path.name for path in run.iterdir() if path.suffix != ".partial"} == set(names)
-
-
-def test_songs_that_changed_since_a_run_began_are_told_as_that(
-    folder: Path, tmp_path: Path
-) -> None:
-    run, songs = tmp_path / "run", tmp_path / "songs"
-    write_song(songs / "a.mid", 40, seed=0, tokens=["C4", "D4", "E4"])
-    settings = config(folder, "one")
-    silent = Console(silent=True)
-
-    def begin() -> None:
-        corpus = prepare(songs, tmp_path / "corpus", workers=1)
-        windows, _ = make_windows(settings, corpus, silent)
-        run.mkdir(exist_ok=True)
-        token_map = map_tokens(settings, corpus, silent)
-        start_or_resume(RunDir(run), settings, corpus, token_map, windows)
-
-    begin()
-    write_song(songs / "b.mid", 25, seed=1, tokens=["C4", "D4", "E4"])
-    with pytest.raises(RunError) as caught:
-        begin()
-    assert str(caught.value) == (
-        f"The songs in the corpus {tmp_path / 'corpus'} have changed since the run {run} began "
-        "(40 tokens then, 65 now), and it can't go on with others: bring back the songs as they "
-        "were, or give another --run-dir."
-    )
-    (songs / "b.mid").unlink()
-    begin()

@@ -172,7 +172,7 @@ def test_settings_out_of_range_are_named(run: Run, sampling: SamplingConfig, wor
         generate(run, sampling=sampling)
 
 
-def test_unsuitable_primes_are_told(run: Run) -> None:
+def test_unsuitable_primes_are_reported(run: Run) -> None:
     known = run.vocabulary.tokens[0]
     with pytest.raises(SamplingError, match=r"1 tokens that the run doesn't know \(B-9\)"):
         generate(run, prime=[known] * 10 + ["B-9"])
@@ -206,7 +206,7 @@ def test_primes_are_windows_of_the_corpus(run: Run) -> None:
     assert primers <= windows
 
 
-def test_folders_that_are_no_runs_are_told(run: Run, tmp_path: Path) -> None:
+def test_folders_that_are_no_runs_are_reported(run: Run, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no run"):
         open_run(tmp_path)
     shutil.copytree(run.path, tmp_path / "copy")

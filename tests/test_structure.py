@@ -111,7 +111,7 @@ OPENS = {
     "preparation.journal": "writes; what another process left is read by `stored`",
     "storage.file_lock": "its own lock files: no links, no pipes, of a bounded size",
     "runtime.streams": "standard streams",
-    "data.windows": "a file that is mapped, to tell the system what is needed of it next",
+    "data.windows": "a mapped file, to prefetch from",
     "preparation.parsing": "MIDI files: regular ones, of a bounded size, with their time of change",
     "midi.reader": "a MIDI file that the user named, of a bounded size; it may be a pipe",
     "storage.private_cache": "its own entries, each with a digest",

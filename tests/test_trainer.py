@@ -69,8 +69,10 @@ def test_the_epochs_loss_is_the_mean_over_its_windows(config: Config) -> None:
     assert sizes.sum() == 230
     for epoch in (1, 2):
         losses = np.array([r["loss"] for r in rows if r["epoch"] == epoch and "loss" in r])
-        (told,) = [r["epoch_loss"] for r in rows if r["epoch"] == epoch and "epoch_loss" in r]
-        assert told == pytest.approx((losses * sizes).sum() / 230, rel=1e-6)
+        (logged_loss,) = [
+            r["epoch_loss"] for r in rows if r["epoch"] == epoch and "epoch_loss" in r
+        ]
+        assert logged_loss == pytest.approx((losses * sizes).sum() / 230, rel=1e-6)
 
 
 @pytest.mark.parametrize("stop_after", [1, 5, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 4])
@@ -156,7 +158,7 @@ def held_out_loss(config: Config, run: Run) -> float:
     return float((np.log(np.exp(logits).sum(axis=1)) - chosen).mean())
 
 
-def test_songs_shorter_than_a_window_are_told(config: Config) -> None:
+def test_songs_shorter_than_a_window_are_reported(config: Config) -> None:
     with pytest.raises(DataError, match="--window 60 needs 61 tokens .* longest has 60"):
         fit(changed(config, "data", window=60, across_songs=False))
     with pytest.raises(DataError, match="--window 240 needs 241 tokens .* longest has 240"):
@@ -237,14 +239,14 @@ def asked_to_stop_after(polls: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_signal_at_any_moment_finds_its_step_saved(
     config: Config, monkeypatch: pytest.MonkeyPatch, polls: int
 ) -> None:
-    told: list[str] = []
+    logged: list[str] = []
     console = Console()
-    monkeypatch.setattr(console, "log", told.append)
+    monkeypatch.setattr(console, "log", logged.append)
     asked_to_stop_after(polls, monkeypatch)
     with pytest.raises(Stopped):
         fit(config, console=console)
     run = open_run(str(config.run.run_dir), "latest")
-    assert told[-1].startswith(f"Stopped and saved after step {run.step}:")
+    assert logged[-1].startswith(f"Stopped and saved after step {run.step}:")
     assert run.step == polls + 1
 
 
@@ -330,7 +332,7 @@ def test_eight_devices_equal_one(recurrence: str, config: Config, tmp_path: Path
     jax.tree.map(close, (first.params, first.batch_stats), (second.params, second.batch_stats))
 
 
-def test_the_console_tells_what_happens(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_console_logs_each_stage(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     fit(changed(config, "data", held_out=0.3), console=Console())
     output = capsys.readouterr().out
     assert "1 songs held out" in output
@@ -338,7 +340,7 @@ def test_the_console_tells_what_happens(config: Config, capsys: pytest.CaptureFi
     assert "7 steps an epoch" in output
 
 
-def test_tf32_elsewhere_than_on_gpus_is_float32_and_told(
+def test_tf32_elsewhere_than_on_gpus_is_float32_and_logged(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = changed(config, "run", run_dir=str(tmp_path / "other"))

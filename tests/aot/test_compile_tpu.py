@@ -71,7 +71,7 @@ def test_where_the_corpus_lies_is_decided_as_in_training() -> None:
 
 
 @pytest.mark.raises_at("jaxmusic/aot/compiling.py:read_error")
-def test_what_the_compiler_says_of_memory() -> None:
+def test_the_compilers_report_of_memory() -> None:
     too_large = (
         "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory "
         "required for HLO temporaries (40.05G) exceeds available HBM (15.75G). HLO module: jit."
@@ -106,7 +106,7 @@ def test_a_batch_that_does_not_fit_is_told_and_is_an_error(
 
 
 @pytest.mark.raises_at("jaxmusic/aot/compiling.py:make_topology_mesh")
-def test_a_topology_that_libtpu_does_not_know_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_topology_that_libtpu_does_not_know_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = "jax.experimental.topologies.get_topology_desc"
     monkeypatch.setattr(asked, refuse("INVALID_ARGUMENT: v5e:3x5"))
     with pytest.raises(ConfigError, match="--topology v5e:3x5: .*give one of"):
@@ -132,7 +132,7 @@ class Unreadable:
 
 
 @pytest.mark.raises_at("jaxmusic/aot/compiling.py:compile_training")
-def test_a_program_that_cannot_be_read_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_cannot_be_read_back_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "training_program", lambda *given, **named: Unreadable())
     with pytest.raises(libtpu.CompilerError, match="name another topology, or take other versions"):
         compile_training(PRESETS["quick"], Corpus(500, 59, True, 4), make_mesh(1))

@@ -70,7 +70,7 @@ def log(line: str) -> None:
 # Arithmetic.
 
 
-def test_a_classic_window_costs_what_arithmetic_says() -> None:
+def test_a_classic_window_costs_the_computed_flops() -> None:
     a_layer = 2 * (512 + 512) * 2048
     first = 2 * (1 + 512) * 2048
     head = 2 * 512 * 256 + 2 * 256 * 359
@@ -179,7 +179,7 @@ def build(arguments):
 
 @pytest.mark.raises_at("jaxmusic/benchmarks/harness/process.py:_ask")
 @pytest.mark.raises_at("jaxmusic/benchmarks/session.py:run_session", "refused")
-def test_wrong_and_missing_peers_are_told_and_the_others_measured(
+def test_wrong_and_missing_baselines_are_reported_and_the_others_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "wrong.py").write_text(WRONG)
@@ -227,7 +227,7 @@ def test_the_bench_extras_peers_compute_our_loss() -> None:
     assert [each.name for each in found.measurements] == ["jaxmusic", *names], found.left_out
 
 
-def test_a_peer_that_fails_says_why() -> None:
+def test_a_baseline_that_fails_is_reported_with_the_reason() -> None:
     with pytest.raises(BaselineError, match="x: ModuleNotFoundError: .*nowhere"):
         MeasuredProcess("x", Program("nowhere"), {})
 

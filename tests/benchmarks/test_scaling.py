@@ -1,4 +1,4 @@
-"""`benchmark.py scaling`: configurations, shares, what is told. No test looks at a clock."""
+"""`benchmark.py scaling`: configurations, shares and reports. No test depends on a clock."""
 
 import dataclasses
 import math
@@ -75,7 +75,9 @@ def test_weak_scaling_gives_each_device_a_batch() -> None:
     assert scaling.workload_for(weak, four).train.batch_size == 16
 
 
-def test_who_fails_is_told_of_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_configuration_is_reported_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Here with processes that only say that they are there."""
 
     def start(

@@ -154,7 +154,7 @@ def estimated_us(program: Program) -> float:
 
 
 def all_facts(full: bool) -> dict[str, Any]:
-    """Every program is compiled once, in one process; each fact is told as it is found."""
+    """Every program is compiled once, in one process; each fact is printed as it is found."""
     facts: dict[str, Any] = {}
     lstm.RECURRENCES[AUTODIFF.name] = AUTODIFF
 
@@ -211,7 +211,7 @@ def test_temporary_memory(facts: dict[str, Any], recurrence: str, share: float) 
 
 @pytest.mark.parametrize(("recurrence", "ratio"), [("scan", 1.0), ("pallas", 1.5)])
 def test_estimated_time(facts: dict[str, Any], recurrence: str, ratio: float) -> None:
-    """The kernel tells the compiler its operations: they are in its estimate."""
+    """The kernel's cost estimate reaches the compiler's."""
     assert facts["autodiff bf16, 8 steps"] >= ratio * facts[f"{recurrence} bf16, 8 steps"]
 
 

@@ -164,7 +164,7 @@ def test_every_kind_of_damage_is_reported(tmp_path: Path) -> None:
             Corpus.open(out)
     (out / "corpus.json").write_bytes(about)
 
-    # Of the same size and sound: the digests tell.
+    # Of the same size and valid: only the digests differ.
     for name in ("tokens.npy", "vocabulary.json"):
         (out / name).write_bytes((other / name).read_bytes())
         Corpus.open(out)
@@ -174,7 +174,7 @@ def test_every_kind_of_damage_is_reported(tmp_path: Path) -> None:
 
 
 def forge(folder: Path) -> None:
-    """Have corpus.json tell the digests of whatever there is."""
+    """Write the digests of the present files into corpus.json."""
     about = json.loads((folder / "corpus.json").read_text())
     about["digests"] = {name: file_digest(folder / name) for name in DIGESTED}
     about["digest"] = digest_of(about["digests"])
@@ -207,7 +207,7 @@ def test_what_was_written_wrong_is_refused_too(
     with pytest.raises(CorpusError) as caught:
         _ = Corpus.open_checked(out).songs  # as a training does
     assert reason in str(caught.value) and str(out) in str(caught.value)
-    with contextlib.suppress(CorpusError):  # looking at it tells that too, or knows no better
+    with contextlib.suppress(CorpusError):  # reading it may raise the same
         describe(Corpus.open(out))
 
 

@@ -1,4 +1,4 @@
-"""What a corpus tells of the files that it was made of, for the next one."""
+"""The parsed files that a corpus records, for preparing the next one."""
 
 import os
 from pathlib import Path

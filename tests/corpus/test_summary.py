@@ -11,7 +11,7 @@ from jaxmusic.preparation.prepare import prepare
 from jaxmusic.tokenizers.tokenizer import write_midi
 
 
-def test_an_inventory_tells_what_is_there(tmp_path: Path) -> None:
+def test_a_summary_counts_files_and_tokens(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     write_midi(["C4"] * 30 + ["0.4.7"] * 10, folder / "a.mid")

@@ -157,8 +157,10 @@ def test_a_count_that_no_token_reaches_is_refused(corpus: Corpus) -> None:
     most = corpus.vocabulary.tokens[int(counts.argmax())]
     kept = make_token_map(corpus, min_count=int(counts.max())).vocabulary
     assert most in kept and RARE in kept
-    told = f"--min-count {counts.max() + 1} leaves no token to learn: the most frequent one, {most}"
-    with pytest.raises(ConfigError, match=f"{told}, occurs {counts.max()} times"):
+    message = (
+        f"--min-count {counts.max() + 1} leaves no token to learn: the most frequent one, {most}"
+    )
+    with pytest.raises(ConfigError, match=f"{message}, occurs {counts.max()} times"):
         make_token_map(corpus, min_count=int(counts.max()) + 1)
 
 

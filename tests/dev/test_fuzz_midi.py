@@ -59,9 +59,9 @@ def test_a_broken_promise_is_told_and_its_file_kept(
     monkeypatch.setattr(workers.WorkerPool, "start", lambda self: None)
     monkeypatch.setattr(campaign, "MOST_MEGABYTES", 1.0)
     outcome = run(tmp_path, 40)
-    told = "\n".join(outcome.broken)
-    assert "a fault of the reader: RecursionError: too deep" in told
-    assert "'H9', which is no token" in told and " MB (" in told
+    report = "\n".join(outcome.broken)
+    assert "a fault of the reader: RecursionError: too deep" in report
+    assert "'H9', which is no token" in report and " MB (" in report
     assert outcome.broken[0].startswith("seed 0, file ")
     kept = sorted((tmp_path / "kept").glob("0-*.mid"))
     number = int(kept[0].stem.split("-")[1])

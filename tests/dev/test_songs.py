@@ -69,7 +69,7 @@ def test_no_note_is_lost_between_score_and_stream(
         assert abs(len(tokens[name]) - groups) <= 0.02 * groups, name
 
 
-def test_the_readme_tells_every_origin(made: dict[str, Score]) -> None:
+def test_the_readme_names_every_origin(made: dict[str, Score]) -> None:
     assert catalogue.tables(made) in (SONGS / "README.md").read_text(encoding="utf-8")
 
 
@@ -126,7 +126,7 @@ def test_errors_name_the_place(music: str, words: str) -> None:
         notes_of(music)
 
 
-def test_a_header_must_tell_how_sure_we_are() -> None:
+def test_a_header_must_name_its_certainty() -> None:
     with pytest.raises(notation.SourceError, match="no line 'sure:'"):
         notes_of("[A]\nrh: 2. c4", HEADER.replace("sure: sure\n", ""))
 

@@ -21,7 +21,7 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
 
 
 class Ends:
-    """All ends of a channel, and what each was told about lost processes."""
+    """All ends of a channel, and the lost processes that each was notified of."""
 
     def __init__(self, count: int) -> None:
         self.lost: list[list[tuple[str, int]]] = [[] for _ in range(count)]

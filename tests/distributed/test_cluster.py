@@ -65,7 +65,7 @@ def test_the_flags_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch) -> Non
     found = find_placement(run)
     assert found == Placement("::1", 1234, 2, 1, None)
     assert found.coordinator == "[::1]:1234"
-    for name, value in SLURM.items():  # which tell this process's GPU all the same
+    for name, value in SLURM.items():  # which give this process's GPU all the same
         monkeypatch.setenv(name, value)
     assert find_placement(run) == Placement("::1", 1234, 2, 1, [1])
 
@@ -200,7 +200,7 @@ def test_ipv6(names: dict[str, list[str]]) -> None:
 
 
 @pytest.mark.raises_at("jaxmusic/distributed/cluster.py:listen")
-def test_a_port_that_is_taken_is_told() -> None:
+def test_a_port_that_is_taken_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for by_flags, words in (
@@ -211,7 +211,7 @@ def test_a_port_that_is_taken_is_told() -> None:
                 listen(Placement("127.0.0.1", port, 2, 0, None, by_flags))
 
 
-def test_a_name_that_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_nobody_knows_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def getaddrinfo(*given: Any, **named: Any) -> list[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 

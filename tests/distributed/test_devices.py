@@ -28,7 +28,7 @@ def test_devices_are_those_of_jax() -> None:
         ("", RuntimeError("The TPU is in use.\nmore"), "JAX can't start .*: The TPU is in use. J"),
     ],
 )  # fmt: skip
-def test_why_there_are_none_is_told(
+def test_why_there_are_none_is_reported(
     platforms: str, error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*given: Any) -> list[Any]:

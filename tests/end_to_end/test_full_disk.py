@@ -136,7 +136,7 @@ def test_a_disk_that_is_read_only_is_told_at_the_start(config: Config, tmp_path:
 
 
 class Removing(Console):
-    """Something is removed when the first epoch is told."""
+    """Something is removed when the first epoch is logged."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(silent=True)
@@ -179,12 +179,12 @@ def test_a_save_that_failed_ends_the_training_at_once(
 
     monkeypatch.setattr("jaxmusic.run_dir.checkpoint_dir.write_manifest", refuse)
     monkeypatch.setattr("jaxmusic.run.Checkpoints", Waiting)
-    told: list[str] = []
+    logged: list[str] = []
     console = Console(silent=True)
-    monkeypatch.setattr(console, "log", told.append)
+    monkeypatch.setattr(console, "log", logged.append)
     with pytest.raises(CheckpointError, match="Disk quota exceeded.* make room"):
         fit(config, console=console)
-    assert [line for line in told if line.startswith("epoch")] == [told[-1]]
+    assert [line for line in logged if line.startswith("epoch")] == [logged[-1]]
 
 
 def test_a_run_without_room_for_its_settings_begins_when_there_is(config: Config) -> None:
@@ -251,6 +251,6 @@ def test_a_best_that_is_damaged_is_told_when_the_run_is_opened(config: Config) -
     run_dir = Path(str(config.run.run_dir))
     best = open_run(run_dir).step
     shutil.rmtree(run_dir / "checkpoints" / str(best) / "state")
-    told: list[str] = []
-    assert open_run(run_dir, log=told.append).step == 27 - best  # of 9 and 18
-    assert told == [f"The checkpoint of step {best} is damaged, skipped: state is missing"]
+    logged: list[str] = []
+    assert open_run(run_dir, log=logged.append).step == 27 - best  # of 9 and 18
+    assert logged == [f"The checkpoint of step {best} is damaged, skipped: state is missing"]

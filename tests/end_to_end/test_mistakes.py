@@ -56,9 +56,9 @@ def records() -> Records:
 
 
 @pytest.fixture(scope="module")
-def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("furnished") / "folder"
-    a.furnish(folder)
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inputs") / "folder"
+    a.make_inputs(folder)
     return folder
 
 
@@ -76,8 +76,8 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", range(len(MISTAKES)), ids=lambda n: MISTAKES[n].command[:60])
-def test_a_mistake_is_told_in_one_clear_sentence(
-    furnished: Path,
+def test_a_mistake_gives_one_clear_sentence(
+    inputs: Path,
     records: Records,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -85,10 +85,10 @@ def test_a_mistake_is_told_in_one_clear_sentence(
     number: int,
 ) -> None:
     command, code, words, arranged = MISTAKES[number]
-    folder = Path(shutil.copytree(furnished, tmp_path / "work"))
+    folder = Path(shutil.copytree(inputs, tmp_path / "work"))
     with contextlib.ExitStack() as stack:
         monkeypatch.syspath_prepend(SCRIPTS)
-        arranged(a.Stage(folder, monkeypatch, stack))
+        arranged(a.Workplace(folder, monkeypatch, stack))
         raised = stack.enter_context(record_errors())
         ended = run_here(folder, command, monkeypatch=monkeypatch, capsys=capsys)
     records.add(number, raised, ended.words)
@@ -97,7 +97,7 @@ def test_a_mistake_is_told_in_one_clear_sentence(
     assert not missing, ended.words
     assert ended.words.isprintable()  # and nothing in it is a control sequence
     assert "Traceback" not in ended.words and "[Errno" not in ended.words
-    if code and "For full helptext" not in ended.errors:  # else tyro tells it, in a box
+    if code and "For full helptext" not in ended.errors:  # else tyro prints it, in a box
         last = ended.errors.splitlines()[-1]
         assert last.startswith("Error: ") and last.endswith("."), last
         assert last.count(". ") <= 3 and len(last) < 500, last
@@ -116,15 +116,15 @@ def test_every_error_is_caused_by_the_list_or_a_marked_test(records: Records) ->
     assert not missing, "\n".join(missing)
 
 
-def test_too_little_memory_is_told(furnished: Path) -> None:
+def test_too_little_memory_gives_a_sentence(inputs: Path) -> None:
     """In a process of its own: JAX may abort or hang after an allocation that was refused."""
     script, *arguments = f"{ANEW} --hidden-size 3000000".split()
     ran = subprocess.run(
         [sys.executable, str(SCRIPTS / script), *arguments],
-        cwd=furnished, capture_output=True, text=True, timeout=300, check=False,
+        cwd=inputs, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert ran.returncode == 1, ran.stderr
     last = ran.stderr.splitlines()[-1]
     assert last.startswith("Error: ") and last.endswith("."), ran.stderr
     assert "memory" in last and "144000000000000" in last and "smaller" in last, last
-    shutil.rmtree(furnished / "new", ignore_errors=True)
+    shutil.rmtree(inputs / "new", ignore_errors=True)

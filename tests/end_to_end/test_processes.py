@@ -239,7 +239,7 @@ def test_differences_between_processes_are_reported_by_all(corpus: Path, tmp_pat
 
 
 def test_a_training_continues_whoever_connects(corpus: Path, tmp_path: Path) -> None:
-    """Those who don't belong to it are told so: a second job, a process started twice."""
+    """Processes of another job, or started twice, get an error that says so."""
     run_dir = tmp_path / "run"
     host, port = ipv6_or_4(), free_port()
     endless = {

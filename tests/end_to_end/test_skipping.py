@@ -63,7 +63,7 @@ def test_empty_songs_and_duplicates_are_not_skipped(folder: Path, tmp_path: Path
     assert len(corpus.songs) == 4
 
 
-def test_none_at_all_is_told_as_such(tmp_path: Path) -> None:
+def test_skipping_all_steps_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "bad.mid").write_bytes(b"bad")
     with pytest.raises(CorpusError, match="None of the 1 MIDI files"):

@@ -20,7 +20,7 @@ basename "$1" >> calls
 """
 
 
-def test_it_goes_on_when_nobody_reads_what_it_says(tmp_path: Path) -> None:
+def test_it_goes_on_when_nobody_reads_its_output(tmp_path: Path) -> None:
     for name, lines in (("python", FAKE), ("sleep", "#!/bin/sh\n")):
         (tmp_path / name).write_text(lines)
         (tmp_path / name).chmod(0o755)
@@ -101,7 +101,7 @@ def test_folders_of_one_name_have_corpora_of_their_own(tmp_path: Path) -> None:
     assert found[0] == found[2]
 
 
-def test_what_is_no_folder_is_told(tmp_path: Path) -> None:
+def test_what_is_no_folder_is_reported(tmp_path: Path) -> None:
     for arguments, code, words in (
         (["none", "run"], 1, "Error: The folder none can't be entered: give a folder of MIDI file"),
         (["songs"], 2, "Usage: "),

@@ -1,6 +1,6 @@
 """What a user may have in his folder when he makes a mistake, and how it came to be damaged.
 
-An arrangement is a function of the stage; most are made by the functions here.
+An arrangement is a function of the work; most are made by the functions here.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from jaxmusic.tokenizers.tokenizer import TOKENIZERS
 from jaxmusic.trainer import fit
 
 
-class Stage(NamedTuple):
+class Workplace(NamedTuple):
     """Where a command runs: a folder of its own, and what is undone afterwards."""
 
     folder: Path
@@ -39,10 +39,10 @@ class Stage(NamedTuple):
     stack: contextlib.ExitStack
 
 
-Arrange = Callable[[Stage], None]
+Arrange = Callable[[Workplace], None]
 
 
-def furnish(folder: Path) -> None:
+def make_inputs(folder: Path) -> None:
     """Folders of songs, of nothing and of rubbish; corpora; notes; a run of one step."""
     (folder / "empty").mkdir(parents=True)
     (folder / "bad").mkdir()
@@ -68,37 +68,37 @@ def furnish(folder: Path) -> None:
     fit(config, console=Console(silent=True))
 
 
-def nothing(stage: Stage) -> None:
-    """The folder as it was furnished."""
+def nothing(work: Workplace) -> None:
+    """The folder as `make_inputs` made it."""
 
 
 def several(*arrangements: Arrange) -> Arrange:
-    def arrange(stage: Stage) -> None:
+    def arrange(work: Workplace) -> None:
         for each in arrangements:
-            each(stage)
+            each(work)
 
     return arrange
 
 
 def removed(*names: str) -> Arrange:
-    def arrange(stage: Stage) -> None:
+    def arrange(work: Workplace) -> None:
         for name in names:
-            (stage.folder / name).unlink()
+            (work.folder / name).unlink()
 
     return arrange
 
 
 def written(name: str, content: str | bytes) -> Arrange:
-    def arrange(stage: Stage) -> None:
+    def arrange(work: Workplace) -> None:
         data = content.encode() if isinstance(content, str) else content
-        (stage.folder / name).write_bytes(data)
+        (work.folder / name).write_bytes(data)
 
     return arrange
 
 
 def added(name: str, line: str) -> Arrange:
-    def arrange(stage: Stage) -> None:
-        with (stage.folder / name).open("a") as file:
+    def arrange(work: Workplace) -> None:
+        with (work.folder / name).open("a") as file:
             file.write(line)
 
     return arrange
@@ -107,8 +107,8 @@ def added(name: str, line: str) -> Arrange:
 def replaced(name: str, old: str, new: str, *, count: int = -1) -> Arrange:
     """Other words in a text."""
 
-    def arrange(stage: Stage) -> None:
-        path = stage.folder / name
+    def arrange(work: Workplace) -> None:
+        path = work.folder / name
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new, count))
@@ -119,8 +119,8 @@ def replaced(name: str, old: str, new: str, *, count: int = -1) -> Arrange:
 def copied(source: str, target: str) -> Arrange:
     """A file, or a folder that takes the place of another."""
 
-    def arrange(stage: Stage) -> None:
-        path, place = stage.folder / source, stage.folder / target
+    def arrange(work: Workplace) -> None:
+        path, place = work.folder / source, work.folder / target
         if path.is_dir():
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(path, place)
@@ -133,8 +133,8 @@ def copied(source: str, target: str) -> Arrange:
 def linked(name: str, target: str) -> Arrange:
     """A link; a folder that was there is moved to where the link leads."""
 
-    def arrange(stage: Stage) -> None:
-        path = stage.folder / name
+    def arrange(work: Workplace) -> None:
+        path = work.folder / name
         if path.is_dir():
             path.rename(path.parent / target)
         path.symlink_to(target)
@@ -145,8 +145,8 @@ def linked(name: str, target: str) -> Arrange:
 def as_folder(name: str) -> Arrange:
     """A folder where a file belongs."""
 
-    def arrange(stage: Stage) -> None:
-        path = stage.folder / name
+    def arrange(work: Workplace) -> None:
+        path = work.folder / name
         if path.exists():
             path.unlink()
         path.mkdir()
@@ -154,11 +154,11 @@ def as_folder(name: str) -> Arrange:
     return arrange
 
 
-def told(name: str, *, without: str = "", **values: Any) -> Arrange:
-    """A JSON file that tells other values, and nothing of `without`; `a__b` is b in a."""
+def fields(name: str, *, without: str = "", **values: Any) -> Arrange:
+    """A JSON file with other values and without the field `without`; `a__b` is b in a."""
 
-    def arrange(stage: Stage) -> None:
-        path = stage.folder / name
+    def arrange(work: Workplace) -> None:
+        path = work.folder / name
         content = json.loads(path.read_text())
         for key, value in values.items():
             part, _, field = key.rpartition("__")
@@ -172,8 +172,8 @@ def told(name: str, *, without: str = "", **values: Any) -> Arrange:
 def array(name: str, make: Callable[[np.ndarray], np.ndarray]) -> Arrange:
     """An array of the right format with other content."""
 
-    def arrange(stage: Stage) -> None:
-        path = stage.folder / name
+    def arrange(work: Workplace) -> None:
+        path = work.folder / name
         found = np.load(path)
         np.save(path, make(found))
 
@@ -183,8 +183,8 @@ def array(name: str, make: Callable[[np.ndarray], np.ndarray]) -> Arrange:
 def sealed(name: str) -> Arrange:
     """A corpus.json that has the digest of itself, whatever it says."""
 
-    def arrange(stage: Stage) -> None:
-        path = stage.folder / name
+    def arrange(work: Workplace) -> None:
+        path = work.folder / name
         path.write_text(json.dumps(with_digest(json.loads(path.read_text()), OWN_DIGEST)))
 
     return arrange
@@ -193,8 +193,8 @@ def sealed(name: str) -> Arrange:
 def forged(corpus: str) -> Arrange:
     """A corpus whose digests are right, whatever it holds."""
 
-    def arrange(stage: Stage) -> None:
-        folder = stage.folder / corpus
+    def arrange(work: Workplace) -> None:
+        folder = work.folder / corpus
         digests = {name: file_digest(folder / name) for name in DIGESTED}
         about = json.loads((folder / "corpus.json").read_text())
         about |= {"digests": digests, "digest": digest_of(digests)}
@@ -207,8 +207,8 @@ def forged(corpus: str) -> Arrange:
 def run_forged(run: str) -> Arrange:
     """A run whose digests are right, whatever its files hold."""
 
-    def arrange(stage: Stage) -> None:
-        folder = stage.folder / run
+    def arrange(work: Workplace) -> None:
+        folder = work.folder / run
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(with_digest(config)))
         about = json.loads((folder / "corpus.json").read_text())
@@ -221,8 +221,8 @@ def run_forged(run: str) -> Arrange:
 def as_pipe(name: str) -> Arrange:
     """A pipe without a writer, where a file belongs."""
 
-    def arrange(stage: Stage) -> None:
-        path = stage.folder / name
+    def arrange(work: Workplace) -> None:
+        path = work.folder / name
         path.unlink(missing_ok=True)
         os.mkfifo(path)
 
@@ -232,8 +232,8 @@ def as_pipe(name: str) -> Arrange:
 def every_file(folder: str, content: bytes) -> Arrange:
     """All files below a folder hold this."""
 
-    def arrange(stage: Stage) -> None:
-        paths = [path for path in (stage.folder / folder).rglob("*") if path.is_file()]
+    def arrange(work: Workplace) -> None:
+        paths = [path for path in (work.folder / folder).rglob("*") if path.is_file()]
         assert paths
         for path in paths:
             path.write_bytes(content)
@@ -242,8 +242,8 @@ def every_file(folder: str, content: bytes) -> Arrange:
 
 
 def without_checkpoints(run: str, *, folder_too: bool) -> Arrange:
-    def arrange(stage: Stage) -> None:
-        checkpoints = stage.folder / run / "checkpoints"
+    def arrange(work: Workplace) -> None:
+        checkpoints = work.folder / run / "checkpoints"
         for path in sorted(checkpoints.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
         if folder_too:
@@ -259,8 +259,8 @@ def pickled(name: str, content: object) -> Arrange:
 def closed(name: str) -> Arrange:
     """A folder that its user may not read; said here, for a superuser may."""
 
-    def arrange(stage: Stage) -> None:
-        folder = stage.folder / name
+    def arrange(work: Workplace) -> None:
+        folder = work.folder / name
         folder.mkdir()
         scandir = os.scandir
 
@@ -269,14 +269,14 @@ def closed(name: str) -> Arrange:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
             return scandir(path)
 
-        stage.monkeypatch.setattr(os, "scandir", refuse)
+        work.monkeypatch.setattr(os, "scandir", refuse)
 
     return arrange
 
 
 def not_installed(module: str) -> Arrange:
-    def arrange(stage: Stage) -> None:
-        stage.monkeypatch.setitem(sys.modules, module, None)
+    def arrange(work: Workplace) -> None:
+        work.monkeypatch.setitem(sys.modules, module, None)
 
     return arrange
 
@@ -284,8 +284,8 @@ def not_installed(module: str) -> Arrange:
 def held(name: str) -> Arrange:
     """Another training is at work in the folder."""
 
-    def arrange(stage: Stage) -> None:
-        stage.stack.enter_context(hold_lock(stage.folder / name / ".lock", lambda owner: None))
+    def arrange(work: Workplace) -> None:
+        work.stack.enter_context(hold_lock(work.folder / name / ".lock", lambda owner: None))
 
     return arrange
 
@@ -293,8 +293,8 @@ def held(name: str) -> Arrange:
 def sparse(name: str, size: int) -> Arrange:
     """A file of so many bytes that takes no room."""
 
-    def arrange(stage: Stage) -> None:
-        with (stage.folder / name).open("wb") as file:
+    def arrange(work: Workplace) -> None:
+        with (work.folder / name).open("wb") as file:
             os.truncate(file.fileno(), size)
 
     return arrange
@@ -315,8 +315,8 @@ def refused(function: str, name: str) -> Arrange:
 def known_scheme(name: str) -> Arrange:
     """A second token scheme."""
 
-    def arrange(stage: Stage) -> None:
-        stage.monkeypatch.setitem(TOKENIZERS, name, ClassicTokenizer())
+    def arrange(work: Workplace) -> None:
+        work.monkeypatch.setitem(TOKENIZERS, name, ClassicTokenizer())
 
     return arrange
 
@@ -324,7 +324,7 @@ def known_scheme(name: str) -> Arrange:
 def patched(target: str, value: Any) -> Arrange:
     """What can't be made here: another machine."""
 
-    def arrange(stage: Stage) -> None:
-        stage.monkeypatch.setattr(target, value)
+    def arrange(work: Workplace) -> None:
+        work.monkeypatch.setattr(target, value)
 
     return arrange

@@ -62,7 +62,7 @@ def steps_kept(folder: Path) -> list[int]:
 
 
 def rewrite_manifest(folder: Path, **about: Any) -> None:
-    """Seal a checkpoint that tells other things of itself, as another version might, or a liar."""
+    """Write the manifest of a checkpoint with other values, as another version might."""
     seal = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).unlink()
     write_manifest(folder, {**seal["about"], **about})

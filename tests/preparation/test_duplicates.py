@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_they_are_told_and_used(folder: Path, tmp_path: Path) -> None:
+def test_they_are_reported_and_used(folder: Path, tmp_path: Path) -> None:
     corpus = prepare(folder, tmp_path / "out", workers=1)
     assert corpus.songs == [f"{name}.mid" for name in "abcdef"]
     lines = summarize(corpus)
@@ -63,7 +63,7 @@ def test_on_request_all_but_the_first_are_left_out(folder: Path, tmp_path: Path)
     assert corpus.digest == prepare(folder, tmp_path / "new", workers=1).digest
 
 
-def test_many_are_told_by_their_number(folder: Path, tmp_path: Path) -> None:
+def test_many_are_reported_by_their_number(folder: Path, tmp_path: Path) -> None:
     for number in range(5):
         shutil.copy(folder / "a.mid", folder / f"z{number}.mid")
     assert any(

@@ -104,7 +104,7 @@ def test_what_became_no_file_since_it_was_found_is_reported(tmp_path: Path) -> N
 
 
 def test_stamps_fit_64_bits_and_are_never_0() -> None:
-    """Whatever a file system tells: the years 1 to 9999, and the very first second of 1970."""
+    """All times that a file system may give: the years 1 to 9999, and the first second of 1970."""
     years = (-62_135_596_800, -9_300_000_000, -1, 0, 1, 9_300_000_000, 253_402_300_799)
     times = [seconds * 10**9 for seconds in years]
     status: list[Any] = [types.SimpleNamespace(st_mtime_ns=time) for time in times]

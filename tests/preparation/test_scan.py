@@ -112,7 +112,7 @@ class Closed:
 
 
 class Unknown:
-    """`os.scandir` of a disk that tells no kinds with the names, and of some files nothing."""
+    """`os.scandir` of a disk that gives no kinds with the names, and no status of some files."""
 
     def __init__(self, path: str) -> None:
         self._entries = SCANDIR(path)
@@ -134,7 +134,7 @@ class Unknown:
         return types.SimpleNamespace(name=entry.name, path=entry.path, is_dir=refuse)
 
 
-def test_a_file_that_the_system_tells_nothing_of_costs_itself(
+def test_a_file_without_a_status_costs_only_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a.mid", "odd.mid", "odd", "z.mid"):

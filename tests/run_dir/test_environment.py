@@ -93,7 +93,7 @@ def test_rows_after_the_checkpoint_are_of_lost_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '[{"from_step": 0}]', "[[1]]", "[" * 9])
-def test_a_damaged_file_ends_nothing_and_is_told(tmp_path: Path, content: str | None) -> None:
+def test_a_damaged_file_ends_nothing_and_is_logged(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "environment.json"
     if content is not None:
         path.write_text(content)
@@ -150,7 +150,7 @@ def test_auto_comes_to_what_suits_the_device(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.slow
-def test_a_run_keeps_its_way_and_tells_what_it_cannot_keep(
+def test_a_run_keeps_its_recurrence_and_logs_what_it_cannot_keep(
     config: Config,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

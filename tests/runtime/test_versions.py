@@ -13,7 +13,7 @@ from jaxmusic.runtime.versions import package_versions, sources_digest
 PACKAGE = Path(jaxmusic.__path__[0])
 
 
-def test_versions_are_those_that_the_packages_tell() -> None:
+def test_versions_are_those_of_the_packages() -> None:
     found = package_versions()
     assert found["jax"] == jax.__version__
     assert set(found) == {"jaxmusic", "jax", "jaxlib", "flax", "optax", "numpy"}

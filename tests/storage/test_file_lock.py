@@ -8,9 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.clock import Clock
 
 from jaxmusic.storage import file_lock
 from jaxmusic.storage.atomic import WriteError
@@ -56,12 +58,12 @@ def test_a_second_process_waits_and_learns_the_owner(path: Path) -> None:
     is_logged = threading.Event()
     done = list[tuple[bool, bool]]()
 
-    def tell(owner: Owner | None) -> None:
+    def log_owner(owner: Owner | None) -> None:
         logged.append(str(owner))
         is_logged.set()
 
     def second() -> None:
-        with hold_lock(path, tell) as lock:
+        with hold_lock(path, log_owner) as lock:
             done.append((lock.waited, path.exists()))
 
     thread = threading.Thread(target=second)
@@ -103,7 +105,21 @@ def test_a_process_id_used_again_holds_nothing(path: Path, changed: dict[str, ob
         pass
 
 
-@pytest.mark.usefixtures("quick")
+class SleepClock(Clock):
+    """A clock that moves when something sleeps, and then does what `on_sleep` does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(monkeypatch)
+        self.slept = 0.0
+        self.on_sleep: Callable[[], None] = lambda: None
+        monkeypatch.setattr("time.sleep", self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept += seconds
+        self.now += seconds
+        self.on_sleep()
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -114,63 +130,53 @@ def test_a_process_id_used_again_holds_nothing(path: Path, changed: dict[str, ob
     ],
 )
 def test_another_hosts_lock_is_taken_over_after_its_last_heartbeat(
-    path: Path, changed: dict[str, object]
+    path: Path, changed: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lie_there(path, **changed)
+    clock = SleepClock(monkeypatch)
     waited = list[Owner | None]()
-    start = time.monotonic()
     with hold_lock(path, waited.append) as lock:
-        assert time.monotonic() - start >= 0.5
+        assert abs(clock.slept - file_lock.LEASE) <= 2 * file_lock.POLL
         assert lock.waited and len(waited) == 1
 
 
-@pytest.mark.usefixtures("quick")
-def test_another_hosts_lock_is_held_as_long_as_it_is_touched(path: Path) -> None:
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+def test_another_hosts_lock_is_held_as_long_as_it_is_touched(
+    path: Path, ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where that host's clock is an hour behind, or ahead."""
     lie_there(path, host="elsewhere")
-    stop = threading.Event()
+    clock = SleepClock(monkeypatch)
+    hour = path.stat().st_mtime + ahead
+    touched_until = 10 * file_lock.LEASE
 
-    def beat() -> None:
-        ahead = time.time() - 3600
-        while not stop.wait(0.05):
-            ahead += 0.05
-            os.utime(path, (ahead, ahead))
+    def touch() -> None:
+        if clock.slept <= touched_until:
+            heartbeats = clock.slept // file_lock.HEARTBEAT
+            os.utime(path, (hour + heartbeats, hour + heartbeats))
 
-    heart = threading.Thread(target=beat)
-    heart.start()
-    start = time.monotonic()
-    try:
-        with (
-            pytest.raises(RuntimeError, match="process .* on elsewhere"),
-            hold_lock(path, lambda owner: None, refusal=lambda owner: RuntimeError(str(owner))),
-        ):
-            pass
-        assert time.monotonic() - start < 0.5
-        done = threading.Event()
-
-        def second() -> None:
-            with hold_lock(path, lambda owner: None):
-                done.set()
-
-        waiting = threading.Thread(target=second)
-        waiting.start()
-        assert not done.wait(1.0)
-    finally:
-        stop.set()
-    assert done.wait(20)
-    waiting.join()
-    heart.join()
+    clock.on_sleep = touch
+    with (
+        pytest.raises(RuntimeError, match="process .* on elsewhere"),
+        hold_lock(path, lambda owner: None, refusal=lambda owner: RuntimeError(str(owner))),
+    ):
+        pass
+    assert clock.slept < file_lock.LEASE
+    with hold_lock(path, lambda owner: None):
+        assert touched_until < clock.slept < touched_until + 2 * file_lock.LEASE
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_file_server_that_is_away_for_a_while_is_not_silence(path: Path) -> None:
+def test_a_file_server_that_is_away_for_a_while_is_not_silence(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lie_there(path, host="elsewhere")
+    clock = Clock(monkeypatch)
     watch = file_lock._Watch()
     seen = file_lock._read_state(path)
     assert seen is not None
     for _ in range(5):
         assert watch.is_alive(seen) is None
-        time.sleep(0.15)  # each look takes so long
+        clock.now += 0.9 * file_lock.LEASE  # so long does each poll take
 
 
 @pytest.mark.usefixtures("quick")

@@ -74,7 +74,7 @@ def test_another_users_file_is_not_read(tmp_path: Path) -> None:
     assert cache.get("a") is None
 
 
-def test_where_nothing_can_be_written_it_is_said_once(
+def test_where_nothing_can_be_written_it_is_logged_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:

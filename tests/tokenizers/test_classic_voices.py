@@ -24,7 +24,7 @@ def quarters(twelfths: int) -> float | Fraction:
 
 
 def lost_by_comparing_all(notes: list[tuple[int, int]]) -> list[int]:
-    """The same rules told the long way: a list of neighbours a note, a list of notes a voice."""
+    """The same rules by brute force: a list of neighbours a note, a list of notes a voice."""
     voice_count = max(map(len, groups_by_comparing_all(notes)), default=1)
     if voice_count == 1:
         return []

@@ -103,8 +103,8 @@ def test_training_and_generating_are_the_same_under_all_of_them(
         assert music(fit(other, console=Console())) == expected
         assert music(open_run(str(config.run.run_dir))) == expected
     assert_same_run(config.run.run_dir, other.run.run_dir)
-    told = capsys.readouterr().out
-    assert "set aside while this trains: jax_enable_x64=True, " in told.replace("\n", " ")
+    output = capsys.readouterr().out
+    assert "set aside while this trains: jax_enable_x64=True, " in output.replace("\n", " ")
 
 
 def test_a_program_that_has_set_x64_may_train_and_keeps_it(config: Config, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_program_that_has_set_x64_may_train_and_keeps_it(config: Config, tmp_p
         assert jnp.arange(2.0).dtype == "float64"
 
 
-def test_settings_of_the_compiler_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_the_compiler_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=/tmp/x --xla_cpu_use_fusion_emitters=false")
     before = compile_settings()
     assert before["XLA_FLAGS"] == "--xla_cpu_use_fusion_emitters=false"

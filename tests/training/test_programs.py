@@ -101,5 +101,5 @@ def test_the_gradients_are_summed_once_a_step(
 
 if __name__ == "__main__":
     built = RECURRENCES if why_unavailable() is None else ("scan",)
-    told = {f"{how} {source}": collectives(how, source) for how, source in product(built, SOURCES)}
-    print(json.dumps(told))
+    found = {f"{how} {source}": collectives(how, source) for how, source in product(built, SOURCES)}
+    print(json.dumps(found))

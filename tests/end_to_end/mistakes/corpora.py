@@ -9,17 +9,17 @@ CORPORA = [
         SHOW, 1, "corpus songs-corpus damaged tokens.npy missing",
         a.removed("songs-corpus/tokens.npy"),
     ),
-    Mistake(SHOW, 1, "corpus songs-corpus newer format 2 1", a.told(ABOUT, format=2)),
-    Mistake(SHOW, 1, "corpus songs-corpus older format 0 1", a.told(ABOUT, format=0)),
+    Mistake(SHOW, 1, "corpus songs-corpus newer format 2 1", a.fields(ABOUT, format=2)),
+    Mistake(SHOW, 1, "corpus songs-corpus older format 0 1", a.fields(ABOUT, format=0)),
     Mistake(
         SHOW, 1, "corpus songs-corpus damaged corpus.json field token int",
-        a.told(ABOUT, tokens="120"),
+        a.fields(ABOUT, tokens="120"),
     ),
     Mistake(SHOW, 1, "corpus songs-corpus damaged corpus.json JSON", a.written(ABOUT, "{")),
     Mistake(SHOW, 1, "corpus songs-corpus damaged corpus.json directory", a.as_folder(ABOUT)),
     Mistake(
         SHOW, 1, "corpus songs-corpus damaged corpus.json field duplicates",
-        a.told(ABOUT, duplicates=[]),
+        a.fields(ABOUT, duplicates=[]),
     ),
     Mistake(
         SHOW, 1, "corpus songs-corpus damaged tokens.npy shape 120 type int16 uint16",
@@ -31,11 +31,11 @@ CORPORA = [
     ),
     Mistake(
         SHOW, 1, "corpus songs-corpus damaged file 120 token 2 song 11 corpus.json 3",
-        a.several(a.told(ABOUT, songs=3), a.forged("songs-corpus")),
+        a.several(a.fields(ABOUT, songs=3), a.forged("songs-corpus")),
     ),
     Mistake(
         SHOW, 1, "corpus songs-corpus damaged vocabulary.json scheme classic timed",
-        a.several(a.told(ABOUT, scheme="timed"), a.forged("songs-corpus")),
+        a.several(a.fields(ABOUT, scheme="timed"), a.forged("songs-corpus")),
     ),
     Mistake(
         SHOW, 1, "corpus songs-corpus damaged ledger.jsonl 1 file 2 song",
@@ -67,10 +67,10 @@ CORPORA = [
         SHOW, 1, "corpus songs-corpus damaged tokens.npy",
         a.array("songs-corpus/tokens.npy", lambda tokens: tokens[::-1]),
     ),
-    Mistake(SHOW, 1, "corpus songs-corpus damaged corpus.json", a.told(ABOUT, files=3)),
+    Mistake(SHOW, 1, "corpus songs-corpus damaged corpus.json", a.fields(ABOUT, files=3)),
     Mistake(
         ANEW, 1, "corpus songs-corpus damaged corpus.json",
-        a.several(a.told(ABOUT, digest="0" * 32), a.sealed(ABOUT)),
+        a.several(a.fields(ABOUT, digest="0" * 32), a.sealed(ABOUT)),
     ),
     Mistake(
         CHECK, 1, "corpus songs-corpus damaged tokens.npy",
@@ -93,8 +93,8 @@ CORPORA = [
         ANEW, 2, "--corpus songs-corpus --scheme timed classic",
         a.several(
             a.known_scheme("timed"),
-            a.told("songs-corpus/vocabulary.json", scheme="timed"),
-            a.told(ABOUT, scheme="timed"),
+            a.fields("songs-corpus/vocabulary.json", scheme="timed"),
+            a.fields(ABOUT, scheme="timed"),
             a.forged("songs-corpus"),
         ),
     ),

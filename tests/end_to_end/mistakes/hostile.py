@@ -20,11 +20,11 @@ HOSTILE = [
     Mistake(f"train.py '{NAME}'", 2, f"preset {TOLD}"),
     Mistake(
         GENERATE, 1, f"--transpose {TOLD}",
-        a.told(CONFIG, data__transpose=NAME),
+        a.fields(CONFIG, data__transpose=NAME),
     ),
     Mistake(
         GO_ON.replace("songs-corpus", "long-corpus"), 1, f"token {TOLD}",
-        a.told("songs-run/corpus.json", path=NAME),
+        a.fields("songs-run/corpus.json", path=NAME),
     ),
     Mistake(
         GENERATE, 1, TOLD,

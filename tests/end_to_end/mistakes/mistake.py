@@ -6,7 +6,7 @@ import helpers.arrangements as a
 
 
 class Mistake(NamedTuple):
-    """What a user does, and what he is told."""
+    """A wrong command of a user, and the error that it must give."""
 
     command: str
     code: int  # 2: wrong usage; 1: it failed; 0: a line, and it goes on

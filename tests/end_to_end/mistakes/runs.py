@@ -22,11 +22,11 @@ RUNS = [
     ),
     Mistake(
         GENERATE, 1, "damaged float32(8,) float32(9,)",
-        a.several(a.told(CONFIG, model__hidden_size=9), a.run_forged("songs-run")),
+        a.several(a.fields(CONFIG, model__hidden_size=9), a.run_forged("songs-run")),
     ),
     Mistake(
         GENERATE, 1, "checkpoint 1 damaged another run",
-        a.told("songs-run/corpus.json", run="another"),
+        a.fields("songs-run/corpus.json", run="another"),
     ),
     Mistake(
         GENERATE, 1, "songs-run/checkpoints/1/seal.json Permission",
@@ -76,7 +76,7 @@ RUNS = [
     ),
     Mistake(
         GENERATE, 1, "run songs-run damaged corpus.json field digest",
-        a.told("songs-run/corpus.json", without="digest"),
+        a.fields("songs-run/corpus.json", without="digest"),
     ),
     Mistake(
         GENERATE, 1, "run songs-run damaged primes.npy",
@@ -93,7 +93,7 @@ RUNS = [
         GENERATE, 1, "run songs-run damaged vocabulary.json scheme timed",
         a.several(
             a.known_scheme("timed"),
-            a.told("songs-run/vocabulary.json", scheme="timed"),
+            a.fields("songs-run/vocabulary.json", scheme="timed"),
             a.run_forged("songs-run"),
         ),
     ),
@@ -114,19 +114,22 @@ RUNS = [
     Mistake(GENERATE, 1, "songs-run/config.json setting", a.written(CONFIG, "{")),
     Mistake(GENERATE, 1, "songs-run/config.json setting directory", a.as_folder(CONFIG)),
     Mistake(GENERATE, 1, "songs-run/config.json setting format", a.written(CONFIG, "{}")),
-    Mistake(GENERATE, 1, "songs-run/config.json newer format 9 1", a.told(CONFIG, format=9)),
-    Mistake(GENERATE, 1, "songs-run/config.json older format 0 1", a.told(CONFIG, format=0)),
-    Mistake(GENERATE, 1, "songs-run/config.json part voices", a.told(CONFIG, voices=4)),
-    Mistake(GENERATE, 1, "songs-run/config.json part data", a.told(CONFIG, without="data")),
-    Mistake(GENERATE, 1, "songs-run/config.json field heads", a.told(CONFIG, model__heads=4)),
+    Mistake(GENERATE, 1, "songs-run/config.json newer format 9 1", a.fields(CONFIG, format=9)),
+    Mistake(GENERATE, 1, "songs-run/config.json older format 0 1", a.fields(CONFIG, format=0)),
+    Mistake(GENERATE, 1, "songs-run/config.json part voices", a.fields(CONFIG, voices=4)),
+    Mistake(GENERATE, 1, "songs-run/config.json part data", a.fields(CONFIG, without="data")),
+    Mistake(GENERATE, 1, "songs-run/config.json field heads", a.fields(CONFIG, model__heads=4)),
     Mistake(
         GENERATE, 1, "songs-run/config.json field model.layers int",
-        a.told(CONFIG, model__layers="1"),
+        a.fields(CONFIG, model__layers="1"),
     ),
-    Mistake(GENERATE, 1, "songs-run/config.json --layers 0 1", a.told(CONFIG, model__layers=0)),
-    Mistake(GENERATE, 1, "--layers 100000 128", a.told(CONFIG, model__layers=100_000)),
-    Mistake(GENERATE, 1, "songs-run/config.json digest", a.told(CONFIG, model__objective="every")),
-    Mistake(GO_ON, 1, "songs-run/config.json digest", a.told(CONFIG, train__epochs=3)),
+    Mistake(GENERATE, 1, "songs-run/config.json --layers 0 1", a.fields(CONFIG, model__layers=0)),
+    Mistake(GENERATE, 1, "--layers 100000 128", a.fields(CONFIG, model__layers=100_000)),
+    Mistake(
+        GENERATE, 1, "songs-run/config.json digest",
+        a.fields(CONFIG, model__objective="every"),
+    ),
+    Mistake(GO_ON, 1, "songs-run/config.json digest", a.fields(CONFIG, train__epochs=3)),
     *(
         Mistake(GENERATE, 1, f"{name} pipe", a.as_pipe(f"songs-run/{name}"))
         for name in ("corpus.json", "vocabulary.json", "primes.npy")

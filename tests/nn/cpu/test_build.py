@@ -41,8 +41,8 @@ def compiler(tmp_path: Path, *lines: str) -> str:
 
 def test_without_a_compiler_the_scan_computes(tmp_path: Path) -> None:
     program = ASK + TRAIN_ONE
-    told = answer(tmp_path, program, PATH=str(tmp_path), CXX="")
-    assert told.splitlines() == [
+    output = answer(tmp_path, program, PATH=str(tmp_path), CXX="")
+    assert output.splitlines() == [
         "no C++ compiler (c++, g++ or clang++) is installed",
         "(32, 20, 2)",
     ]
@@ -50,16 +50,16 @@ def test_without_a_compiler_the_scan_computes(tmp_path: Path) -> None:
 
 def test_a_compiler_that_fails_is_named_with_its_error(tmp_path: Path) -> None:
     cxx = compiler(tmp_path, "echo 'lstm.cc:1: error: too old' >&2", "exit $(($# > 1))")
-    told = answer(tmp_path, ASK + TRAIN_ONE, CXX=cxx)
-    assert told.splitlines() == [
+    output = answer(tmp_path, ASK + TRAIN_ONE, CXX=cxx)
+    assert output.splitlines() == [
         f"{cxx} can't compile it: lstm.cc:1: error: too old",
         "(32, 20, 2)",
     ]
 
 
 def test_a_compiler_that_is_not_there_is_named(tmp_path: Path) -> None:
-    told = answer(tmp_path, ASK, CXX="/no/such/compiler")
-    assert told.startswith("it can't be compiled with /no/such/compiler, or loaded: ")
+    output = answer(tmp_path, ASK, CXX="/no/such/compiler")
+    assert output.startswith("it can't be compiled with /no/such/compiler, or loaded: ")
 
 
 def test_what_it_makes_must_be_a_library(tmp_path: Path) -> None:
@@ -121,15 +121,15 @@ def test_it_is_compiled_once(tmp_path: Path, built: Built) -> None:
 
 @pytest.mark.slow
 def test_a_damaged_one_is_compiled_again(tmp_path: Path, built: Built) -> None:
-    told = answer(tmp_path, RUN, CXX=built.compiler).split()
-    assert told[0] == "None" and told[1] == told[2]
+    output = answer(tmp_path, RUN, CXX=built.compiler).split()
+    assert output[0] == "None" and output[1] == output[2]
     (entry,) = (tmp_path / "jaxmusic" / "lstm").iterdir()
     whole, calls = entry.read_bytes(), len(built.calls.read_text().splitlines())
     middle = len(whole) // 2
     flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
     for damaged in (whole[:middle], flipped, whole[:middle] + bytes(middle)):
         entry.write_bytes(damaged)
-        assert answer(tmp_path, RUN, CXX=built.compiler).split() == told
+        assert answer(tmp_path, RUN, CXX=built.compiler).split() == output
         assert entry.read_bytes() == whole
     assert len(built.calls.read_text().splitlines()) == calls + 3
 

@@ -45,7 +45,7 @@ print(digest.hexdigest())
 @pytest.mark.slow
 def test_the_bits_are_the_same_on_any_number_of_cores() -> None:
     if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("needs two cores, and a system that can be told to use one")
+        pytest.skip("needs two cores, and a system that can restrict a process to one")
     one_core = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
     digests = [
         subprocess.run(
@@ -123,9 +123,9 @@ print(run(16, 20).shape)
         "CXX": f"{cxx} -O0 -DJAXMUSIC_MOST_SCRATCH=2000000",
         "XDG_CACHE_HOME": str(tmp_path),
     }
-    told = run_apart("-c", program, environment=environment)
-    assert told.count("RESOURCE_EXHAUSTED: no memory for an LSTM layer on the CPU") == 2
-    assert "(16, 2, 20)" in told  # it goes on
+    output = run_apart("-c", program, environment=environment)
+    assert output.count("RESOURCE_EXHAUSTED: no memory for an LSTM layer on the CPU") == 2
+    assert "(16, 2, 20)" in output  # it goes on
 
 
 def test_gates_far_out() -> None:

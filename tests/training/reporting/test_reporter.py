@@ -70,8 +70,8 @@ def test_a_loss_that_is_not_finite_names_its_step(tmp_path: Path) -> None:
         with pytest.raises(LossError, match="is not finite in epoch 2, step 16"):
             reporter.drain()
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    told = [(row["step"], row["epoch"], row["loss"]) for row in rows]
-    assert told == [(14, 2, 1.5), (15, 2, 1.25)]
+    logged = [(row["step"], row["epoch"], row["loss"]) for row in rows]
+    assert logged == [(14, 2, 1.5), (15, 2, 1.25)]
 
 
 def test_an_epoch_without_a_loss_is_null_and_logged(
