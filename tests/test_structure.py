@@ -251,7 +251,6 @@ def test_a_folder_has_at_most_nine_files(folder: Path) -> None:
 UNMIRRORED = {"end_to_end", "compilers", "dev", "helpers"}
 OF_SEVERAL_MODULES = {
     "aot/test_compile_tpu.py",
-    "benchmarks/test_benchmark.py",
     "preparation/test_duplicates.py",
     "tokenizers/test_music21.py",  # the oracle
     "test_structure.py",
