@@ -1,4 +1,4 @@
-"""TPUs by their datasheets, and how the chips of a topology are connected."""
+"""TPU generations, with figures from their datasheets, and the topologies of their chips."""
 
 from dataclasses import dataclass
 from math import prod
@@ -9,7 +9,7 @@ from jaxmusic.config import ConfigError
 
 @dataclass(frozen=True)
 class Chip:
-    """One generation. A device of JAX is a chip here (of v4 and v5p, both its cores)."""
+    """One TPU generation. A JAX device is a chip here (on v4 and v5p, both its cores)."""
 
     kind: str  # as JAX calls it
     hbm_bytes: int
@@ -23,7 +23,7 @@ class Chip:
 
     @property
     def peak(self) -> float:
-        """bfloat16 FLOP/s."""
+        """Peak bfloat16 FLOP/s of all chips."""
         return DATASHEET[self.kind]["bf16"]
 
 
@@ -54,17 +54,17 @@ class Topology:
 
     @property
     def chips(self) -> int:
-        """How many."""
+        """Number of chips."""
         return prod(self.shape)
 
     @property
     def links(self) -> int:
-        """Of a chip at a corner, which has the fewest."""
+        """Links of a corner chip, which has the fewest."""
         return sum(0 if size == 1 else 2 if self._rings(size) else 1 for size in self.shape)
 
     @property
     def hops(self) -> int:
-        """From a chip to the farthest one, along one axis after the other."""
+        """Links between the two chips that are farthest apart, routed one axis after another."""
         return sum(size // 2 if self._rings(size) else size - 1 for size in self.shape)
 
     def _rings(self, size: int) -> bool:
@@ -74,14 +74,14 @@ class Topology:
 
 
 def known_topologies() -> str:
-    """All names that were tried, as an error lists them."""
+    """The names of the tested topologies, for error messages."""
     return "; ".join(
         ", ".join(f"{name}:{shape}" for shape in chip.shapes) for name, chip in CHIPS.items()
     )
 
 
 def read_topology(name: str) -> Topology:
-    """The topology that a flag names, `v5e:2x4`. Raises ConfigError for what is none."""
+    """Parse the name of a topology, such as `v5e:2x4`. Raises ConfigError for an invalid name."""
     generation, _, shape = name.partition(":")
     chip = CHIPS.get(generation)
     sizes = shape.split("x")
@@ -92,7 +92,7 @@ def read_topology(name: str) -> Topology:
 
 
 def unknown_topology(name: str) -> ConfigError:
-    """What to raise for a name that isn't known."""
+    """The error for an unknown topology name."""
     return ConfigError(
         f"--topology {name}: there is no such topology; give one of {known_topologies()}."
     )

@@ -22,7 +22,7 @@ from jaxmusic.training.programs import training_arguments, training_program
 
 @dataclass(frozen=True)
 class Corpus:
-    """How much data there is, and where it lies."""
+    """The size of the data, and whether it lies on the devices."""
 
     tokens: int
     vocabulary_size: int
@@ -31,7 +31,7 @@ class Corpus:
 
     @property
     def dtype(self) -> Any:
-        """Of the tokens."""
+        """Data type of the tokens."""
         return jnp.uint16 if self.vocabulary_size <= 2**16 else jnp.uint32
 
 
@@ -46,7 +46,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """While the program runs."""
+        """Bytes in use while the program runs."""
         return self.arguments + self.outputs + self.temporaries + self.program
 
 
@@ -61,14 +61,14 @@ class Compiled:
 
 @dataclass(frozen=True)
 class TooLarge:
-    """A program that doesn't fit into a chip's memory, as the compiler says."""
+    """A program that the compiler can't fit into a chip's memory."""
 
     needs: str  # 24.29G
     has: str
 
 
 def check_for_tpus(config: Config) -> Config:
-    """The settings as they are on TPUs. Raises ConfigError for what can't be there."""
+    """Replace settings by their values on TPUs. Raises ConfigError for those that TPUs lack."""
     config.check()
     if config.run.devices is not None:
         raise ConfigError(
@@ -84,7 +84,10 @@ def check_for_tpus(config: Config) -> Config:
 
 
 def make_topology_mesh(topology: Topology) -> Mesh:
-    """The mesh that training makes of these chips. Raises ConfigError when libtpu knows none."""
+    """Make the mesh that training would use on these chips.
+
+    Raises ConfigError when libtpu doesn't know the topology.
+    """
     options: dict[str, Any] = {}
     if topology.chip.configuration is not None:
         options["chip_config_name"] = topology.chip.configuration
@@ -102,7 +105,7 @@ def make_topology_mesh(topology: Topology) -> Mesh:
 
 @pinned_settings()
 def compile_training(config: Config, corpus: Corpus, mesh: Mesh) -> Compiled | TooLarge:
-    """The very program that `fit` dispatches, for the devices of a mesh.
+    """Compile the program that `fit` dispatches, for the devices of a mesh.
 
     Raises PallasError when the network is too large for the kernel, and CompilerError when the
     compiler runs out of another memory than HBM or its program can't be read back.
@@ -144,7 +147,7 @@ def compile_training(config: Config, corpus: Corpus, mesh: Mesh) -> Compiled | T
 
 
 def read_error(error: Exception) -> TooLarge:
-    """What the compiler's words mean.
+    """Turn a compiler error into numbers or one of our errors.
 
     Raises CompilerError when another memory than HBM is too small, and the error itself when it
     says something else.

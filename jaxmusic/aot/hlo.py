@@ -22,11 +22,11 @@ _BITS = re.compile(r"\d+")
 
 
 class HloError(UserError):
-    """The text isn't what this reader knows, as another compiler's might be."""
+    """The HLO text has a form that this parser doesn't support."""
 
 
 class Shape(NamedTuple):
-    """One array of a program."""
+    """The type of one array."""
 
     dtype: str
     dimensions: tuple[int, ...]
@@ -34,7 +34,7 @@ class Shape(NamedTuple):
 
     @property
     def elements(self) -> int:
-        """How many there are."""
+        """Number of elements."""
         count = 1
         for size in self.dimensions:
             count *= size
@@ -42,14 +42,14 @@ class Shape(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Without the padding of its layout."""
+        """Size in bytes, without the padding of the layout."""
         bits = _BITS.search(self.dtype)
         return self.elements * (8 if bits is None else int(bits[0])) // 8
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """One line of a computation."""
+    """One instruction of a computation."""
 
     name: str
     opcode: str
@@ -67,32 +67,32 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Computation:
-    """Instructions in the order in which they run."""
+    """A computation: its instructions in execution order."""
 
     name: str
     instructions: list[Instruction] = field(default_factory=list)
 
     @cached_property
     def by_name(self) -> dict[str, Instruction]:
-        """The instructions."""
+        """The instructions by name."""
         return {each.name: each for each in self.instructions}
 
     @cached_property
     def root(self) -> Instruction:
-        """The one whose result is the computation's."""
+        """The root instruction, whose result is that of the computation."""
         return next(each for each in self.instructions if each.root)
 
     @cached_property
     def parameters(self) -> dict[int, Instruction]:
-        """By their numbers."""
+        """The parameters by number."""
         return {int(each.given): each for each in self.instructions if each.opcode == "parameter"}
 
     def operand(self, instruction: Instruction, number: int) -> Instruction:
-        """The instruction whose result is the operand of that number."""
+        """The instruction that computes an operand."""
         return self.by_name[instruction.operands[number]]
 
     def users(self, name: str) -> list[tuple[Instruction, int]]:
-        """Who takes a result, each with the operand's number."""
+        """The instructions that use a result, each with the index of that operand."""
         return [
             (each, number)
             for each in self.instructions
@@ -110,7 +110,7 @@ class Module:
 
 
 class Executed(NamedTuple):
-    """An instruction where it runs."""
+    """An instruction with the loops around it."""
 
     instruction: Instruction
     computation: Computation
@@ -119,7 +119,7 @@ class Executed(NamedTuple):
 
 
 def read_module(text: str) -> Module:
-    """Read what `compiled.as_text()` gave. Raises HloError without an entry in it."""
+    """Parse the text of `compiled.as_text()`. Raises HloError if it has no entry computation."""
     computations: dict[str, Computation] = {}
     entry = None
     current = Computation("")
@@ -149,7 +149,7 @@ def read_module(text: str) -> Module:
 
 
 def read_shapes(text: str) -> tuple[Shape, ...]:
-    """The arrays of a type, `f32[2,3]{1,0:T(8,128)S(1)}` or a tuple of such."""
+    """Parse the arrays of a type such as `f32[2,3]{1,0:T(8,128)S(1)}` or a tuple of such."""
     shapes = []
     for dtype, sizes, layout in _SHAPE.findall(text):
         space = re.search(r"S\((\d+)\)", layout)
@@ -159,12 +159,12 @@ def read_shapes(text: str) -> tuple[Shape, ...]:
 
 
 def executed(module: Module) -> Iterator[Executed]:
-    """Every instruction that runs, loops and calls looked into, fusions not.
+    """List every executed instruction, inside loops and calls too, but not inside fusions.
 
-    The loop over the steps of a dispatch is the one whose number of rounds nobody knows before
-    it runs: its body is one step. A loop inside it counts by its rounds. Of branches all count.
+    The loop over the steps of a dispatch is the one without a constant trip count: its body is
+    one step. Loops inside it count with their trip counts, and all branches of a conditional count.
 
-    Raises HloError when the rounds of another loop aren't known.
+    Raises HloError when another loop has no constant trip count.
     """
     yield from _executed(module, module.entry, 1, ())
 
@@ -193,7 +193,7 @@ def _executed(
 
 
 def rounds_of(module: Module, computation: Computation, loop: Instruction) -> int | None:
-    """How often a loop's body runs; None where that is known only when it does."""
+    """The trip count of a loop; None where it isn't a constant."""
     if known := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.attributes):
         return int(known[1])
     # The compiler for TPUs doesn't log. JAX's loops count up from 0 by 1: so the limit that the
@@ -213,7 +213,7 @@ def rounds_of(module: Module, computation: Computation, loop: Instruction) -> in
 
 
 def _origin(computation: Computation, instruction: Instruction) -> Instruction:
-    """The instruction that a value comes from, through its copies."""
+    """The instruction that computes a value, behind any copies of it."""
     while instruction.opcode in ("copy", "bitcast"):
         instruction = computation.operand(instruction, 0)
     return instruction
@@ -228,7 +228,7 @@ def _branches(instruction: Instruction) -> list[str]:
 
 
 def _cut_parentheses(text: str) -> tuple[str, str]:
-    """What stands before the parenthesis that closes, and what comes after it."""
+    """Split text at the matching closing parenthesis: what is inside, and what follows."""
     depth = 1
     for place, character in enumerate(text):
         depth += (character == "(") - (character == ")")

@@ -1,4 +1,4 @@
-"""The table for a person, and the same numbers as JSON."""
+"""The report as a table and as JSON."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from jaxmusic.benchmarks.results.table import three_digits
 
 @dataclass(frozen=True)
 class Column:
-    """One topology."""
+    """One topology: a column of the table."""
 
     topology: Topology
     batch: int  # windows of a step, over all chips
@@ -25,11 +25,11 @@ class Column:
 
     @property
     def memory(self) -> Memory | None:
-        """On one chip."""
+        """Memory of one chip, in words."""
         return self.compiled.memory if isinstance(self.compiled, Compiled) else None
 
     def windows_a_second(self, by_cycles: bool) -> float | None:
-        """By the model."""
+        """Windows a second by the model."""
         if self.estimate is None:
             return None
         return self.estimate.windows_a_second(self.batch)[by_cycles]
@@ -40,7 +40,7 @@ LARGE = 2**19  # bytes of a collective: from here on each is listed
 
 
 def table_lines(columns: Sequence[Column]) -> list[str]:
-    """All that was found, a column each topology."""
+    """The lines of the table, with a column for each topology."""
     first = columns[0]
     rows: list[tuple[str, Cell | None]] = [
         ("chips", lambda c: f"{c.topology.chips:,}"),
@@ -92,7 +92,7 @@ def table_lines(columns: Sequence[Column]) -> list[str]:
 
 
 def collective_lines(columns: Sequence[Column]) -> list[str]:
-    """The collectives of each topology; topologies with the same ones share a line."""
+    """A line for each distinct set of collectives, naming its topologies."""
     names_by_text: dict[str, list[str]] = {}
     for column in columns:
         if column.work is not None:
@@ -102,7 +102,7 @@ def collective_lines(columns: Sequence[Column]) -> list[str]:
 
 
 def assumption_lines() -> list[str]:
-    """What the model assumes."""
+    """The assumptions of the roofline model."""
     return ["How to read the models:", *(f"- {words}" for words in ASSUMPTIONS)]
 
 
@@ -146,7 +146,7 @@ def to_json(columns: Sequence[Column]) -> list[dict[str, Any]]:
 
 
 def scaling(first: Column, column: Column, *, by_cycles: bool) -> float | None:
-    """Windows a second of a chip, to those of a chip of the first topology."""
+    """Windows a second per chip, relative to the first topology."""
     ours, theirs = column.windows_a_second(by_cycles), first.windows_a_second(by_cycles)
     if ours is None or theirs is None:
         return None
@@ -176,7 +176,7 @@ def _scaling(first: Column, column: Column, *, by_cycles: bool) -> str | None:
 
 
 def _round(column: Column) -> str | None:
-    """How long one step of time takes in a loop, the mean over forward and backward ones."""
+    """Mean seconds of one time step in the forward and backward loops."""
     seconds = None if column.estimate is None else column.estimate.by_cycles_in_time_loops
     if column.work is None or not column.work.rounds or seconds is None:
         return None
@@ -184,7 +184,7 @@ def _round(column: Column) -> str | None:
 
 
 def _bound(column: Column, sign: str, cell: str | None) -> str | None:
-    """With kernels, whose cycles nobody knows, a bound."""
+    """A lower or upper bound where Pallas kernels have unknown cycles."""
     has_kernels = column.work is not None and column.work.kernels > 0
     return f"{sign} {cell}" if has_kernels and cell is not None else cell
 
@@ -223,7 +223,7 @@ def _collectives(collectives: Sequence[Collective]) -> str:
 
 
 def _sizes(collectives: Sequence[Collective]) -> str:
-    """Large ones each, small ones together."""
+    """Sizes of the large collectives, and the total of the small ones."""
     words = [
         f"{each.count} of {each.bytes / 2**20:,.1f} MiB"
         for each in collectives

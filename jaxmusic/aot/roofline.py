@@ -1,4 +1,4 @@
-"""How long a step can't be shorter than, by the datasheet, and how long by the compiler's cycles.
+"""The least time of a step by the datasheet (roofline), and its time by the compiler's cycles.
 
 A model, no measurement: nothing here has run on a chip.
 """
@@ -43,7 +43,7 @@ class Estimate:
     by_cycles_in_time_loops: float | None
 
     def windows_a_second(self, batch: int) -> tuple[float, float | None]:
-        """At best, and by cycles."""
+        """Windows a second: the upper bound, and by cycles."""
         return batch / self.at_best, None if self.by_cycles is None else batch / self.by_cycles
 
 
@@ -76,7 +76,7 @@ def estimate(work: Work, topology: Topology) -> Estimate:
 
 
 def collective_seconds(collective: Collective, topology: Topology) -> float:
-    """Of one collective over all chips."""
+    """Seconds of one collective over all chips."""
     if topology.chips == 1:
         return 0.0
     others = topology.chips - 1
@@ -88,7 +88,7 @@ def collective_seconds(collective: Collective, topology: Topology) -> float:
 
 
 def _sums(timed: tuple[Timed, ...], seconds: Callable[[Cost], float]) -> tuple[float, float]:
-    """Outside and inside the loops over time."""
+    """Sums over instructions outside and inside the loops over time."""
     sums = [0.0, 0.0]
     for each in timed:
         if not each.prefetch:

@@ -86,7 +86,7 @@ def run_report(
 
 
 def describe_corpus(config: Config, *, tokens: int | None, vocabulary_size: int | None) -> Corpus:
-    """The data that is trained on, or would be. Raises ConfigError for impossible sizes."""
+    """The size of the corpus, by flags or a real one. Raises ConfigError for invalid sizes."""
     if config.data.corpus is not None:
         prepared = corpora.Corpus.open(config.data.corpus)
         tokens = tokens or len(prepared.tokens)
@@ -109,7 +109,7 @@ def describe_corpus(config: Config, *, tokens: int | None, vocabulary_size: int 
 def describe(
     config: Config, corpus: Corpus, topology: Topology, compiled: Compiled | TooLarge
 ) -> Column:
-    """The report on one topology."""
+    """Compile for one topology and describe the program."""
     workload = Workload(
         config.model, config.train, window=config.data.window,
         vocabulary_size=corpus.vocabulary_size,

@@ -29,7 +29,7 @@ PREFETCHES = ("copy-start", "slice-start", "async-start")  # run beside the inst
 
 
 class Cost(NamedTuple):
-    """Of an instruction, once."""
+    """Cost of one execution of an instruction."""
 
     flop: int  # of products, 2 m n k each
     unit_flop: int  # what the matrix units compute for it: a float32 product several times
@@ -51,7 +51,7 @@ class Collective:
 
 @dataclass(frozen=True)
 class Timed:
-    """An instruction of a step: its cost, and how often it runs in it."""
+    """An instruction of a step: its cost, and its executions per step."""
 
     cost: Cost
     times: int
@@ -62,7 +62,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Work:
-    """What one device does in one step of training."""
+    """The work of one device in one training step."""
 
     timed: tuple[Timed, ...]
     collectives: tuple[Collective, ...]
@@ -75,7 +75,7 @@ class Work:
 
 
 def work_of(module: Module, *, kernel_passes: int) -> Work:
-    """The work of a step, of a program whose outermost loop is that over steps.
+    """Add up the work of a step in a program whose outermost loop runs over steps.
 
     Args:
         module: the program.
@@ -110,7 +110,10 @@ def work_of(module: Module, *, kernel_passes: int) -> Work:
 
 
 def collective_kind(instruction: Instruction) -> str | None:
-    """`all-reduce` or another; None for what moves nothing between devices (or ends a move)."""
+    """The kind of a collective, such as `all-reduce`.
+
+    None for other instructions, and for the end of an asynchronous collective.
+    """
     kind = instruction.opcode.removesuffix("-start")
     return kind if kind in COLLECTIVES else None
 
@@ -118,7 +121,7 @@ def collective_kind(instruction: Instruction) -> str | None:
 def cost_of(
     module: Module, computation: Computation, instruction: Instruction, *, kernel_passes: int
 ) -> Cost:
-    """What one instruction costs; a fusion with all that is in it."""
+    """The cost of one instruction; a fusion has that of its contents."""
     cycles = re.search(r'"estimated_cycles":"(\d+)"', instruction.attributes)
     if KERNEL in instruction.attributes:
         # The kernel declares its products to the compiler; its reads and writes are counted here.
@@ -133,7 +136,7 @@ def cost_of(
 
 
 def _moved(each: Executed) -> tuple[Shape, ...]:
-    """What a collective takes (of one that is started apart, its result holds both sides)."""
+    """The operands of a collective. (The result of an asynchronous start has results too.)"""
     return tuple(
         shape
         for name in each.instruction.operands
@@ -168,7 +171,7 @@ def _products(
 
 
 def _summed_by_convolution(computation: Computation, instruction: Instruction) -> Fraction:
-    """How many products an element of the result is the sum of, on average.
+    """The average number of products summed into an element of the result.
 
     The compiler for TPUs writes products as convolutions: what is summed are the kernel's input
     features (i) and, along each axis that is a digit, those places of its window that meet an
@@ -218,7 +221,7 @@ def _numbers(instruction: Instruction, attribute: str) -> list[int]:
 
 
 def _traffic(module: Module, computation: Computation, instruction: Instruction) -> int:
-    """Bytes that go through HBM: of operands and results that don't lie on the chip."""
+    """Bytes read from and written to HBM, for operands and results that don't lie on the chip."""
     if instruction.opcode in FREE:
         return 0
     if instruction.opcode == "custom-call" and KERNEL not in instruction.attributes:
@@ -252,14 +255,14 @@ def _traffic(module: Module, computation: Computation, instruction: Instruction)
 
 
 def _prefetched(instruction: Instruction) -> int:
-    """A copy that is started: the piece that moves, once for each side of it that is in HBM."""
+    """Bytes of an asynchronous copy: its size, once for each end of it in HBM."""
     arrays = [shape for shape in instruction.shapes if shape.dimensions]
     piece = min((shape.bytes for shape in arrays), default=0)
     return piece * sum(shape.space == 0 for shape in arrays[:2])
 
 
 def _taken(instruction: Instruction, number: int, shape: Shape) -> int:
-    """Bytes that an instruction reads of its operand of that number."""
+    """Bytes that an instruction reads from one of its operands."""
     if number == 0 and instruction.opcode in ("dynamic-slice", "slice", "gather"):
         return sum(result.bytes for result in instruction.shapes)
     if number == 0 and instruction.opcode == "dynamic-update-slice":
@@ -268,7 +271,7 @@ def _taken(instruction: Instruction, number: int, shape: Shape) -> int:
 
 
 def _read(module: Module, computation: Computation, number: int) -> int:
-    """Bytes that a fusion reads of a parameter: of one that is only cut into, the pieces."""
+    """Bytes that a fusion reads from a parameter: the slices, where it only slices it."""
     parameter = computation.parameters[number]
     whole = parameter.shapes[0].bytes
     total = 0
@@ -296,7 +299,7 @@ def _results(computation: Computation) -> list[Instruction]:
 
 
 def _written(module: Module, computation: Computation, result: Instruction) -> int:
-    """Bytes that a fusion writes of a result: of one that it changes in place, the piece."""
+    """Bytes that a fusion writes to a result: the slice, where it updates it in place."""
     while result.opcode == "bitcast":
         result = computation.operand(result, 0)
     if result.opcode == "dynamic-update-slice":

@@ -103,10 +103,10 @@ def _first(one: _Set, workers: int) -> tuple[float, float, int]:
 
 
 def _apart(one: _Set) -> tuple[float, float, int]:
-    """What the machine's cores give at best: as many preparations at once, each by one process.
+    """The best that the cores can give: independent preparations at once, each by one process.
 
-    They have nothing to do with each other, and each has its part of the files, so that none finds
-    in memory what another one has read. Memory is not looked at.
+    Each has its own part of the files, so that none finds in the page cache what another one has
+    read. Memory is not measured.
     """
     with (
         tempfile.TemporaryDirectory(dir=one.midi.parent, prefix="apart-") as folder,
@@ -134,7 +134,7 @@ def _again(one: _Set) -> tuple[float, float, int]:
 
 
 def _more(one: _Set) -> tuple[float, float, int]:
-    """Some files more; they are gone again afterwards, and so is what they changed."""
+    """Prepare again with a few more files, then undo that."""
     more, before = one.midi / MORE, one.corpora / "before"
     shutil.copytree(one.corpora / "corpus", before)
     more.mkdir()
@@ -149,7 +149,7 @@ def _more(one: _Set) -> tuple[float, float, int]:
 
 
 def _rest(one: _Set) -> tuple[float, float, int]:
-    """Killed when half of the tokens were there, and started again."""
+    """Prepare, kill it when half of the tokens are parsed, and time the rest."""
     tokens = len(Corpus.open(one.corpora / "corpus").tokens)
     shutil.rmtree(one.corpora / "corpus")
     process = subprocess.Popen(_command(one, one.workers), stdout=subprocess.DEVNULL)
@@ -162,7 +162,7 @@ def _rest(one: _Set) -> tuple[float, float, int]:
 
 
 def _prepare(one: _Set, workers: int) -> tuple[float, float, int]:
-    """Seconds, processor seconds, and the most bytes that each of its processes held, in all."""
+    """Run the command: seconds, processor seconds, and the sum of its processes' peak bytes."""
     with tempfile.TemporaryFile() as said:
         start = time.perf_counter()
         process = subprocess.Popen(_command(one, workers), stdout=said, stderr=subprocess.STDOUT)
@@ -198,9 +198,9 @@ def _command(one: _Set, workers: int) -> list[str]:
 
 
 def _peaks(pid: int) -> dict[int, int]:
-    """The most bytes of memory that a process and each of its children held, by their pids.
+    """Peak bytes of memory of a process and each of its children, by pid.
 
-    What they share counts for each. Nothing where there is no /proc.
+    Shared memory counts for each. Empty where there is no /proc.
     """
     peaks: dict[int, int] = {}
     with contextlib.suppress(OSError, ValueError, IndexError):  # it may end at any moment

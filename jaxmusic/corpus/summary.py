@@ -73,7 +73,7 @@ def describe(corpus: Corpus) -> list[str]:
     lengths = np.diff(corpus.offsets)
     return [
         f"Corpus      {printable(corpus.path)}",
-        f"Scheme      {corpus.vocabulary.scheme}, tokeniser {corpus.tokenizer_version}",
+        f"Scheme      {corpus.vocabulary.scheme}, tokenizer version {corpus.tokenizer_version}",
         f"Digest      {corpus.digest}",
         f"Files       {files.total():,} of {size / 1e6:,.1f} MB: {_counted(files)}",
         f"Tokens      {len(corpus.tokens):,}, {len(corpus.vocabulary):,} distinct, "

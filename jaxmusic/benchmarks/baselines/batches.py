@@ -24,7 +24,7 @@ class Feeding:
         self.step = 0
 
     def run(self, steps: int) -> None:
-        """Make so many batches."""
+        """Make `count` batches."""
         for step in range(self.step, self.step + steps):
             self.sampler.batch(step)
         self.step += steps
@@ -46,7 +46,7 @@ class NotebookLoops:
         self.window = workload.window
 
     def run(self, steps: int) -> None:
-        """Make all windows, so many times."""
+        """Make all windows, `count` times."""
         for _ in range(steps):
             inputs, targets = [], []
             for start in range(len(self.notes) - self.window):

@@ -59,7 +59,7 @@ class Network(nnx.Module):
 
 
 class Baseline:
-    """The graph split once and its arrays carried through jax.jit: nnx's quickest way."""
+    """The network, its graph split once and its arrays carried through jax.jit (fastest)."""
 
     def __init__(self, workload: Workload, weights: Path) -> None:
         self.workload = workload

@@ -1,4 +1,4 @@
-"""Making new music as the notebooks' companion does: `model.predict` of a full window per note."""
+"""Generation as in the notebooks' companion: `model.predict` of a whole window for each token."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from jaxmusic.benchmarks.workload import Workload
 
 
 class Baseline:
-    """Keras's network, and the windows that slide on by a token each time."""
+    """Keras's network, and a sliding window for each piece."""
 
     def __init__(self, workload: Workload, weights: Path, pieces: int) -> None:
         self.workload = workload
@@ -21,7 +21,7 @@ class Baseline:
         self.windows = np.tile(self.prime, (pieces, 1))
 
     def first_tokens(self, count: int) -> list[int]:
-        """The ids that follow the prime, by always the likeliest."""
+        """The ids that follow the primer, by greedy choice."""
         windows, found = self.prime[None], []
         for _ in range(count):
             windows = self._next(windows)
@@ -29,7 +29,7 @@ class Baseline:
         return found
 
     def run(self, steps: int) -> None:
-        """A token more for each piece, so many times."""
+        """Generate tokens for each piece."""
         for _ in range(steps):
             self.windows = self._next(self.windows)
 

@@ -1,4 +1,4 @@
-"""Readers of MIDI files: jaxmusic's way to a corpus, and what others make of the same files."""
+"""MIDI readers to compare: jaxmusic's, music21's and those of other libraries."""
 
 import importlib.metadata
 import shutil
@@ -16,7 +16,7 @@ SAME_TOKENS = "5.7.2"
 
 
 class MidiReader:
-    """One way of reading a folder of MIDI files."""
+    """A reader of a folder of MIDI files."""
 
     def __init__(self, way: str, folder: Path, workers: int) -> None:
         self.folder = folder
@@ -27,7 +27,7 @@ class MidiReader:
         self.read = None if way == "jaxmusic" else READERS[way]()
 
     def run(self, steps: int) -> None:
-        """Read all files, so many times."""
+        """Read all files, `count` times."""
         for _ in range(steps):
             if self.read is None:
                 self._prepare()
@@ -39,7 +39,7 @@ class MidiReader:
         return {"unreadable": self.unreadable} if self.unreadable else {}
 
     def tokens(self) -> list[list[str]] | None:
-        """Of each file, where the way gives the very tokens that jaxmusic does."""
+        """The tokens of each file, where the reader gives the same ones as jaxmusic."""
         if self.way == "jaxmusic":
             return [_our_tokens(path) for path in self.paths]
         if self.way == "music21" and importlib.metadata.version("music21") == SAME_TOKENS:
@@ -92,7 +92,7 @@ def _music21() -> Callable[[Path], object]:
 
 
 def _music21_tokens(path: Path) -> list[str]:
-    """The notebooks' way from a file to tokens."""
+    """The tokens of a file, read as in the notebooks."""
     from music21 import chord, converter, instrument, note  # noqa: PLC0415
 
     score = converter.parse(str(path), forceSource=True)  # not from its cache

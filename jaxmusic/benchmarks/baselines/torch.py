@@ -120,7 +120,7 @@ class Baseline:
 
 
 def set_weights(network: Network, weights: Weights) -> None:
-    """Give the network jaxmusic's weights: matrices the other way round, and one bias of two."""
+    """Copy jaxmusic's weights: matrices are transposed, and the second bias is 0."""
 
     def give(parameter: Any, array: np.ndarray) -> None:
         parameter.copy_(torch.from_numpy(np.ascontiguousarray(array)))

@@ -1,4 +1,4 @@
-"""Making new music: jaxmusic's compiled scan, note after note for several pieces at once."""
+"""Generation by jaxmusic: a compiled scan over tokens, for several pieces at once."""
 
 from functools import cached_property
 from pathlib import Path
@@ -45,7 +45,7 @@ class Generation:
         return [int(token) for token in piece]
 
     def run(self, steps: int) -> None:
-        """Make pieces of `length` tokens until each has had so many."""
+        """Generate pieces of `length` tokens until each has the requested number."""
         for seed in range(0, steps, self.length):
             generate(self.run_, length=self.length, count=self.pieces, seed=seed)
 

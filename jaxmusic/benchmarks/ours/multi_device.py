@@ -1,6 +1,6 @@
-"""One configuration of `benchmark.py scaling`: so many devices, in one process or in several.
+"""One configuration of `benchmark.py scaling`: its devices, in one process or in several.
 
-What is asked of process 0 all of them do; it starts the others.
+Process 0 starts the others, and all of them do what it is asked to.
 """
 
 import json
@@ -33,7 +33,7 @@ ENDLESS = 2**40  # steps: what is read ahead never comes to an end
 
 
 class Training:
-    """The program of `fit` and its batches, as one of the processes has them."""
+    """The program of `fit` and its batches in one process."""
 
     @pinned_settings()
     def __init__(self, workload: Workload, processes: Processes, devices: int) -> None:
@@ -128,7 +128,7 @@ class Training:
 
 
 class Leader:
-    """Process 0: does what it is asked, and has the others do it."""
+    """Process 0, which passes each request on to the others."""
 
     def __init__(self, arguments: dict[str, Any]) -> None:
         self.others: list[subprocess.Popen[str]] = []
@@ -141,7 +141,7 @@ class Leader:
         self.training = _join(arguments, 0)
 
     def run(self, steps: int) -> None:
-        """Train so many steps."""
+        """Train for `count` steps."""
         self._everywhere("run", steps=steps)
 
     def profile(self, steps: int) -> Any:
@@ -163,7 +163,7 @@ def build(arguments: dict[str, Any]) -> Leader:
 
 
 def visible_gpus(index: int, devices: int) -> str:
-    """JAX's list of the GPUs of a process that has so many."""
+    """The value of JAX's setting for the visible GPUs of a process."""
     return ",".join(str(index * devices + number) for number in range(devices))
 
 
@@ -194,7 +194,7 @@ def _join(arguments: dict[str, Any], index: int) -> Training:
 
 
 def main() -> None:
-    """Another process than the first: do what process 0 does, until it is gone."""
+    """Follow process 0 as another process, until it ends."""
     arguments = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_process_0, daemon=True).start()
     training = _join(arguments, arguments["index"])
@@ -205,7 +205,7 @@ def main() -> None:
 
 
 def _end_with_process_0() -> None:
-    """Its end closes our input, even while we wait for it to join."""
+    """End with process 0, which closes our standard input, also while we wait for it to join."""
     sys.stdin.read()
     os._exit(1)
 

@@ -1,4 +1,4 @@
-"""jaxmusic's own training step, driven as the training loop drives it."""
+"""jaxmusic's training step, dispatched as by the training loop."""
 
 import time
 from pathlib import Path

@@ -23,7 +23,7 @@ GATE_DTYPES = {"f32": jnp.float32, "bf16": jnp.float16}  # of the gates among th
 
 
 class Axes(NamedTuple):
-    """An array's axes, a letter each: those of the names in cell.py, in lower case."""
+    """The axes of an array, one letter each, as in the names in cell.py."""
 
     letters: str | None  # None: an empty array, for one that is absent
     dtype: DTypeLike = jnp.float32
@@ -137,14 +137,14 @@ def _call(
 
 
 class Function(NamedTuple):
-    """A function of the library, of arrays with these axes."""
+    """A function of the C++ library, with the axes of its arrays."""
 
     target: str
     arguments: tuple[Axes, ...]
     results: tuple[Axes, ...]
 
     def __call__(self, *arrays: jax.Array) -> tuple[jax.Array, ...]:
-        """Under jit on any number of devices, and under vmap, one after another."""
+        """Call the function, under jit on any number of devices, or under vmap (sequentially)."""
 
         @custom_vmap
         def batched(*arrays: jax.Array) -> tuple[jax.Array, ...]:
@@ -164,7 +164,7 @@ class Function(NamedTuple):
         return results
 
     def on_one_device(self, *arrays: jax.Array) -> tuple[jax.Array, ...]:
-        """The call itself."""
+        """Call the function on the rows of one device."""
         sizes: dict[str, int] = {}
         for of, array in zip(self.arguments, arrays, strict=True):
             sizes.update(zip(of.letters or "", array.shape, strict=of.letters is not None))
@@ -179,7 +179,7 @@ class Function(NamedTuple):
 
 
 def _sharding_rule(function: Function, *_: Any) -> tuple[str, dict[str, Any]]:
-    """The rows of the batch may lie anywhere; the rest of each array lies whole on each device."""
+    """The batch's rows may be sharded; every other axis is replicated."""
     empty = 0
 
     def factors(of: Axes) -> str:

@@ -1,1 +1,1 @@
-"""Bad MIDI files without end, and what becomes of them: the parts of fuzz_midi.py."""
+"""Generated bad MIDI files, and checks of how they are parsed: the parts of fuzz_midi.py."""

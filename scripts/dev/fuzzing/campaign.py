@@ -1,4 +1,4 @@
-"""Bad files sent through the parser as preparing does it, and what came of them."""
+"""Parses bad files as preparing does, and counts the results."""
 
 import tempfile
 from collections import Counter, defaultdict
@@ -24,7 +24,7 @@ REASONS_TOLD = 12
 
 @dataclass
 class Row:
-    """What became of the files of one kind."""
+    """Results of one kind of file."""
 
     files: int = 0
     tokens: int = 0  # files that gave any
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass
 class Outcome:
-    """What became of all files."""
+    """Results of all files."""
 
     rows: dict[str, Row] = field(default_factory=lambda: defaultdict(Row))
     reasons: Counter[str] = field(default_factory=Counter)
@@ -44,16 +44,16 @@ class Outcome:
 
 
 class Campaign:
-    """Numbered bad files of one seed, and the promises that each of them must find kept."""
+    """Numbered bad files of one seed, and the guarantees to check on each."""
 
     def __init__(self, songs: Sequence[bytes], seed: int, workers: int, keep: Path) -> None:
-        """Files over which a promise is broken are kept in a folder."""
+        """Files for which a guarantee is broken are kept in a folder."""
         self._songs, self._seed, self._workers, self._keep = songs, seed, workers, keep
         self.outcome = Outcome()
         self._words: set[str] = set()
 
     def run(self, numbers: Sequence[int], log: str, progress: Callable[[int], None]) -> None:
-        """Send these files through the parser. Costs stand in files whose names begin with `log`.
+        """Parse these files. Costs are logged to files whose names begin with `log`.
 
         `progress` gets the number of files done.
         """
@@ -136,7 +136,7 @@ class Campaign:
 
 
 def table(outcome: Outcome) -> list[str]:
-    """What became of the files, by kind, and the most frequent reasons: Markdown."""
+    """The results by kind of file, and the most frequent reasons, as Markdown."""
     rows = sorted(outcome.rows.items(), key=lambda item: (item[0] == "all", item[0]))
     return [
         "| how it was made | files | with tokens | without notes | refused | most s | most MB |",

@@ -1,4 +1,4 @@
-"""Ways in which a MIDI file goes bad: each makes a bad file of a good one."""
+"""Kinds of damage: each function makes a bad MIDI file of a good one."""
 
 import gzip
 import random
@@ -24,7 +24,7 @@ Damage = Callable[[random.Random, bytes], bytes]
 
 
 def flip_bits(rng: random.Random, data: bytes) -> bytes:
-    """Some bits turned over."""
+    """Flip some bits."""
     changed = bytearray(data)
     for _ in range(rng.randint(1, 20)):
         changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
@@ -32,7 +32,7 @@ def flip_bits(rng: random.Random, data: bytes) -> bytes:
 
 
 def change_bytes(rng: random.Random, data: bytes) -> bytes:
-    """Some bytes of another value, mostly one that means something."""
+    """Change some bytes, mostly to values with a meaning in MIDI."""
     changed = bytearray(data)
     for _ in range(rng.randint(1, 20)):
         value = rng.choice(LIKELY) if rng.random() < 0.7 else rng.randrange(256)
@@ -41,32 +41,32 @@ def change_bytes(rng: random.Random, data: bytes) -> bytes:
 
 
 def cut_off(rng: random.Random, data: bytes) -> bytes:
-    """The end is missing."""
+    """Truncate the file."""
     return data[: rng.randrange(len(data))]
 
 
 def put_in(rng: random.Random, data: bytes) -> bytes:
-    """Bytes too many."""
+    """Insert bytes."""
     place = rng.randrange(len(data))
     more = rng.randbytes(rng.choice((1, 1, 2, 9, 200)))
     return data[:place] + more + data[place:]
 
 
 def take_out(rng: random.Random, data: bytes) -> bytes:
-    """Bytes too few."""
+    """Delete bytes."""
     place = rng.randrange(len(data))
     return data[:place] + data[place + rng.choice((1, 1, 2, 9, 200)) :]
 
 
 def blank(rng: random.Random, data: bytes) -> bytes:
-    """A stretch of one value, as of a bad disk."""
+    """Overwrite a range with one value, like a bad disk."""
     place = rng.randrange(len(data))
     size = rng.choice((4, 64, 512, 4096))
     return data[:place] + bytes((rng.choice(LIKELY),)) * size + data[place + size :]
 
 
 def move_chunks(rng: random.Random, data: bytes) -> bytes:
-    """Chunks twice, missing, in another order."""
+    """Repeat, drop or reorder chunks."""
     chunks = split(data)
     for _ in range(rng.randint(1, 3)):
         place = rng.randrange(len(chunks))
@@ -83,7 +83,7 @@ def move_chunks(rng: random.Random, data: bytes) -> bytes:
 
 
 def wrong_sizes(rng: random.Random, data: bytes) -> bytes:
-    """Chunks with a wrong size."""
+    """Give chunks a wrong size."""
     chunks = split(data)
     for _ in range(rng.randint(1, 2)):
         place = rng.randrange(len(chunks))
@@ -96,14 +96,14 @@ def wrong_sizes(rng: random.Random, data: bytes) -> bytes:
 
 
 def wrong_header(rng: random.Random, data: bytes) -> bytes:
-    """Another format, number of tracks, division."""
+    """Change the format, the number of tracks or the division."""
     values = [int.from_bytes(data[place : place + 2]) for place in (8, 10, 12)]
     values[rng.randrange(3)] = rng.choice((0, 1, 2, 3, 255, 0x7FFF, 0x8000, 0xE718, 0xFFFF))
     return data[:8] + b"".join(value.to_bytes(2) for value in values) + data[14:]
 
 
 def running_status(rng: random.Random, data: bytes) -> bytes:
-    """Status bytes left out, and put where they don't belong."""
+    """Leave status bytes out, or insert them where they don't belong."""
     changed = bytearray(data)
     high = [place for place in range(22, len(data)) if data[place] >= 0x80]
     for place in sorted(rng.sample(high, min(len(high), rng.randint(1, 9))), reverse=True):
@@ -115,7 +115,7 @@ def running_status(rng: random.Random, data: bytes) -> bytes:
 
 
 def extreme_numbers(rng: random.Random, data: bytes) -> bytes:
-    """Numbers too large, too long, without end."""
+    """Numbers that are too large, too long or endless."""
     for _ in range(rng.randint(1, 4)):
         place = rng.randrange(min(22, len(data)), len(data) + 1)
         skip = rng.choice((0, 1))
@@ -124,7 +124,7 @@ def extreme_numbers(rng: random.Random, data: bytes) -> bytes:
 
 
 def long_metas(rng: random.Random, data: bytes) -> bytes:
-    """Meta events that are long, or say that they are."""
+    """Meta events that are long, or claim to be."""
     place = rng.randrange(min(22, len(data)), len(data) + 1)
     kind = bytes((rng.choice((0, 1, 5, 0x20, 0x2F, 0x51, 0x54, 0x58, 0x59, 0x7F, 0x0B)),))
     size = rng.choice((0, 1, 5, 300, 70_000, LONGEST_DELTA))
@@ -140,14 +140,14 @@ def endless_sysex(rng: random.Random, data: bytes) -> bytes:
 
 
 def nest(rng: random.Random, data: bytes) -> bytes:
-    """A file inside a file."""
+    """Put a file inside a file."""
     inner = data[: rng.choice((14, 22, len(data)))]
     place = rng.choice((0, 4, 8, 14, 22, rng.randrange(len(data))))
     return data[:place] + inner + data[place:]
 
 
 def wrap(rng: random.Random, data: bytes) -> bytes:
-    """Inside a RIFF, MacBinary or gzip file; after a text, a byte order mark; as another text."""
+    """Wrap the file in RIFF, MacBinary or gzip, put a text before it, or re-encode it."""
     return rng.choice(
         (
             riff(data),
@@ -165,7 +165,7 @@ def wrap(rng: random.Random, data: bytes) -> bytes:
 
 
 def damaged_wrapper(rng: random.Random, data: bytes) -> bytes:
-    """Inside a wrapper that is cut off or changed near its beginning or its end."""
+    """Wrap the file, and truncate or change the wrapper near its beginning or end."""
     changed = bytearray(wrap(rng, data))
     if rng.random() < 0.3:
         return bytes(changed[: rng.randrange(len(changed))])
@@ -178,7 +178,7 @@ def damaged_wrapper(rng: random.Random, data: bytes) -> bytes:
 
 
 def noise(rng: random.Random, data: bytes) -> bytes:
-    """A good beginning, and then anything."""
+    """Random bytes after a valid beginning."""
     keep = rng.choice((4, 8, 14, 22, rng.randrange(len(data) + 1)))
     likely = bytes(rng.choices(LIKELY, k=rng.randrange(2000)))
     rest = rng.choice((rng.randbytes(len(likely)), likely))
@@ -187,7 +187,7 @@ def noise(rng: random.Random, data: bytes) -> bytes:
 
 
 def stub(rng: random.Random, data: bytes) -> bytes:
-    """Nearly nothing, or nothing."""
+    """An empty or tiny file."""
     return rng.choice((b"", data[: rng.randrange(23)], bytes(rng.randrange(99)), b"MThd"))
 
 

@@ -1,4 +1,4 @@
-"""The bad files, by their numbers: file k of a seed is always the same."""
+"""Bad files by number: file k of a seed is always the same."""
 
 import random
 from collections.abc import Sequence

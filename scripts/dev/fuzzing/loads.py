@@ -1,4 +1,4 @@
-"""Files that are meant to take long, or much memory: many of one thing, up to the largest size."""
+"""Files that take much time or memory to parse: many repeated items, up to the largest size."""
 
 import gzip
 import random
@@ -94,7 +94,7 @@ def crowded(rng: random.Random) -> bytes:
 
 
 def mixed(rng: random.Random) -> bytes:
-    """Stretches of several of these kinds, one after another."""
+    """Ranges of several of these kinds, one after another."""
     size = _size(rng)
     events = b"\0\x90\x3c\x40\x60\x3c\0"
     for name in rng.sample(sorted(REPEATED), 4):
@@ -104,7 +104,7 @@ def mixed(rng: random.Random) -> bytes:
 
 
 def random_data(rng: random.Random) -> bytes:
-    """Anything after a good beginning; or anything below 128, which are notes to a reader."""
+    """Random bytes after a valid beginning, or bytes below 128, which parse as notes."""
     data = rng.randbytes(_size(rng))
     if rng.random() < 0.5:
         data = b"\0\x90\x3c" + (np.frombuffer(data, np.uint8) & 0x7F).tobytes()
@@ -112,7 +112,7 @@ def random_data(rng: random.Random) -> bytes:
 
 
 def too_large(rng: random.Random) -> bytes:
-    """A few bytes more than are read."""
+    """A file a few bytes above the size limit."""
     return midi([NOTE * (MAX_FILE_SIZE // len(NOTE) + rng.randrange(1, 99))])
 
 

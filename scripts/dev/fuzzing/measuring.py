@@ -12,7 +12,7 @@ from jaxmusic.preparation.parsing import FileResult, Job, Reader, main
 
 
 class Cost(NamedTuple):
-    """What reading a file took."""
+    """The cost of parsing a file."""
 
     seconds: float  # of the processor
     megabytes: float  # the most that the process held meanwhile, all of it
@@ -35,7 +35,7 @@ class MeasuringReader(Reader):
 
 
 def worker_program(log: str) -> tuple[str, ...]:
-    """What workers run to measure too."""
+    """The program of a measuring worker."""
     return ("-P", "-m", "fuzzing.measuring", log)
 
 

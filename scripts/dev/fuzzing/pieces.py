@@ -1,4 +1,4 @@
-"""Bytes that MIDI files are made of, and files that keep to the standard."""
+"""Building blocks of MIDI files, and valid files."""
 
 import random
 from collections.abc import Iterable

@@ -1,1 +1,1 @@
-"""What the scripts beside this folder do."""
+"""The commands of the scripts in scripts/dev/."""

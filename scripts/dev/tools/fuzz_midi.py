@@ -1,4 +1,4 @@
-"""Parse bad MIDI files as preparing does, and check what the parser promises."""
+"""Parse bad MIDI files as preparing does, and check the parser's guarantees."""
 
 import os
 import sys
@@ -20,12 +20,12 @@ from jaxmusic.runtime.printable import printable
 
 
 class BrokenPromiseError(UserError):
-    """A file over which the parser did what it never does."""
+    """A file for which the parser broke a guarantee."""
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Send bad MIDI files through the parser, and see that it keeps its promises."""
+    """Parse generated bad MIDI files, and check the parser's guarantees."""
 
     # How many files.
     files: int = 50_000

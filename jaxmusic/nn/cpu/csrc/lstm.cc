@@ -1,5 +1,5 @@
 // One LSTM layer over time on CPUs, forward and backward: the functions that ../kernel.py calls
-// through XLA's foreign function interface. lstm.py says what the arrays are, cell.py has the
+// through XLA's foreign function interface. kernel.py describes the arrays, cell.py has the
 // formulas.
 //
 // A thread takes some rows of the batch through all steps, so that threads never wait for each
