@@ -52,6 +52,7 @@ class ClassicTokenizer:
 
     name = "classic"
     version = 2
+    end_token = None
 
     def encode(self, score: MidiScore) -> list[str]:
         """The tokens of a file; none if no note of the first instrument ever ends.
@@ -84,6 +85,17 @@ class ClassicTokenizer:
     def check(self, token: str) -> None:
         """Raise ValueError, naming it, for a token that is not a pitch or chord in normal order."""
         pitches_of(token)
+
+    def fixed_vocabulary(self) -> None:
+        """None: no music has all pitches and all sets of pitch classes."""
+
+    def kind(self, token: str) -> str:
+        """Either "chord" or "note"."""
+        return "chord" if token[0].isdigit() else "note"
+
+    def may_follow(self, before: str, token: str) -> bool:
+        """True: any token may follow any other."""
+        return True
 
 
 class _Part(NamedTuple):

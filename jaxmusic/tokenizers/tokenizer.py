@@ -24,8 +24,10 @@ class UnknownSchemeError(UserError, ValueError):
 class Tokenizer(Protocol):
     """A scheme: how music becomes tokens, and tokens music.
 
-    The vocabulary is not the tokenizer's: it is the set of distinct tokens of a corpus
-    (`Vocabulary.of`). Text with characters that can't be printed is not a token.
+    The vocabulary of a corpus is the set of its distinct tokens, unless the scheme has a fixed one.
+    Text with characters that can't be printed is not a token.
+
+    A class that inherits from this one has the default of each member from `end_token` on.
     """
 
     @property
@@ -51,6 +53,26 @@ class Tokenizer(Protocol):
 
     def check(self, token: str) -> None:
         """Raise ValueError, naming it, for a token that the scheme does not have."""
+
+    @property
+    def end_token(self) -> str | None:
+        """The token that begins and ends each song; None if songs have no marks."""
+        return None
+
+    def fixed_vocabulary(self) -> list[str] | None:
+        """All tokens of the scheme, each once, in any order; None if there is no fixed set.
+
+        It is then the vocabulary of every corpus, so that weights fit any of them.
+        """
+        return None
+
+    def kind(self, token: str) -> str:
+        """The kind of a token, such as "note" or "wait", by which results are split."""
+        return "token"
+
+    def may_follow(self, before: str, token: str) -> bool:
+        """Whether a song may have `token` directly after `before`; sampling masks all others."""
+        return True
 
 
 TOKENIZERS: dict[str, Tokenizer] = {each.name: each for each in (ClassicTokenizer(),)}

@@ -25,9 +25,10 @@ from pathlib import Path
 
 from jaxmusic.midi.types import MidiError, Note
 from jaxmusic.midi.writer import TICKS_PER_QUARTER
+from jaxmusic.tokenizers.tokenizer import Tokenizer
 
 
-class Toy:
+class Toy(Tokenizer):
     """Each note of the first track with notes: its pitch and its length in eighths ("60:2")."""
 
     name = "toy"

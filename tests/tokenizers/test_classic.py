@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from jaxmusic.midi.types import MidiError
 from jaxmusic.tokenizers.classic import quantize
-from jaxmusic.tokenizers.tokenizer import read_tokens
+from jaxmusic.tokenizers.tokenizer import get_tokenizer, read_tokens
 
 Tokens = Callable[..., list[str]]
 
@@ -311,3 +311,11 @@ def test_a_file_without_note_on_is_refused(tokens: Tokens, body: bytes) -> None:
 def test_a_file_may_have_no_tokens(tokens: Tokens) -> None:
     assert tokens(track(on(0, 60))) == []
     assert tokens(with_programs([C], (48, 0))) == []
+
+
+def test_kinds_of_tokens() -> None:
+    classic = get_tokenizer("classic")
+    tokens = ["C4", "B--1", "0.4.7", "11", "0"]
+    assert [classic.kind(token) for token in tokens] == ["note", "note", "chord", "chord", "chord"]
+    assert (classic.end_token, classic.fixed_vocabulary()) == (None, None)
+    assert classic.may_follow("C4", "0.4.7")

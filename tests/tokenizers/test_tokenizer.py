@@ -89,6 +89,16 @@ def test_a_name_is_registered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert get_tokenizer("other") is other
 
 
+def test_what_a_tokenizer_does_not_define_has_a_default() -> None:
+    class Other(tokenizer.Tokenizer):
+        name = "other"
+
+    other = Other()  # type: ignore[abstract]
+    assert (other.name, other.end_token, other.fixed_vocabulary()) == ("other", None, None)
+    assert other.kind("60:2") == "token"
+    assert other.may_follow("60:2", "62:1")
+
+
 def test_errors_are_of_two_kinds(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_tokens(tmp_path / "none.mid")
