@@ -89,6 +89,8 @@ class DataConfig:
     across_songs: bool = True
     # Share of the songs (0 to below 1) kept out of training, to measure the held-out loss on.
     held_out: Rate = 0.0
+    # Instead of a share: hold out the songs whose paths match this pattern, such as 'valid/*'.
+    held_out_match: str | None = None
     # Transpose each window by a random number of semitones, LOW..HIGH (as -5..6), another one in
     # each epoch. A window with a token that the corpus has in no such key stays as it is.
     transpose: str | None = None

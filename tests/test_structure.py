@@ -53,7 +53,7 @@ def test_each_library_has_one_door() -> None:
     doors = {name for name in importers_of("tyro") if name.split(".")[0] != "commands"}
     assert doors == {"benchmarks.flags", *(f"scripts.{name}" for name in TOOLS)}
     # It names the opcodes of a pickle and reads their arguments, but runs none.
-    assert importers_of("pickletools") == {"preparation.pickled_strings"}
+    assert importers_of("pickletools") == {"preparation.sources.pickled_strings"}
 
 
 RUNS_CODE = {

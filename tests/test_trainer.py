@@ -145,7 +145,7 @@ def held_out_loss(config: Config, run: Run) -> float:
     """The mean cross-entropy over the windows held out, in float64, from the run's logits alone."""
     assert config.data.corpus is not None
     corpus = Corpus.open(config.data.corpus)
-    held = held_out_songs(corpus.songs, config.data.held_out, seed=config.train.seed)
+    held = held_out_songs(corpus.songs, config.data, seed=config.train.seed)
     assert 0 < held.sum() < len(held)
     window = config.data.window
     rows = []

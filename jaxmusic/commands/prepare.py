@@ -10,8 +10,9 @@ from jaxmusic.config import MAX_SKIPPED_SHARE, ConfigError
 from jaxmusic.console import Console
 from jaxmusic.corpus.corpus import Corpus, CorpusError, find_damage
 from jaxmusic.corpus.summary import describe, summarize
-from jaxmusic.preparation.notebook_notes import prepare_notes
 from jaxmusic.preparation.prepare import prepare
+from jaxmusic.preparation.sources.notebook_notes import prepare_notes
+from jaxmusic.preparation.sources.piano_rolls import prepare_piano_rolls
 from jaxmusic.runtime.paths import OptionalPath, with_local_paths
 from jaxmusic.runtime.printable import printable
 from jaxmusic.runtime.streams import optional_output
@@ -41,6 +42,9 @@ class Flags:
     # Instead of MIDI_DIR: the file of all tokens that the notebooks save (data/notes). It is a
     # pickle, but nothing in it is executed. It has no song borders, so all songs become one.
     notes: OptionalPath = None
+    # Instead of MIDI_DIR: a public set of piano rolls (a MATLAB file with traindata, validdata and
+    # testdata). The corpus has its training and validation songs, in the scheme piano-roll.
+    piano_rolls: OptionalPath = None
     # Tokens of a window, for the number of windows that is printed (training has its own flag).
     window: int = 100
     # Instead: show what this corpus contains.
@@ -56,13 +60,13 @@ def main(program: str, arguments: Sequence[str]) -> None:
         raise ConfigError(f"--window is {flags.window}, but must be 1 or more.")
     if flags.show is not None or flags.check is not None:
         _inspect(flags)
-    elif flags.notes is not None:
-        _prepare_notes(flags, flags.notes)
+    elif flags.notes is not None or flags.piano_rolls is not None:
+        _prepare_file(flags)
     elif flags.midi_dir is None or flags.corpus is None:
         missing = "MIDI_DIR" if flags.midi_dir is None else "--corpus"
         raise ConfigError(
             f"{missing} is missing: give MIDI_DIR and --corpus DIR, or --notes FILE and --corpus "
-            "DIR, or --show DIR, or --check DIR."
+            "DIR, or --piano-rolls FILE and --corpus DIR, or --show DIR, or --check DIR."
         )
     else:
         _prepare(flags, flags.midi_dir, flags.corpus)
@@ -96,14 +100,23 @@ def _prepare(flags: Flags, midi_dir: str, corpus_dir: str) -> None:
 
 
 @optional_output()
-def _prepare_notes(flags: Flags, notes: str) -> None:
+def _prepare_file(flags: Flags) -> None:
+    """Make a corpus of one file: the notebooks' notes, or piano rolls."""
+    flag = "--notes" if flags.piano_rolls is None else "--piano-rolls"
+    if flags.notes is not None and flags.piano_rolls is not None:
+        raise ConfigError("--notes and --piano-rolls are two corpora: give one of them.")
     if flags.corpus is None:
-        raise ConfigError("--corpus is missing: give --notes FILE and --corpus DIR.")
+        raise ConfigError(f"--corpus is missing: give {flag} FILE and --corpus DIR.")
     if flags.midi_dir is not None or flags.workers is not None or flags.verify:
         raise ConfigError(
-            "--notes FILE takes --corpus DIR, but no MIDI_DIR, --workers or --verify."
+            f"{flag} FILE takes --corpus DIR, but no MIDI_DIR, --workers or --verify."
         )
-    _report(prepare_notes(Path(notes), Path(flags.corpus), log=Console().log), flags)
+    corpus_dir, log = Path(flags.corpus), Console().log
+    if flags.piano_rolls is not None:
+        corpus = prepare_piano_rolls(Path(flags.piano_rolls), corpus_dir, log=log)
+    else:
+        corpus = prepare_notes(Path(str(flags.notes)), corpus_dir, log=log)
+    _report(corpus, flags)
 
 
 def _report(corpus: Corpus, flags: Flags) -> None:
@@ -114,9 +127,10 @@ def _report(corpus: Corpus, flags: Flags) -> None:
 
 
 def _inspect(flags: Flags) -> None:
-    if (flags.midi_dir, flags.corpus, flags.notes) != (None, None, None):
+    if (flags.midi_dir, flags.corpus, flags.notes, flags.piano_rolls) != (None,) * 4:
         raise ConfigError(
-            "--show and --check take a corpus's folder, but no MIDI_DIR, --notes or --corpus."
+            "--show and --check take a corpus's folder, but no MIDI_DIR, --notes, --piano-rolls or "
+            "--corpus."
         )
     if flags.check is not None:
         if damage := find_damage(Path(flags.check)):

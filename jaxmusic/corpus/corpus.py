@@ -30,7 +30,11 @@ from jaxmusic.storage.reading import (
 from jaxmusic.tokenizers.tokenizer import check_tokens
 from jaxmusic.tokenizers.vocabulary import Vocabulary
 
-SOURCE_NAMES: dict[Source, str] = {"midi": "MIDI files", "notes": "notes (--notes)"}
+SOURCE_NAMES: dict[Source, str] = {
+    "midi": "MIDI files",
+    "notes": "notes (--notes)",
+    "piano_rolls": "piano rolls (--piano-rolls)",
+}
 FORMAT = 1  # of the corpus folder
 DIGESTED = ("tokens.npy", "songs.npy", "vocabulary.json")  # what training reads
 FILES = (*DIGESTED, "ledger.jsonl", "corpus.json")

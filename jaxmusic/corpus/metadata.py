@@ -7,7 +7,7 @@ import msgspec
 
 from jaxmusic.storage.reading import Count, convert_json, read_json, with_digest
 
-Source = Literal["midi", "notes"]
+Source = Literal["midi", "notes", "piano_rolls"]
 
 MAX_METADATA_BYTES = 16 << 20  # bytes of a corpus.json
 OWN_DIGEST = "about"  # the field with the digest of all others ("digest" is that of the corpus)

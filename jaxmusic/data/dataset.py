@@ -137,8 +137,8 @@ def make_windows(
     """
     data = config.data
     held = np.zeros(len(corpus.offsets) - 1, bool)
-    if data.held_out > 0:
-        held = held_out_songs(corpus.songs, data.held_out, seed=config.train.seed)
+    if data.held_out > 0 or data.held_out_match is not None:  # else no need of the songs' names
+        held = held_out_songs(corpus.songs, data, seed=config.train.seed)
 
     def cut(chosen: np.ndarray) -> Windows:
         return Windows(
@@ -164,8 +164,8 @@ def make_windows(
     held_out = cut(held)
     if len(held_out) == 0:
         raise DataError(
-            f"--held-out {data.held_out} keeps {int(held.sum())} songs out, all too short for a "
-            f"--window of {data.window}: hold out more, or give a smaller window."
+            f"{int(held.sum())} songs are held out (--held-out, --held-out-match), all too short "
+            f"for a --window of {data.window}: hold out more, or give a smaller window."
         )
     console.log(f"{int(held.sum()):,} songs held out, {len(held_out):,} windows")
     return windows, held_out

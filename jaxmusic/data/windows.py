@@ -3,11 +3,12 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from jaxmusic.config import Objective
+from jaxmusic.config import DataConfig, Objective
 from jaxmusic.errors import UserError
 
 
@@ -98,15 +99,25 @@ def split_targets(rows: Any, objective: Objective) -> tuple[Any, Any]:
     return rows[..., :-1], targets
 
 
-def held_out_songs(names: Sequence[str], share: float, *, seed: int) -> np.ndarray:
+def held_out_songs(names: Sequence[str], data: DataConfig, *, seed: int) -> np.ndarray:
     """Choose the songs to hold out of training: (songs,) bool.
 
-    The songs are ranked by a hash of their name and the seed, and the first `share` of them (at
-    least one) are held out: the same ones on every machine.
+    They are those whose names match the pattern `held_out_match`, if it is given. Otherwise the
+    songs are ranked by a hash of their name and the seed, and the first `held_out` of them (a
+    share; at least one) are held out: the same ones on every machine.
 
-    Raises UserError where that would leave no song to train on.
+    Raises UserError where that would leave no song to train on, or no song matches.
     """
+    if data.held_out_match is not None:
+        held = np.array([fnmatchcase(name, data.held_out_match) for name in names], bool)
+        if held.all() or not held.any():
+            raise UserError(
+                f"--held-out-match {data.held_out_match} matches {held.sum():,} of {len(names):,} "
+                "songs: give a pattern that matches some of their paths, but not all."
+            )
+        return held
     held = np.zeros(len(names), bool)
+    share = data.held_out
     if share == 0:
         return held
     count = max(1, round(share * len(names)))

@@ -10,6 +10,7 @@ from jaxmusic.midi.reader import parse_midi, read_midi
 from jaxmusic.midi.types import MidiScore, Note
 from jaxmusic.midi.writer import write_notes
 from jaxmusic.tokenizers.classic import ClassicTokenizer
+from jaxmusic.tokenizers.piano_roll import PianoRollTokenizer
 
 ENTRY_POINTS = "jaxmusic.tokenizers"  # the group in which other distributions name tokenizers
 _SHORTEST_STEP = 1 / 16  # quarters; the classic scheme would read closer tokens as one chord
@@ -75,7 +76,9 @@ class Tokenizer(Protocol):
         return True
 
 
-TOKENIZERS: dict[str, Tokenizer] = {each.name: each for each in (ClassicTokenizer(),)}
+TOKENIZERS: dict[str, Tokenizer] = {
+    each.name: each for each in (ClassicTokenizer(), PianoRollTokenizer())
+}
 
 
 def register(tokenizer: Tokenizer) -> None:

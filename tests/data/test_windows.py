@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jaxmusic.config import DataConfig
 from jaxmusic.data.windows import Windows, held_out_songs, split_targets, token_ranges
 from jaxmusic.errors import UserError
 
@@ -62,17 +63,30 @@ def test_stretches_join_songs_or_not() -> None:
 
 def test_held_out_songs_depend_on_names_and_seed_alone() -> None:
     names = [f"song {number}" for number in range(50)]
-    held = held_out_songs(names, 0.1, seed=0)
+    held = held_out_songs(names, DataConfig(held_out=0.1), seed=0)
     assert held.sum() == 5
-    backwards = held_out_songs(names[::-1], 0.1, seed=0)
+    backwards = held_out_songs(names[::-1], DataConfig(held_out=0.1), seed=0)
     np.testing.assert_array_equal(held, backwards[::-1])
-    assert (held != held_out_songs(names, 0.1, seed=1)).any()
-    assert not held_out_songs(names, 0, seed=0).any()
-    assert held_out_songs(names, 0.001, seed=0).sum() == 1  # asked for some: at least one
+    assert (held != held_out_songs(names, DataConfig(held_out=0.1), seed=1)).any()
+    assert not held_out_songs(names, DataConfig(held_out=0), seed=0).any()
+    # A share above 0 holds out one at least.
+    assert held_out_songs(names, DataConfig(held_out=0.001), seed=0).sum() == 1
     # A larger share holds out the same songs and more.
-    assert (held_out_songs(names, 0.3, seed=0) >= held).all()
+    assert (held_out_songs(names, DataConfig(held_out=0.3), seed=0) >= held).all()
 
 
 def test_holding_out_every_song_is_refused() -> None:
     with pytest.raises(UserError, match="--held-out 0.5 keeps 1 of 1 songs out"):
-        held_out_songs(["only"], 0.5, seed=0)
+        held_out_songs(["only"], DataConfig(held_out=0.5), seed=0)
+
+
+def test_held_out_songs_may_match_a_pattern() -> None:
+    names = ["train/1", "valid/1", "train/valid/2", "Valid/3"]
+    held = held_out_songs(names, DataConfig(held_out_match="valid/*", held_out=0.5), seed=0)
+    assert held.tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize(("pattern", "found"), [("test/*", "0 of 2"), ("*", "2 of 2")])
+def test_a_pattern_of_no_song_or_of_all_is_refused(pattern: str, found: str) -> None:
+    with pytest.raises(UserError, match=f"matches {found} songs"):
+        held_out_songs(["a/1", "b/1"], DataConfig(held_out_match=pattern), seed=0)

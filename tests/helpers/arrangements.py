@@ -22,8 +22,8 @@ from jaxmusic.config import Config, DataConfig, ModelConfig, RunConfig, TrainCon
 from jaxmusic.console import Console
 from jaxmusic.corpus.corpus import DIGESTED, digest_of
 from jaxmusic.corpus.metadata import OWN_DIGEST
-from jaxmusic.preparation.notebook_notes import prepare_notes
 from jaxmusic.preparation.prepare import prepare
+from jaxmusic.preparation.sources.notebook_notes import prepare_notes
 from jaxmusic.storage.file_lock import hold_lock
 from jaxmusic.storage.reading import file_digest, with_digest
 from jaxmusic.tokenizers.classic import ClassicTokenizer

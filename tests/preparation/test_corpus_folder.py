@@ -14,8 +14,8 @@ from helpers.preparations import files_of, tree_of
 
 from jaxmusic.corpus.corpus import FILES, Corpus, CorpusError
 from jaxmusic.preparation.corpus_folder import CORPUS_FOLDER, corpus_mark, replace_folder
-from jaxmusic.preparation.notebook_notes import prepare_notes
 from jaxmusic.preparation.prepare import prepare
+from jaxmusic.preparation.sources.notebook_notes import prepare_notes
 from jaxmusic.storage.owned_folder import why_foreign
 
 RUN_ABOUT = {"path": "/songs-corpus", "digest": "0" * 32, "tokens": 1, "songs": 1, "run": "r"}

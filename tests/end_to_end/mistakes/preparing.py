@@ -56,6 +56,8 @@ FOLDERS = [
 
 NOTES = [
     Mistake("prepare.py --notes none --corpus c", 1, "--notes none file"),
+    Mistake("prepare.py --piano-rolls none --corpus c", 1, "--piano-rolls none file MATLAB"),
+    Mistake("prepare.py --piano-rolls bad/a.mid --corpus c", 1, "--piano-rolls bad/a.mid MATLAB"),
     Mistake("prepare.py --notes bad --corpus c", 1, "--notes bad folder"),
     Mistake(
         "prepare.py --notes bad/a.mid --corpus c", 1,

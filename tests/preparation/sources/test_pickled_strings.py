@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from jaxmusic.preparation.pickled_strings import read_pickled_strings
+from jaxmusic.preparation.sources.pickled_strings import read_pickled_strings
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 TEXTS = ["E5", "4.9", "B-4", "0", "C#6"]

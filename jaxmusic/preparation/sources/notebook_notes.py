@@ -11,7 +11,7 @@ from jaxmusic.corpus.ledger import LedgerRow
 from jaxmusic.corpus.writer import FileSequence
 from jaxmusic.errors import UserError
 from jaxmusic.preparation.corpus_folder import Log, lock_corpus_folder
-from jaxmusic.preparation.pickled_strings import read_pickled_strings
+from jaxmusic.preparation.sources.pickled_strings import read_pickled_strings
 from jaxmusic.storage.owned_folder import real_folder
 from jaxmusic.storage.reading import read_bytes
 from jaxmusic.tokenizers.tokenizer import check_tokens, get_tokenizer

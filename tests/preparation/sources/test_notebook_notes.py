@@ -15,9 +15,9 @@ from jaxmusic.corpus.corpus import Corpus, CorpusError, find_damage
 from jaxmusic.corpus.summary import describe
 from jaxmusic.data.dataset import make_windows
 from jaxmusic.errors import UserError
-from jaxmusic.preparation import notebook_notes as notes
-from jaxmusic.preparation.notebook_notes import NotesError, prepare_notes
 from jaxmusic.preparation.prepare import prepare
+from jaxmusic.preparation.sources import notebook_notes as notes
+from jaxmusic.preparation.sources.notebook_notes import NotesError, prepare_notes
 from jaxmusic.run import open_run
 from jaxmusic.trainer import fit
 

@@ -1,0 +1,1 @@
+"""Corpora from other sources than MIDI files: the notebooks' notes, piano-roll sets."""
