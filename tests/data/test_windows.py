@@ -86,6 +86,7 @@ def test_held_out_songs_may_match_a_pattern() -> None:
     assert held.tolist() == [False, True, False, False]
 
 
+@pytest.mark.raises_at("jaxmusic/data/windows.py:held_out_songs", "--held-out-match")
 @pytest.mark.parametrize(("pattern", "found"), [("test/*", "0 of 2"), ("*", "2 of 2")])
 def test_a_pattern_of_no_song_or_of_all_is_refused(pattern: str, found: str) -> None:
     with pytest.raises(UserError, match=f"matches {found} songs"):

@@ -23,7 +23,7 @@ FOLDERS = [
     Mistake("train.py --midi-dir short --held-out 0.5", 1, "--held-out song"),
     Mistake(
         "train.py --midi-dir uneven --held-out 0.4 --window 8 --seed 1", 1,
-        "--held-out 0.4 1 song short --window 8",
+        "--held-out 1 song short --window 8",
     ),
     Mistake("train.py --corpus short", 1, "short corpus"),
     Mistake("train.py --corpus none", 1, "none corpus"),
