@@ -15,6 +15,8 @@ from jaxmusic.runtime.paths import LocalPath, OptionalPath
 Precision = Literal["f32", "tf32", "bf16"]
 RecurrenceName = Literal["auto", "scan", "wavefront", "cpu", "pallas"]
 Objective = Literal["last", "every"]
+OptimizerName = Literal["rmsprop", "adamw"]
+ScheduleName = Literal["constant", "cosine"]
 BATCH_AXIS = "batch"  # the one axis of the mesh: each device has its own rows of a batch
 
 MOST_SEMITONES = 24
@@ -42,6 +44,7 @@ def at_most(most: int) -> Range:
 
 AT_LEAST_ONE = Range("1 or more", lambda value: value >= 1)
 NOT_NEGATIVE = Range("0 or more", lambda value: value >= 0)
+NOT_NEGATIVE_FINITE = Range("0 or more and finite", lambda value: 0 <= value < math.inf)
 POSITIVE = Range("above 0 and finite", lambda value: 0 < value < math.inf)
 BELOW_ONE = Range("from 0 to below 1", lambda value: 0 <= value < 1)
 SHARE = Range("from 0 to 1", lambda value: 0 <= value <= 1)
@@ -150,8 +153,22 @@ class TrainConfig:
     epochs: Count = 200
     # Windows a step, over all devices together.
     batch_size: BatchSize = 128
-    # RMSprop's learning rate.
+    # RMSprop as Keras computes it, or Adam with decoupled weight decay (betas 0.9 and 0.999).
+    optimizer: OptimizerName = "rmsprop"
+    # The learning rate, which --schedule multiplies.
     learning_rate: Annotated[float, POSITIVE] = 1e-3
+    # How the learning rate goes on after the warm-up: constant, or to 0 at the run's last step
+    # along half a cosine. (With other --epochs or --max-steps a resumed run follows the cosine of
+    # its new length.)
+    schedule: ScheduleName = "constant"
+    # Steps in which the learning rate first rises from 0, linearly.
+    warmup_steps: Annotated[int, NOT_NEGATIVE, at_most(2**31 - 1)] = 0
+    # At each step take this times the learning rate off every weight of a matrix (0: no decay).
+    weight_decay: Annotated[float, NOT_NEGATIVE_FINITE] = 0.0
+    # Scale the gradient down to this norm, over all weights together, where it is longer.
+    clip_norm: Annotated[float, POSITIVE] | None = None
+    # Evaluate, rank and keep exponential moving averages of the weights, of this decay (0: none).
+    ema_decay: Rate = 0.0
     # Of the initial weights, the order of the windows, the dropout and the held-out songs.
     seed: Annotated[int, SEED] = 0
     # Matrix products in float32, or with float32 sums of operands in bfloat16, or on NVIDIA GPUs in
@@ -159,6 +176,16 @@ class TrainConfig:
     precision: Precision = "f32"
     # Stop after this many steps in all, though epochs are left.
     max_steps: Count | None = None
+    # Train for so many minutes instead of --epochs, compiling and evaluating included. How many
+    # steps that is, is fixed in the first fifth of them by the speed up to then.
+    minutes: Annotated[float, POSITIVE] | None = None
+    # Stop when the held-out loss has not become lower for so many epochs.
+    patience: Count | None = None
+
+    @property
+    def needs_total_steps(self) -> bool:
+        """Whether the number of steps of the run is part of its state."""
+        return self.schedule != "constant" or self.minutes is not None
 
 
 @dataclass(frozen=True)
@@ -221,6 +248,11 @@ class Config:
         for part in _parts(self):
             check_ranges(part)
         _ = self.data.transpose_range
+        if self.train.patience is not None and not self.data.held_out:
+            raise ConfigError(
+                f"--patience {self.train.patience} needs a held-out loss: give --held-out too, "
+                "such as 0.1."
+            )
 
 
 PRESETS = {

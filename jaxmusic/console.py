@@ -32,12 +32,12 @@ class Console:
         else:
             print(printable(line), flush=True)
 
-    def progress(self, done: int, total: int, text: str) -> None:
-        """Move the bar, or print a line at most every PLAIN_SECONDS."""
+    def progress(self, done: int, total: int | None, text: str) -> None:
+        """Move the bar, or print a line at most every PLAIN_SECONDS. `total` may be unknown."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total, text=printable(text))
         elif time.monotonic() - self._printed_at > PLAIN_SECONDS:
-            self.log(f"{done:,} of {total:,}: {text}")
+            self.log(f"{done:,}: {text}" if total is None else f"{done:,} of {total:,}: {text}")
             self._printed_at = time.monotonic()
 
     def __enter__(self) -> Self:

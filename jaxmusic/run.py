@@ -1,5 +1,6 @@
 """A trained network, opened from its run directory wherever that was copied."""
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Callable
@@ -13,15 +14,17 @@ import numpy as np
 from flax import nnx
 
 from jaxmusic.config import Config
+from jaxmusic.data.dataset import Dataset
 from jaxmusic.distributed.devices import find_devices
+from jaxmusic.distributed.processes import Processes
 from jaxmusic.nn.model import MusicLSTM
 from jaxmusic.run_dir.checkpoint import Checkpoints
 from jaxmusic.run_dir.folder import RunDir, RunError
-from jaxmusic.run_dir.origin import load_origin, load_vocabulary_and_primers
+from jaxmusic.run_dir.origin import choose_primers, load_origin, load_vocabulary_and_primers
 from jaxmusic.storage.file_lock import FileLock
 from jaxmusic.tokenizers.vocabulary import Vocabulary
 from jaxmusic.training.jax_settings import pinned_settings
-from jaxmusic.training.state import PyTree, abstract_state, model_graphdef
+from jaxmusic.training.state import PyTree, TrainState, abstract_state, model_graphdef
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Run:
     config: Config
     vocabulary: Vocabulary
     step: int
-    params: PyTree  # nested dicts of NumPy arrays
+    params: PyTree  # nested dicts of NumPy arrays (with --ema-decay their moving averages)
     batch_stats: PyTree  # likewise: batch norm's moving averages
     primers: np.ndarray  # (windows, window) ids of windows of the corpus
 
@@ -106,7 +109,7 @@ def open_run(
     if not folder.checkpoints.is_dir():
         raise RunError(f"The run {folder.path} has no checkpoint yet: train it further.")
     find_devices()
-    abstract = abstract_state(config, len(vocabulary))._asdict()
+    abstract = abstract_state(config, len(vocabulary)).to_dict()
     with open_checkpoints(folder, read_only=True, log=log) as checkpoints:
         restored = (
             checkpoints.restore_best(abstract)
@@ -115,12 +118,38 @@ def open_run(
         )
     if restored is None:
         raise RunError(f"The run {folder.path} has no checkpoint yet: train it further.")
+    state = TrainState(**restored.state)
     return Run(
         path=folder.path,
         config=config,
         vocabulary=vocabulary,
         step=restored.step,
-        params=restored.state["params"],
-        batch_stats=restored.state["batch_stats"],
+        params=state.evaluated_params,
+        batch_stats=state.batch_stats,
         primers=primers,
     )
+
+
+def open_best_run(
+    run_dir: Path,
+    config: Config,
+    dataset: Dataset,
+    processes: Processes,
+    log: Callable[[str], None],
+) -> Run:
+    """Open a run that was trained on a data set, at its best checkpoint, in all processes.
+
+    Process 0 reads and broadcasts it.
+    """
+    if processes.is_primary:
+        run = open_run(run_dir, log=log)
+    else:
+        abstract = abstract_state(config, dataset.vocabulary_size)
+        empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
+        run = Run(
+            run_dir, config, dataset.token_map.vocabulary, 0, empty.evaluated_params,
+            empty.batch_stats, choose_primers(config, dataset.token_map, dataset.windows),
+        )  # fmt: skip
+    step = processes.broadcast(lambda: run.step)
+    params, batch_stats = processes.broadcast_arrays((run.params, run.batch_stats))
+    return dataclasses.replace(run, step=step, params=params, batch_stats=batch_stats)

@@ -1,6 +1,5 @@
 """Training: `fit` starts a run, or resumes it."""
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
@@ -16,34 +15,30 @@ from jaxmusic.console import Console
 from jaxmusic.data.batch_sampler import BatchSampler
 from jaxmusic.data.dataset import Dataset, load_dataset
 from jaxmusic.data.dispatch_tuner import DispatchTuner
-from jaxmusic.data.loader import Loader, make_loader
 from jaxmusic.distributed.devices import local_devices
 from jaxmusic.distributed.mesh import local_rows, make_mesh
 from jaxmusic.distributed.processes import Processes, join_processes
 from jaxmusic.distributed.signals import Stopped, StopSignals
 from jaxmusic.evaluation.held_out import HeldOutEvaluator
 from jaxmusic.evaluation.metrics import HELD_OUT_LOSS
-from jaxmusic.nn.lstm import choose_recurrence
-from jaxmusic.run import Run, open_checkpoints, open_run
+from jaxmusic.run import Run, open_best_run, open_checkpoints
 from jaxmusic.run_dir.checkpoint import Checkpoints, check_folder
-from jaxmusic.run_dir.environment import EnvironmentFile, current_environment, merge_environments
 from jaxmusic.run_dir.folder import RunDir
-from jaxmusic.run_dir.origin import choose_primers, start_or_resume
-from jaxmusic.run_dir.recurrence import keep_recurrence, log_compromises, lstm_workload
-from jaxmusic.run_dir.start import Start, restore_or_init
+from jaxmusic.run_dir.origin import start_or_resume
+from jaxmusic.run_dir.recurrence import log_compromises
+from jaxmusic.run_dir.start import Start, restore_or_init, settle_environment
 from jaxmusic.runtime.allocator import keep_freed_memory
 from jaxmusic.runtime.paths import with_local_paths
 from jaxmusic.storage.file_lock import FileLock
 from jaxmusic.tokenizers.tokenizer import get_tokenizer
-from jaxmusic.training.compilation_cache import use_compilation_cache
 from jaxmusic.training.hooks import Hook, Hooks
 from jaxmusic.training.jax_settings import pinned_settings
-from jaxmusic.training.process_settings import common_settings
+from jaxmusic.training.process.common_settings import common_settings
+from jaxmusic.training.process.compilation_cache import use_compilation_cache
 from jaxmusic.training.programs import training_program
 from jaxmusic.training.reporting.reporter import Reporter
-from jaxmusic.training.state import TrainState, abstract_state
-
-MAX_STEPS = 2**31 - 1  # the devices count them in int32
+from jaxmusic.training.run_length import RunLength
+from jaxmusic.training.state import TrainState
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ class Training:
     mesh: Mesh
     dataset: Dataset
     sampler: BatchSampler
-    last_step: int
+    length: RunLength
     run_dir: RunDir
     lock: FileLock | None  # of the run directory, in process 0
 
@@ -98,13 +93,17 @@ def fit(config: Config, *, console: Console | None = None, hooks: Sequence[Hook]
         # State, programs, loop.
         step, stopped_by = _train(training, stop)
         # Finish.
+        if training.length.why_early is not None:
+            console.log(training.length.why_early)
         if stopped_by is not None:
             console.log(
                 f"Stopped and saved after step {step:,}: the same command goes on from there."
             )
             raise Stopped(stopped_by)
         training.hooks.on_phase("ending", step)
-        return _best_run(training)
+        return open_best_run(
+            training.run_dir.path, config, training.dataset, processes, console.log
+        )
 
 
 def _set_up(
@@ -134,17 +133,10 @@ def _set_up(
         seed=config.train.seed,
         token_map=dataset.token_map,
     )
-    last_step = config.train.epochs * sampler.steps_per_epoch
-    if config.train.max_steps is not None:
-        last_step = min(last_step, config.train.max_steps)
-    if last_step > MAX_STEPS:
-        raise ConfigError(
-            f"--epochs {config.train.epochs} of {sampler.steps_per_epoch:,} steps are "
-            f"{last_step:,} steps, but a run has {MAX_STEPS:,} at most: give fewer, or --max-steps."
-        )
+    length = RunLength(config.train, sampler.steps_per_epoch)
     console.log(
         f"{len(dataset.windows):,} windows of {config.data.window}, {sampler.steps_per_epoch:,} "
-        f"steps an epoch, {last_step:,} steps in all; {mesh.size} x "
+        f"steps an epoch, {length.words}; {mesh.size} x "
         f"{mesh.devices.flat[0].device_kind}"
         + (f" of {processes.count} processes" if processes.count > 1 else "")
     )
@@ -156,26 +148,30 @@ def _set_up(
         lock = stack.enter_context(run_dir.acquire(console.log))
         start_or_resume(run_dir, config, dataset.corpus, dataset.token_map, dataset.windows)
     return Training(
-        config, processes, console, hooks, mesh, dataset, sampler, last_step, run_dir, lock
+        config, processes, console, hooks, mesh, dataset, sampler, length, run_dir, lock
     )
 
 
 def _train(training: Training, stop: StopSignals) -> tuple[int, int | None]:
     """Train to the end or to a signal; returns the steps done and the signal."""
     processes, console, hooks = training.processes, training.console, training.hooks
-    sampler, last_step = training.sampler, training.last_step
+    sampler, length, mesh = training.sampler, training.length, training.mesh
 
     # State: new, or as it was saved.
     checkpoints, start = _restore(training)
-    step, state, epoch_pending = start.step, start.state, start.epoch_pending
-    has_work = step < last_step or epoch_pending
-    config, loader = _settle_environment(training, step, has_work=has_work)
+    step, state = start.step, length.resume(start.step, start.state, mesh)
+    epoch_pending = length.ends_epoch(step) and not start.is_evaluated
+    has_work = step < length.last_step or epoch_pending
+    config, loader = settle_environment(
+        training.config, sampler, mesh, processes, training.run_dir, console.log,
+        step=step, last_step=length.last_step, has_work=has_work,
+    )  # fmt: skip
 
     # Programs, compiled at their first call.
     train_steps = training_program(
         config,
         training.dataset.vocabulary_size,
-        training.mesh,
+        mesh,
         steps_per_epoch=sampler.steps_per_epoch,
     )
     evaluator = _make_evaluator(training, config)
@@ -185,7 +181,7 @@ def _train(training: Training, stop: StopSignals) -> tuple[int, int | None]:
         console,
         config,
         step,
-        last_step,
+        length.known_steps,
         steps_per_epoch=sampler.steps_per_epoch,
         epoch_pending=epoch_pending,
         describe_step=lambda step: training.dataset.describe(sampler.batch_index(step - 1)),
@@ -200,17 +196,17 @@ def _train(training: Training, stop: StopSignals) -> tuple[int, int | None]:
         stack.enter_context(reporter)
         stack.enter_context(checkpoints or nullcontext())
         stack.callback(loader.close)
-        stack.enter_context(jax.set_mesh(training.mesh))
-        console.progress(step, last_step, "compiling")
+        stack.enter_context(jax.set_mesh(mesh))
+        console.progress(step, length.known_steps, "compiling")
         hooks.on_phase("compiling", step)
         stop.exit_at_once()
+        length.start_clock()
         if evaluator is not None and has_work:
             # Later a signal would have to wait for it, with an epoch's work to be saved.
             evaluator.compile(state)
-        while stopped_by is None and (step < last_step or epoch_pending):
+        while stopped_by is None and (step < length.last_step or epoch_pending):
             if not epoch_pending:
-                epoch_end = (step // sampler.steps_per_epoch + 1) * sampler.steps_per_epoch
-                count = min(tuner.steps, epoch_end - step, last_step - step)
+                count = min(tuner.steps, length.steps_to_epoch_end(step))
                 with reporter.timing_data():
                     batches = loader.take(step, count)
                 state, losses = train_steps(state, batches, np.int32(count))
@@ -221,26 +217,28 @@ def _train(training: Training, stop: StopSignals) -> tuple[int, int | None]:
                 # Once a dispatch: a signal that comes later is for the next one.
                 stopped_by = stop.poll()
                 if tuner.is_measured_after(step):
-                    reporter.drain()
-                    speed = processes.broadcast(lambda: reporter.meter.windows_per_second)
-                    tuner.tune(speed, config.train.batch_size)
-                epoch_pending = step == epoch_end
+                    _tune(training, tuner, reporter)
+                if not length.is_planned:
+                    state = _plan_steps(training, step, state, reporter)
+                    save_at = 0.0 if length.is_planned else save_at  # what no clock changes again
+                epoch_pending = length.ends_epoch(step)
                 if checkpoints is not None:
                     checkpoints.check()
-            pausing = step == last_step or stopped_by is not None or time.monotonic() >= save_at
+            pausing = (
+                step == length.last_step or stopped_by is not None or time.monotonic() >= save_at
+            )
             if epoch_pending or pausing:
                 reporter.drain()
                 score = None
                 if epoch_pending:
-                    stop.defer()
-                    score = _end_epoch(training, step, state, evaluator, reporter, stop)
+                    score, state = _end_epoch(training, step, state, evaluator, reporter, stop)
                     epoch_pending = score is None  # stopped before the epoch was evaluated
                     stopped_by = stop.poll()
                 reporter.sync()  # rows reach the disk before the checkpoint that counts on them
                 if checkpoints is not None:
                     _save(checkpoints, step, state, score, hooks)
                 save_at = time.monotonic() + save_seconds
-    if step < last_step or epoch_pending:
+    if step < length.last_step or epoch_pending:
         return step, stopped_by
     reporter.log_end(step, processes.broadcast(lambda: reporter.bad_steps))
     return step, None
@@ -259,36 +257,29 @@ def _restore(training: Training) -> tuple[Checkpoints | None, Start]:
         training.mesh,
         processes,
         checkpoints,
-        steps_per_epoch=training.sampler.steps_per_epoch,
     )
     if start.step:
         log(f"Going on with {run_dir.path} after step {start.step:,}.")
     return checkpoints, start
 
 
-def _settle_environment(training: Training, step: int, *, has_work: bool) -> tuple[Config, Loader]:
-    """Compute the steps from `step` on as the ones before, where this machine can.
+def _tune(training: Training, tuner: DispatchTuner, reporter: Reporter) -> None:
+    """Set the steps of a dispatch by the speed of those so far, in all processes alike."""
+    reporter.drain()
+    speed = training.processes.broadcast(lambda: reporter.meter.windows_per_second)
+    tuner.tune(speed, training.config.train.batch_size)
 
-    Returns the settings for that, and the loader. Changes are logged, and recorded if the training
-    `has_work`.
-    """
-    processes, mesh = training.processes, training.mesh
-    log = training.console.log
-    file = EnvironmentFile(training.run_dir.environment, step) if processes.is_primary else None
-    before = processes.broadcast(lambda: file and file.last)
-    config = keep_recurrence(training.config, before, mesh, log)
-    loader = make_loader(
-        training.sampler, mesh, config.run, step=step, last_step=training.last_step
-    )
-    if has_work:
-        recurrence = choose_recurrence(config.run.recurrence, lstm_workload(config, mesh)).name
-        processes.require_equal({"how the LSTM layers are computed": recurrence})
-        environment = merge_environments(
-            processes.gather(current_environment(recurrence, mesh, loader.capacity))
-        )
-        if file is not None and (line := file.record(environment)) is not None:
-            log(line)
-    return config, loader
+
+def _plan_steps(training: Training, step: int, state: TrainState, reporter: Reporter) -> TrainState:
+    """Fix the number of steps of a training in minutes, once it can be told."""
+    length = training.length
+    planned = training.processes.broadcast(lambda: length.plan(step))
+    if planned is None:
+        return state
+    state = length.set_plan(planned, state, training.mesh)
+    reporter.last_step = length.last_step
+    training.console.log(f"{training.config.train.minutes:g} minutes are {length.words}.")
+    return state
 
 
 def _make_evaluator(training: Training, config: Config) -> HeldOutEvaluator | None:
@@ -307,40 +298,28 @@ def _end_epoch(
     evaluator: HeldOutEvaluator | None,
     reporter: Reporter,
     stop: StopSignals,
-) -> float | None:
-    """Evaluate and log an epoch; returns the loss that ranks checkpoints, None when stopped."""
+) -> tuple[float | None, TrainState]:
+    """Evaluate and log an epoch.
+
+    Returns the loss that ranks checkpoints, None when stopped, and the state with it counted.
+    """
+    stop.defer()
     training.hooks.on_phase("evaluating", step)
     held_out: dict[str, float] | None = {}
     if evaluator is not None:
         held_out = evaluator.evaluate(state, should_stop=lambda: stop.poll() is not None)
     if held_out is None:
-        return None
+        return None, state
     loss = state.epoch_loss()
     reporter.log_epoch(step, loss, held_out)
     training.hooks.after_epoch(step, {"epoch_loss": loss, **held_out})
-    return held_out.get(HELD_OUT_LOSS, loss)
+    score = held_out.get(HELD_OUT_LOSS, loss)
+    return score, training.length.after_epoch(step, state, score, training.mesh)
 
 
 def _save(
     checkpoints: Checkpoints, step: int, state: TrainState, score: float | None, hooks: Hook
 ) -> None:
     hooks.before_save(step)
-    checkpoints.save(step, state._asdict(), score=score)
+    checkpoints.save(step, state.to_dict(), score=score)
     hooks.after_save(step)
-
-
-def _best_run(training: Training) -> Run:
-    """The run at its best checkpoint, which process 0 reads and broadcasts."""
-    config, processes, dataset = training.config, training.processes, training.dataset
-    if processes.is_primary:
-        run = open_run(training.run_dir.path, log=training.console.log)
-    else:
-        abstract = abstract_state(config, training.dataset.vocabulary_size)
-        empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
-        run = Run(
-            training.run_dir.path, config, dataset.token_map.vocabulary, 0, empty.params,
-            empty.batch_stats, choose_primers(config, dataset.token_map, dataset.windows),
-        )  # fmt: skip
-    step = processes.broadcast(lambda: run.step)
-    params, batch_stats = processes.broadcast_arrays((run.params, run.batch_stats))
-    return dataclasses.replace(run, step=step, params=params, batch_stats=batch_stats)

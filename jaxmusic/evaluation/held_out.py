@@ -84,4 +84,4 @@ class HeldOutEvaluator:
     def _sums(self, state: TrainState) -> Iterator[Sums]:
         for batch in sequential_batches(self._windows, self._rows, self._token_map):
             placed = shard_rows(batch, self._mesh)
-            yield self._program(state.params, state.batch_stats, placed)
+            yield self._program(state.evaluated_params, state.batch_stats, placed)

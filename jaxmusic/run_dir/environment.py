@@ -38,8 +38,7 @@ COMPUTING = (
     "distributed/row_range.py", "nn/cell.py", "nn/devices.py", "nn/lstm.py", "nn/model.py",
     "nn/products.py", "evaluation/held_out.py", "evaluation/metrics.py",
     "training/compensated.py", "training/jax_settings.py", "training/optimizer.py",
-    "training/programs.py",
-    "training/state.py", "training/step.py",
+    "training/programs.py", "training/run_length.py", "training/state.py", "training/step.py",
 )  # fmt: skip
 
 

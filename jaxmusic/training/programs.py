@@ -25,9 +25,10 @@ def training_program(
         partial(
             train_steps,
             graphdef=model_graphdef(config, vocabulary_size),
-            optimizer=make_optimizer(config.train, steps_per_epoch=steps_per_epoch),
+            optimizer=make_optimizer(config.train),
             seed=config.train.seed,
             steps_per_epoch=steps_per_epoch,
+            ema_decay=config.train.ema_decay,
             window=config.data.window,
             objective=config.model.objective,
         ),

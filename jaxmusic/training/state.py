@@ -12,6 +12,7 @@ from flax import nnx
 from jaxmusic.config import Config
 from jaxmusic.nn.model import MusicLSTM
 from jaxmusic.training.compensated import CompensatedSum
+from jaxmusic.training.early_stopping import EarlyStopping
 from jaxmusic.training.optimizer import make_optimizer
 
 PyTree = Any  # nested dicts of arrays
@@ -29,6 +30,19 @@ class TrainState(NamedTuple):
     optimizer: optax.OptState
     loss_sum: CompensatedSum  # loss summed over this epoch's windows so far
     window_sum: CompensatedSum  # the number of those windows
+    # What only some settings have; None: not in the checkpoint.
+    ema: PyTree = None  # exponential moving averages of the parameters (--ema-decay)
+    total_steps: jax.Array | None = None  # () int32: of the run, for --schedule; 0: not known yet
+    early_stopping: EarlyStopping | None = None  # (--patience)
+
+    @property
+    def evaluated_params(self) -> PyTree:
+        """What is evaluated and generated with: the moving averages where there are some."""
+        return self.params if self.ema is None else self.ema
+
+    def to_dict(self) -> dict[str, PyTree]:
+        """What a checkpoint holds, by name: the fields that are not None."""
+        return {name: part for name, part in self._asdict().items() if part is not None}
 
     def epoch_loss(self) -> float:
         """Mean loss of this epoch's windows so far; NaN when all its steps were skipped."""
@@ -65,6 +79,9 @@ def new_state(config: Config, vocabulary_size: int) -> TrainState:
         optimizer=make_optimizer(config.train).init(params),
         loss_sum=CompensatedSum.zero(),
         window_sum=CompensatedSum.zero(),
+        ema=jax.tree.map(jnp.copy, params) if config.train.ema_decay else None,
+        total_steps=jnp.int32(0) if config.train.needs_total_steps else None,
+        early_stopping=EarlyStopping.start() if config.train.patience is not None else None,
     )
 
 

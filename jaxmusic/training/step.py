@@ -38,9 +38,10 @@ def train_step(
     batch: Batch,
     *,
     graphdef: nnx.GraphDef[MusicLSTM],
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
     seed: int,
     steps_per_epoch: int,
+    ema_decay: float = 0.0,
 ) -> tuple[TrainState, jax.Array]:
     """Train on one batch: the new state, and the batch's mean loss ().
 
@@ -61,7 +62,13 @@ def train_step(
         return (losses * weights).sum() / windows, batch_stats
 
     (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-    updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+    updates, optimizer_state = optimizer.update(
+        gradients,
+        state.optimizer,
+        state.params,
+        step=state.step,
+        total_steps=state.total_steps,
+    )
     params = optax.apply_updates(state.params, updates)
     keeps_sum = (state.step % steps_per_epoch != 0).astype(jnp.float32)  # 0: an epoch starts
     total = loss * windows
@@ -69,17 +76,31 @@ def train_step(
         lambda part: keeps_sum * part, (state.loss_sum, state.window_sum)
     )
     before = state._replace(loss_sum=loss_sum, window_sum=window_sum)
-    after = TrainState(
-        step=state.step,
+    after = state._replace(
         params=params,
         batch_stats=batch_stats,
         optimizer=optimizer_state,
         loss_sum=loss_sum.add(total),
         window_sum=window_sum.add(windows),
+        ema=None if state.ema is None else moving_averages(state, params, ema_decay),
     )
     good = jnp.isfinite(total) & jnp.isfinite(optax.tree.norm(params))
     kept: TrainState = jax.tree.map(partial(jnp.where, good), after, before)
     return kept._replace(step=state.step + 1), jnp.where(good, loss, jnp.nan)
+
+
+def moving_averages(state: TrainState, params: PyTree, decay: float) -> PyTree:
+    """The exponential moving averages of the parameters, with those after one more step.
+
+    At first they remember less, (1 + t) / (10 + t) of themselves after t steps: a short run
+    doesn't average its initial weights.
+    """
+    step = state.step.astype(jnp.float32)
+    kept = jnp.minimum(decay, (1 + step) / (10 + step))
+    averages: PyTree = jax.tree.map(
+        lambda average, now: kept * average + (1 - kept) * now, state.ema, params
+    )
+    return averages
 
 
 def train_steps(
@@ -88,9 +109,10 @@ def train_steps(
     count: jax.Array,
     *,
     graphdef: nnx.GraphDef[MusicLSTM],
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
     seed: int,
     steps_per_epoch: int,
+    ema_decay: float = 0.0,
     window: int,
     objective: Objective,
 ) -> tuple[TrainState, jax.Array]:
@@ -111,6 +133,7 @@ def train_steps(
             optimizer=optimizer,
             seed=seed,
             steps_per_epoch=steps_per_epoch,
+            ema_decay=ema_decay,
         )
         return state, losses.at[number].set(loss)
 

@@ -73,7 +73,7 @@ def test_one_changed_bit_is_seen(stopped: Path, tmp_path: Path) -> None:
     undisturbed, other = stopped / "undisturbed" / "run", tmp_path / "run"
     shutil.copytree(undisturbed, other)
     run = open_run(other)
-    abstract = abstract_state(run.config, len(run.vocabulary))._asdict()
+    abstract = abstract_state(run.config, len(run.vocabulary)).to_dict()
     with Checkpoints(other / "checkpoints") as checkpoints:
         latest = checkpoints.restore_latest(abstract)
         assert latest is not None

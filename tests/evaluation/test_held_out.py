@@ -70,6 +70,18 @@ def test_the_loss_is_the_mean_over_all_windows(objective: Objective) -> None:
     assert found["held_out_loss"] == pytest.approx(expected_loss(config, state), rel=1e-6)
 
 
+def test_averaged_weights_are_evaluated_where_there_are_some() -> None:
+    config = make_config("every")
+    state = make_state(config)
+    averages = jax.tree.map(lambda leaf: 0.5 * leaf, state.params)
+    found = make_evaluator(config).evaluate(
+        replicate(state._replace(ema=averages), make_mesh(1)), should_stop=lambda: False
+    )
+    expected = expected_loss(config, state._replace(params=averages))
+    assert found is not None and found["held_out_loss"] == pytest.approx(expected, rel=1e-6)
+    assert expected != pytest.approx(expected_loss(config, state), rel=1e-4)
+
+
 def test_evaluation_ends_when_asked_to_stop() -> None:
     config = make_config("last")
     state = replicate(make_state(config), make_mesh(1))

@@ -72,16 +72,17 @@ def test_an_epochs_sums_go_on_from_billions_of_windows() -> None:
         model=ModelConfig(hidden_size=4, dense_size=3, layers=1),
     )
     before, loss = 2_400_000_001, 2.5  # a whole number plus what float32 has no room for
-    sums = {
-        "window_sum": CompensatedSum(jnp.float32(before - 1), jnp.float32(1)),
-        "loss_sum": CompensatedSum(jnp.float32(before - 1), jnp.float32(loss)),
-    }
+    window_sum = CompensatedSum(jnp.float32(before - 1), jnp.float32(1))
+    loss_sum = CompensatedSum(jnp.float32(before - 1), jnp.float32(loss))
     mesh, steps = make_mesh(1), 31
     sampler = BatchSampler(windows, 128, seed=0)
     # As if these windows were the end of a long epoch, whose steps before have been done.
     program = training_program(config, 20, mesh, steps_per_epoch=10**8)
     loader = make_loader(sampler, mesh, RunConfig(steps_per_dispatch=31), step=0, last_step=steps)
-    state = replicate(new_state(config, 20)._replace(step=jnp.int32(1), **sums), mesh)
+    began = new_state(config, 20)._replace(
+        step=jnp.int32(1), window_sum=window_sum, loss_sum=loss_sum
+    )
+    state = replicate(began, mesh)
     state, losses = program(state, loader.take(0, steps), np.int32(steps))
     assert state.window_sum.value() == before + 31 * 128
     terms = np.asarray(losses)[:steps].astype(np.float64) * 128
@@ -143,3 +144,36 @@ def test_bfloat16_learns_as_float32_does(tmp_path: Path, objective: Any) -> None
     assert f32[-1] < f32[0] - 0.5  # it does learn
     assert np.abs(bf16 / f32 - 1).max() < 0.02
     assert (bf16 != f32).any()
+
+
+def test_the_averaged_weights_follow_the_formula() -> None:
+    """Of the weights after each of 5 steps, in float64; a skipped step leaves them as they are."""
+    config = Config(
+        model=ModelConfig(hidden_size=6, dense_size=5, layers=1),
+        train=TrainConfig(ema_decay=0.25, learning_rate=0.05),
+    )
+    do_step = jax.jit(
+        partial(
+            train_step,
+            graphdef=model_graphdef(config, 7),
+            optimizer=make_optimizer(config.train),
+            seed=0,
+            steps_per_epoch=10,
+            ema_decay=0.25,
+        )
+    )
+    batch = Batch(np.ones((4, 5), np.uint16), np.ones(4, np.uint16), np.ones(4, np.float32))
+    state = new_state(config, 7)
+    expected = jax.tree.map(np.float64, state.params)
+    for kept in (1 / 10, 2 / 11, 3 / 12, 0.25, 0.25):
+        state, _ = do_step(state, batch)
+        expected = jax.tree.map(
+            lambda average, now, kept=kept: kept * average + (1 - kept) * np.float64(now),
+            expected,
+            state.params,
+        )
+        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), state.ema, expected)
+    assert np.abs(state.ema["output"]["bias"] - state.params["output"]["bias"]).max() > 1e-3
+    bad = batch._replace(weights=np.array([1, np.inf, 1, 1], np.float32))
+    after, _ = do_step(state, bad)
+    jax.tree.map(np.testing.assert_array_equal, after.ema, state.ema)

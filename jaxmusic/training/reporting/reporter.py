@@ -33,7 +33,7 @@ class Reporter:
         console: Console,
         config: Config,
         from_step: int,
-        last_step: int,
+        last_step: int | None,
         *,
         steps_per_epoch: int,
         epoch_pending: bool = False,
@@ -41,7 +41,8 @@ class Reporter:
     ) -> None:
         """Open metrics.jsonl; without a path no file is written.
 
-        `epoch_pending` is as in MetricsFile. `describe_step` says which windows a step trained on.
+        `last_step` is None as long as it isn't known. `epoch_pending` is as in MetricsFile.
+        `describe_step` says which windows a step trained on.
         """
         self.console = console
         self.last_step = last_step
@@ -98,7 +99,7 @@ class Reporter:
             loss: mean over the epoch's windows; NaN when all its steps were skipped.
             held_out: metrics of the held-out songs, by name.
         """
-        epoch = step // self.steps_per_epoch
+        epoch = -(-step // self.steps_per_epoch)  # the last one may be incomplete
         self._file.write({"step": step, "epoch": epoch, "epoch_loss": loss, **held_out})
         words = "no loss, as all its steps were skipped" if math.isnan(loss) else f"loss {loss:.4f}"
         for name, value in held_out.items():
@@ -136,8 +137,10 @@ class Reporter:
                 self._file.write(row | {"data_wait": self.meter.data_wait})
         text = f"epoch {epoch}, loss {loss:.4f}"
         if speed is not None:
-            left = (self.last_step - last) * self.batch_size / speed
-            text += f", {speed:,.0f} windows/s, {format_duration(left)} left"
+            text += f", {speed:,.0f} windows/s"
+            if self.last_step is not None:
+                left = (self.last_step - last) * self.batch_size / speed
+                text += f", {format_duration(left)} left"
         self.console.progress(last, self.last_step, text)
 
     def _log_bad_step(self, step: int, epoch: int) -> None:

@@ -65,7 +65,7 @@ def broken_metrics(run_dir: Path) -> str:
 def _states(run_dir: Path) -> tuple[Any, Any]:
     """Return all arrays of a run's newest checkpoint and of its best one."""
     run = open_run(run_dir)
-    abstract = abstract_state(run.config, len(run.vocabulary))._asdict()
+    abstract = abstract_state(run.config, len(run.vocabulary)).to_dict()
     with Checkpoints(RunDir(run_dir).checkpoints, read_only=True) as checkpoints:
         latest = checkpoints.restore_latest(abstract)
     assert latest is not None

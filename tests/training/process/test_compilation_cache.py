@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import jax, jax.numpy as jnp
-from jaxmusic.training.compilation_cache import use_compilation_cache
+from jaxmusic.training.process.compilation_cache import use_compilation_cache
 use_compilation_cache()
 hits = []
 jax.monitoring.register_event_listener(lambda name, **_: hits.append(name.split("/")[-1]))
