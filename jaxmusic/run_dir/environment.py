@@ -37,7 +37,7 @@ COMPUTING = (
     "data/shuffle.py", "data/token_map.py", "data/windows.py", "distributed/mesh.py",
     "distributed/row_range.py", "nn/cell.py", "nn/devices.py", "nn/lstm.py", "nn/model.py",
     "nn/products.py", "evaluation/held_out.py", "evaluation/metrics.py",
-    "training/compensated.py", "training/jax_settings.py", "training/optimizer.py",
+    "training/compensated.py", "training/early_stopping.py", "training/jax_settings.py", "training/optimizer.py",
     "training/programs.py", "training/run_length.py", "training/state.py", "training/step.py",
 )  # fmt: skip
 

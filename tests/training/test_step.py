@@ -146,6 +146,7 @@ def test_bfloat16_learns_as_float32_does(tmp_path: Path, objective: Any) -> None
     assert (bf16 != f32).any()
 
 
+@pytest.mark.slow
 def test_the_averaged_weights_follow_the_formula() -> None:
     """Of the weights after each of 5 steps, in float64; a skipped step leaves them as they are."""
     config = Config(
