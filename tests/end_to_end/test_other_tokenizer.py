@@ -151,5 +151,5 @@ def test_an_unknown_scheme_is_refused_by_its_name(tmp_path: Path) -> None:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert result.returncode == 2
-        assert result.stderr.startswith("Error: There is no token scheme 'toy' (known: classic)")
+        assert result.stderr.startswith("Error: There is no token scheme 'toy' (known: classic, ")
     assert [path.name for path in tmp_path.iterdir()] == ["songs"]

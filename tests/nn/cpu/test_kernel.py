@@ -120,7 +120,7 @@ print(run(16, 20).shape)
 """
     cxx = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")))
     environment = {
-        "CXX": f"{cxx} -O0 -DJAXMUSIC_MOST_SCRATCH=2000000",
+        "CXX": f"{cxx} -O1 -DJAXMUSIC_MOST_SCRATCH=2000000",
         "XDG_CACHE_HOME": str(tmp_path),
     }
     output = run_apart("-c", program, environment=environment)
