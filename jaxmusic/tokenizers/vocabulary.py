@@ -97,6 +97,19 @@ class Vocabulary:
                 raise ValueError(f"{number} is not a token id: there are {len(self.tokens)} tokens")
         return [self.tokens[number] for number in numbers]
 
+    def allowed_next(self) -> npt.NDArray[np.bool_] | None:
+        """Which token may follow which: (tokens, tokens), rows by the token before.
+
+        None for a scheme without a fixed vocabulary: there any token may follow any other.
+        """
+        tokenizer = get_tokenizer(self.scheme)
+        if tokenizer.fixed_vocabulary() is None:
+            return None
+        tokens = self.tokens
+        return np.array(
+            [[tokenizer.may_follow(before, token) for token in tokens] for before in tokens], bool
+        )
+
     @functools.cached_property
     def _ids(self) -> dict[str, int]:
         return {token: number for number, token in enumerate(self.tokens)}

@@ -77,3 +77,11 @@ def test_another_file_is_not_a_vocabulary(content: str, reason: str, tmp_path: P
     with pytest.raises(ValueError, match=reason) as caught:
         Vocabulary.load(path)
     assert str(path) in str(caught.value)
+
+
+def test_which_token_may_follow_which() -> None:
+    rolls = Vocabulary(("p60", "p64", "step"), "piano-roll")
+    table = rolls.allowed_next()
+    assert table is not None
+    assert table.tolist() == [[False, False, True], [True, False, True], [True, True, True]]
+    assert Vocabulary(("C4", "E4")).allowed_next() is None
