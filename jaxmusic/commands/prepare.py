@@ -1,11 +1,12 @@
 """Turn a folder of MIDI files into a corpus to train on, or inspect a corpus."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
+from jaxmusic.commands.scheme_options import SchemeOptions
 from jaxmusic.config import MAX_SKIPPED_SHARE, ConfigError
 from jaxmusic.console import Console
 from jaxmusic.corpus.corpus import Corpus, CorpusError, find_damage
@@ -31,6 +32,7 @@ class Flags:
     corpus: OptionalPath = None
     # How notes become tokens: the name of a tokenizer.
     scheme: str = "classic"
+    scheme_options: tyro.conf.OmitArgPrefixes[SchemeOptions] = field(default_factory=SchemeOptions)
     # Worker processes that parse files (default: one per core).
     workers: int | None = None
     # Use only the first of several files with the same bytes.
@@ -85,7 +87,7 @@ def _prepare(flags: Flags, midi_dir: str, corpus_dir: str) -> None:
             corpus = prepare(
                 midi_dir,
                 corpus_dir,
-                scheme=flags.scheme,
+                scheme=flags.scheme_options.complete(flags.scheme),
                 workers=flags.workers,
                 verify=flags.verify,
                 deduplicate=flags.deduplicate,

@@ -1,7 +1,7 @@
 """The ledger of a corpus: one row, a line of JSON, for each input file."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from jaxmusic.storage.reading import Count, Int64, parse_json
@@ -20,6 +20,7 @@ class LedgerRow:
     status: Status
     reason: str = ""  # why it was skipped, or which file it duplicates
     mtime_ns: Int64 = 0  # time of the last change; 0: read the file again next time
+    notes: dict[str, Count] = field(default_factory=dict)  # by `Tokenizer.encode_counted`
 
     @classmethod
     def of_line(cls, line: bytes | str) -> "LedgerRow":
@@ -30,4 +31,5 @@ class LedgerRow:
 
     def line(self) -> bytes:
         """The row as a line of a ledger."""
-        return json.dumps(vars(self)).encode() + b"\n"
+        fields = {name: value for name, value in vars(self).items() if name != "notes" or value}
+        return json.dumps(fields).encode() + b"\n"

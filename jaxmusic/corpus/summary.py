@@ -28,9 +28,11 @@ def summarize(corpus: Corpus) -> list[str]:
     """
     corpus.check_digests(ignore=DIGESTED)
     counts = Counter[str]()
+    notes = Counter[str]()
     listed: dict[str, list[str]] = {"empty": [], "skipped": []}
     for row in read_ledger(corpus.path):  # memory holds no more rows than are listed
         counts[row.status] += 1
+        notes.update(row.notes if row.status == "used" else {})
         if row.status in listed and len(listed[row.status]) < LISTED_UNUSED:
             why = row.reason if row.status == "skipped" else "it has no notes that count"
             listed[row.status].append(f"  {row.status}: {printable(row.path)}: {why}")
@@ -43,6 +45,7 @@ def summarize(corpus: Corpus) -> list[str]:
         *_duplicates(corpus.path),
         f"{len(corpus.tokens):,} tokens, {len(corpus.vocabulary):,} distinct "
         f"({corpus.vocabulary.scheme} scheme), in {printable(corpus.path)}",
+        *_notes(notes),
     ]
 
 
@@ -86,6 +89,12 @@ def describe(corpus: Corpus) -> list[str]:
         if unverified
         else "All files are as they were written.",
     ]
+
+
+def _notes(counts: Counter[str]) -> list[str]:
+    """What became of the notes of the files used, if their tokenizer counts them."""
+    found = [f"{count:,} {name}" for name, count in counts.items() if count]
+    return [f"Notes: {', '.join(found)}"] if found else []
 
 
 def _lengths(lengths: np.ndarray, songs: list[str]) -> list[str]:

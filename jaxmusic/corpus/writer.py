@@ -15,6 +15,7 @@ from jaxmusic.corpus.metadata import OWN_DIGEST, Source
 from jaxmusic.corpus.parsed_files import Ids, ParsedFiles
 from jaxmusic.storage.atomic import sync, write_atomic, writing
 from jaxmusic.storage.reading import file_digest, with_digest
+from jaxmusic.tokenizers.tokenizer import get_tokenizer
 from jaxmusic.tokenizers.vocabulary import Vocabulary
 
 COPY_CHUNK = 1 << 20  # tokens renumbered at a time (or one song)
@@ -103,9 +104,10 @@ def write_corpus(
     seen = [np.zeros(len(store.tokens), np.bool_) for store in stores]
     for number, ids in songs.chunks():
         seen[number][ids] = True
+    fixed = get_tokenizer(scheme).fixed_vocabulary()
     vocabulary = Vocabulary.of(
         (store.tokens[id_] for store, mask in zip(stores, seen, strict=True)
-         for id_ in np.flatnonzero(mask)),
+         for id_ in np.flatnonzero(mask)) if fixed is None else fixed,
         scheme=scheme,
     )  # fmt: skip
     new_ids = [np.zeros(len(store.tokens), vocabulary.dtype) for store in stores]

@@ -5,13 +5,16 @@ is read by `strict_reader`.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from jaxmusic.midi.messages import KEPT_META_TYPES, META, SYSEX, SYSEX_CONTINUED, number_at
 from jaxmusic.midi.parse_budget import ParseBudget
-from jaxmusic.midi.types import PROGRAM, MetaEvent, MidiError, Track
+from jaxmusic.midi.types import PROGRAM, ChannelEvents, MetaEvent, MidiError, Track
 
 # The meta types that music21 5.7.2 knows. At any other it loses its place (see read_lenient_track).
 _KNOWN_META_TYPES = frozenset((*range(0x0A), 0x20, 0x21, 0x2F, 0x51, 0x54, 0x58, 0x59, 0x7F))
+
+Ints = npt.NDArray[np.int64]
 
 
 def read_lenient_track(  # noqa: PLR0912 - a call for each event would cost more than its work
@@ -27,11 +30,10 @@ def read_lenient_track(  # noqa: PLR0912 - a call for each event would cost more
     Raises MidiError when an event is cut off by the end of the track, a number is too large, or the
     budget is spent.
     """
-    starts: list[int] = []
-    ends: list[int] = []
-    pitches: list[int] = []
+    notes: list[list[int]] = []  # start, end, pitch
     meta_events: list[MetaEvent] = []
-    sounding: dict[tuple[int, int], int] = {}  # (channel, pitch) -> index in `starts`
+    events: list[tuple[int, int, int, int]] = []
+    sounding: dict[tuple[int, int], list[int]] = {}  # (channel, pitch) -> the note
     data = data[position:end]
     position, end = 0, len(data)
     now = 0
@@ -72,30 +74,41 @@ def read_lenient_track(  # noqa: PLR0912 - a call for each event would cost more
             else:
                 pitch, velocity = data[position], data[position + 1]
                 position += 2
+                if status < 0xC0:
+                    events.append((now + delta, status, pitch, velocity))
                 if status < 0xA0:
-                    index = sounding.pop((status & 15, pitch), None)
-                    if index is not None:
-                        ends[index] = now + delta
+                    note = sounding.pop((status & 15, pitch), None)
+                    if note is not None:
+                        note[1] = now + delta
                     elif velocity and status >= 0x90:
-                        sounding[status & 15, pitch] = len(starts)
-                        starts.append(now + delta)
-                        ends.append(-1)
-                        pitches.append(pitch if pitch < 128 else _in_top_octave(pitch))
+                        notes.append([now + delta, -1, pitch])
+                        sounding[status & 15, pitch] = notes[-1]
             running = status
             now += delta
     except IndexError:
         raise MidiError("a track ends in the middle of an event") from None
-    return _without_endless_notes(starts, ends, pitches, meta_events)
+    return _to_track(notes, meta_events, events)
 
 
-def _without_endless_notes(
-    starts: list[int], ends: list[int], pitches: list[int], meta_events: list[MetaEvent]
+def _to_track(
+    notes: list[list[int]], meta_events: list[MetaEvent], events: list[tuple[int, int, int, int]]
 ) -> Track:
-    columns = np.array([starts, ends, pitches], np.int64)
-    ended = columns[:, columns[1] >= 0]
-    return Track(ended[0], ended[1], ended[2], meta_events, bool(starts))
+    """Make a track of the notes (start, end, pitch) that ended, and of all events."""
+    ended = [note for note in notes if note[1] >= 0]
+    starts, ends, pitches = np.array(ended, np.int64).reshape(-1, 3).T
+    ticks, statuses, first, second = np.array(events, np.int64).reshape(-1, 4).T
+    first = np.where(statuses < 0xA0, _in_top_octave(first), first)
+    second = np.minimum(second, 127)
+    return Track(
+        starts,
+        ends,
+        _in_top_octave(pitches),
+        meta_events,
+        bool(notes),
+        ChannelEvents(ticks, statuses, first, second),
+    )
 
 
-def _in_top_octave(pitch: int) -> int:
-    """Move a pitch number above 127 down by octaves to 115-126."""
-    return 115 + (pitch - 115) % 12
+def _in_top_octave(pitches: Ints) -> Ints:
+    """Move pitch numbers above 127 down by octaves to 115-126."""
+    return np.where(pitches < 128, pitches, 115 + (pitches - 115) % 12)

@@ -5,6 +5,7 @@ two data bytes. A regular expression finds runs of such events, and array operat
 of all tracks at once. Only the events between them are read one by one.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from jaxmusic.midi.messages import (
     skip_system,
 )
 from jaxmusic.midi.parse_budget import ParseBudget
-from jaxmusic.midi.types import PROGRAM, MetaEvent, NonconformingError, Track
+from jaxmusic.midi.types import PROGRAM, ChannelEvents, MetaEvent, NonconformingError, Track
 
 _DELTA, _STATUS, _DATA = rb"[\x80-\xff]{0,3}+[\x00-\x7f]", rb"[\x80-\xbf\xe0-\xef]", rb"[\x00-\x7f]"
 _RUN = re.compile(b"(?:%b%b?+%b{2})++" % (_DELTA, _STATUS, _DATA))
@@ -186,6 +187,12 @@ def _assemble(
         tick = meta.delta + (run_ends[meta.run] if follows else 0)
         meta_events[meta.track].append(MetaEvent(tick, meta.kind, meta.value))
 
+    stops = np.searchsorted(event_tracks, np.arange(count + 1)).tolist()
+    events = [
+        ChannelEvents(when[begin:stop], status[begin:stop], first[begin:stop], second[begin:stop])
+        for begin, stop in itertools.pairwise(stops)
+    ]
+
     notes = np.flatnonzero(status < 0xA0)  # note off, note on
     when, first, event_tracks = when[notes], first[notes], event_tracks[notes]
     channel = status[notes] & 15
@@ -198,9 +205,9 @@ def _assemble(
     stops = np.searchsorted(event_tracks[starts], np.arange(count + 1)).tolist()
     starts, ends, pitches = when[starts], when[ends], first[starts]
     return [
-        Track(starts[begin:stop], ends[begin:stop], pitches[begin:stop], track_metas, note_ons > 0)
-        for begin, stop, track_metas, note_ons in zip(
-            stops[:-1], stops[1:], meta_events, sounding.tolist(), strict=True
+        Track(starts[begin:stop], ends[begin:stop], pitches[begin:stop], metas, note_ons > 0, each)
+        for begin, stop, metas, note_ons, each in zip(
+            stops[:-1], stops[1:], meta_events, sounding.tolist(), events, strict=True
         )
     ]
 

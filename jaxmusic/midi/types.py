@@ -37,6 +37,21 @@ class MetaEvent(NamedTuple):
     value: int = 0  # the program; 0 for the others, of which only the position matters
 
 
+class ChannelEvents(NamedTuple):
+    """Note-ons, note-offs and controllers of a track, in file order; perhaps others of two bytes.
+
+    A note-on of velocity 0 is a note-off.
+    """
+
+    ticks: npt.NDArray[np.int64]  # absolute
+    statuses: npt.NDArray[np.int64]  # status bytes: the kind of event (0x80-0xE0) plus the channel
+    first: npt.NDArray[np.int64]  # data bytes: the pitch, or the controller's number
+    second: npt.NDArray[np.int64]  # the velocity, or the controller's value
+
+
+NO_EVENTS = ChannelEvents(*np.empty((4, 0), np.int64))
+
+
 class Track(NamedTuple):
     """A track that was read. Note k is (starts[k], ends[k], pitches[k]), in order of the starts.
 
@@ -48,6 +63,7 @@ class Track(NamedTuple):
     pitches: npt.NDArray[np.int64]
     meta_events: list[MetaEvent]  # in file order
     has_note_on: bool  # also true if no note ever ended, and the arrays are empty
+    events: ChannelEvents = NO_EVENTS  # from which notes may be paired in another way
 
 
 class MidiScore(NamedTuple):

@@ -164,6 +164,7 @@ def _row_of(path: str, result: FileResult) -> LedgerRow:
         "skipped" if result.reason else "used" if result.tokens else "empty",
         result.reason,
         result.mtime_ns,
+        result.notes or {},
     )
 
 

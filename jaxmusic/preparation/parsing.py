@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from jaxmusic.midi.reader import MAX_FILE_SIZE, TOO_LARGE
 from jaxmusic.midi.types import MidiError
-from jaxmusic.tokenizers.tokenizer import get_tokenizer, parse_tokens
+from jaxmusic.tokenizers.tokenizer import get_tokenizer, parse_counted
 
 if sys.platform != "win32":
     import resource
@@ -51,6 +51,7 @@ class FileResult(NamedTuple):
     tokens: int = 0
     reason: str = ""  # why it can't be used
     unchanged: bool = False  # the bytes have the job's digest and were not parsed
+    notes: dict[str, int] | None = None  # what became of them, by `Tokenizer.encode_counted`
 
 
 class Batch(NamedTuple):
@@ -94,7 +95,7 @@ class Reader:
         if digest == job.digest:
             return FileResult(size, mtime_ns, digest, unchanged=True)
         try:
-            tokens = parse_tokens(data, self._scheme)
+            tokens, notes = parse_counted(data, self._scheme)
             new_ids = list(map(self._token_ids.__getitem__, tokens))
         except MidiError as error:
             return FileResult(size, mtime_ns, digest, reason=str(error))
@@ -103,7 +104,7 @@ class Reader:
             fault = f"{type(error).__name__}: {error}"
             return FileResult(size, reason=f"a fault of the reader: {fault}")
         ids += new_ids
-        return FileResult(size, mtime_ns, digest, len(tokens))
+        return FileResult(size, mtime_ns, digest, len(tokens), notes=notes)
 
 
 class UnreadableError(Exception):

@@ -65,6 +65,10 @@ class ClassicTokenizer:
         sounds = _first_instrument(_to_parts(score, tracks))
         return list(map(_NAMES.__getitem__, sounds.tolist()))
 
+    def encode_counted(self, score: MidiScore) -> tuple[list[str], dict[str, int]]:
+        """The tokens of a file; nothing is counted."""
+        return self.encode(score), {}
+
     def decode(self, tokens: Sequence[str], *, step: float) -> list[list[Note]]:
         """The notes of tokens that begin `step` quarters apart and last one quarter each.
 

@@ -60,6 +60,10 @@ class PianoRollTokenizer:
                 row.add(pitch)
         return tokens_of_rows(rows)
 
+    def encode_counted(self, score: MidiScore) -> tuple[list[str], dict[str, int]]:
+        """The tokens of a file; nothing is counted."""
+        return self.encode(score), {}
+
     def decode(self, tokens: Sequence[str], *, step: float) -> list[list[Note]]:
         """The notes of tokens, in one track; a row lasts `step` quarters.
 

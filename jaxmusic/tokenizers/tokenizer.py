@@ -11,6 +11,7 @@ from jaxmusic.midi.types import MidiScore, Note
 from jaxmusic.midi.writer import write_notes
 from jaxmusic.tokenizers.classic import ClassicTokenizer
 from jaxmusic.tokenizers.piano_roll import PianoRollTokenizer
+from jaxmusic.tokenizers.timed.timed import TimedTokenizer
 
 ENTRY_POINTS = "jaxmusic.tokenizers"  # the group in which other distributions name tokenizers
 _SHORTEST_STEP = 1 / 16  # quarters; the classic scheme would read closer tokens as one chord
@@ -28,7 +29,7 @@ class Tokenizer(Protocol):
     The vocabulary of a corpus is the set of its distinct tokens, unless the scheme has a fixed one.
     Text with characters that can't be printed is not a token.
 
-    A class that inherits from this one has the default of each member from `end_token` on.
+    A class that inherits from this one has the default of each member from `encode_counted` on.
     """
 
     @property
@@ -55,6 +56,14 @@ class Tokenizer(Protocol):
     def check(self, token: str) -> None:
         """Raise ValueError, naming it, for a token that the scheme does not have."""
 
+    def encode_counted(self, score: MidiScore) -> tuple[list[str], dict[str, int]]:
+        """The tokens of a file, and what became of its notes: numbers by short names.
+
+        These are kept in the corpus's ledger, and their sums are told. Raises MidiError as `encode`
+        does.
+        """
+        return self.encode(score), {}
+
     @property
     def end_token(self) -> str | None:
         """The token that begins and ends each song; None if songs have no marks."""
@@ -76,9 +85,12 @@ class Tokenizer(Protocol):
         return True
 
 
-TOKENIZERS: dict[str, Tokenizer] = {
-    each.name: each for each in (ClassicTokenizer(), PianoRollTokenizer())
-}
+_OWN: tuple[Tokenizer, ...] = (
+    ClassicTokenizer(),
+    PianoRollTokenizer(),
+    *(TimedTokenizer(grid=grid, loudness=loud) for grid in (12, 48) for loud in (False, True)),
+)
+TOKENIZERS: dict[str, Tokenizer] = {each.name: each for each in _OWN}
 
 
 def register(tokenizer: Tokenizer) -> None:
@@ -121,6 +133,11 @@ def read_tokens(path: str | os.PathLike[str], scheme: str = "classic") -> list[s
 def parse_tokens(data: bytes, scheme: str = "classic") -> list[str]:
     """Read the tokens of a MIDI file's bytes, as `read_tokens` does of a file."""
     return get_tokenizer(scheme).encode(parse_midi(data))
+
+
+def parse_counted(data: bytes, scheme: str) -> tuple[list[str], dict[str, int]]:
+    """Read the tokens of a MIDI file's bytes, and what became of its notes."""
+    return get_tokenizer(scheme).encode_counted(parse_midi(data))
 
 
 def check_tokens(tokens: Iterable[str], scheme: str = "classic") -> None:

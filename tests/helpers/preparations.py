@@ -7,7 +7,7 @@ import pytest
 
 from jaxmusic.corpus.corpus import Corpus
 from jaxmusic.preparation import parsing
-from jaxmusic.tokenizers.tokenizer import parse_tokens
+from jaxmusic.tokenizers.tokenizer import parse_counted
 
 
 def files_of(corpus: Corpus) -> dict[str, bytes]:
@@ -35,10 +35,10 @@ class Parsed:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> None:
         self.count = 0
         self.stop_at = stop_at
-        monkeypatch.setattr(parsing, "parse_tokens", self)
+        monkeypatch.setattr(parsing, "parse_counted", self)
 
-    def __call__(self, data: bytes, scheme: str) -> list[str]:
+    def __call__(self, data: bytes, scheme: str) -> tuple[list[str], dict[str, int]]:
         if self.count == self.stop_at:
             raise KeyboardInterrupt
         self.count += 1
-        return parse_tokens(data, scheme)
+        return parse_counted(data, scheme)

@@ -10,7 +10,7 @@ from helpers.midi_files import write_song
 
 from jaxmusic.preparation import parsing
 from jaxmusic.preparation.parsing import FileResult, Job, Reader, timestamp
-from jaxmusic.tokenizers.tokenizer import parse_tokens
+from jaxmusic.tokenizers.tokenizer import parse_counted
 
 
 def read(folder: Path, *names: str) -> list[FileResult]:
@@ -26,12 +26,12 @@ def test_a_fault_of_ours_costs_one_file(
         write_song(tmp_path / name, 5, seed=ord(name[0]))
     (tmp_path / "b.mid").write_bytes(b"bad luck")
 
-    def parse_or_fail(data: bytes, scheme: str) -> list[str]:
+    def parse_or_fail(data: bytes, scheme: str) -> tuple[list[str], dict[str, int]]:
         if data == b"bad luck":
             raise fault("words")
-        return parse_tokens(data, scheme)
+        return parse_counted(data, scheme)
 
-    monkeypatch.setattr(parsing, "parse_tokens", parse_or_fail)
+    monkeypatch.setattr(parsing, "parse_counted", parse_or_fail)
     jobs = [Job(place, f"{name}.mid", 0) for place, name in enumerate("abc")]
     batch = Reader(tmp_path, "classic").read(jobs)
     assert [file.tokens for file in batch.results] == [5, 0, 5] and len(batch.ids) == 10

@@ -185,7 +185,7 @@ def slow(*arguments, **options):
     return parse(*arguments, **options)
 
 corpus_folder.hold_lock = no_lock
-parse, parsing.parse_tokens = parsing.parse_tokens, slow
+parse, parsing.parse_counted = parsing.parse_counted, slow
 workers.JobQueue.FILES = 2
 sys.exit(run_script(lambda: prepare(sys.argv[1], sys.argv[2], workers=1)))
 """

@@ -219,7 +219,7 @@ def test_odd_names_are_kept_and_told_on_one_line(
     assert r"skipped: b\udce4d\n.mid: it is not" in text
     assert r"caf\udce9.mid" in text and "Für Elise 月.mid" in text
     # Found again: nothing is parsed.
-    monkeypatch.setattr("jaxmusic.preparation.parsing.parse_tokens", None)
+    monkeypatch.setattr("jaxmusic.preparation.parsing.parse_counted", None)
     assert prepare(tmp_path / "in", tmp_path / "out", workers=1).ledger == corpus.ledger
 
 
