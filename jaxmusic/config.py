@@ -80,7 +80,8 @@ class DataConfig:
     midi_dir: LocalPath = "midi_songs"
     # A corpus made by prepare.py, instead of a folder of MIDI files.
     corpus: OptionalPath = None
-    # How notes become tokens: the name of a tokenizer.
+    # How notes become tokens: classic (pitches and chords, without times), timed (with rhythm), or
+    # another tokenizer that is installed.
     scheme: str = "classic"
     # Of files with the same bytes, use only the first.
     deduplicate: bool = False

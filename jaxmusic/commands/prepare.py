@@ -30,8 +30,10 @@ class Flags:
     midi_dir: tyro.conf.Positional[OptionalPath] = None
     # The corpus's folder, created or updated.
     corpus: OptionalPath = None
-    # How notes become tokens: the name of a tokenizer.
+    # How notes become tokens: classic (pitches and chords, without times), timed (with rhythm), or
+    # another tokenizer that is installed.
     scheme: str = "classic"
+    # Options of the scheme `timed`.
     scheme_options: tyro.conf.OmitArgPrefixes[SchemeOptions] = field(default_factory=SchemeOptions)
     # Worker processes that parse files (default: one per core).
     workers: int | None = None

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxmusic.corpus.corpus import DIGESTED, Corpus, read_ledger, read_metadata, token_counts
 from jaxmusic.runtime.printable import printable
+from jaxmusic.tokenizers.tokenizer import get_tokenizer
 
 LISTED_UNUSED = 100  # files in a summary; the ledger has all
 MOST_FREQUENT = 20  # tokens listed
@@ -39,12 +40,13 @@ def summarize(corpus: Corpus) -> list[str]:
     unused = [*listed["empty"], *listed["skipped"]][:LISTED_UNUSED]
     if (more := counts["empty"] + counts["skipped"] - len(unused)) > 0:
         unused.append(f"  and {more:,} more: see {printable(corpus.path / 'ledger.jsonl')}")
+    is_fixed = get_tokenizer(corpus.vocabulary.scheme).fixed_vocabulary() is not None
     return [
         f"{counts.total():,} files: {_counted(counts)}",
         *unused,
         *_duplicates(corpus.path),
-        f"{len(corpus.tokens):,} tokens, {len(corpus.vocabulary):,} distinct "
-        f"({corpus.vocabulary.scheme} scheme), in {printable(corpus.path)}",
+        f"{len(corpus.tokens):,} tokens, {len(corpus.vocabulary):,} "
+        f"{'in the vocabulary' if is_fixed else 'distinct'} ({corpus.vocabulary.scheme} scheme), in {printable(corpus.path)}",
         *_notes(notes),
     ]
 
