@@ -40,13 +40,14 @@ def summarize(corpus: Corpus) -> list[str]:
     unused = [*listed["empty"], *listed["skipped"]][:LISTED_UNUSED]
     if (more := counts["empty"] + counts["skipped"] - len(unused)) > 0:
         unused.append(f"  and {more:,} more: see {printable(corpus.path / 'ledger.jsonl')}")
-    is_fixed = get_tokenizer(corpus.vocabulary.scheme).fixed_vocabulary() is not None
+    fixed = get_tokenizer(corpus.vocabulary.scheme).fixed_vocabulary()
+    words = "distinct" if fixed is None else "in the vocabulary"
     return [
         f"{counts.total():,} files: {_counted(counts)}",
         *unused,
         *_duplicates(corpus.path),
-        f"{len(corpus.tokens):,} tokens, {len(corpus.vocabulary):,} "
-        f"{'in the vocabulary' if is_fixed else 'distinct'} ({corpus.vocabulary.scheme} scheme), in {printable(corpus.path)}",
+        f"{len(corpus.tokens):,} tokens, {len(corpus.vocabulary):,} {words} "
+        f"({corpus.vocabulary.scheme} scheme), in {printable(corpus.path)}",
         *_notes(notes),
     ]
 

@@ -49,12 +49,12 @@ def test_bad_files_give_tokens_or_a_reason(tmp_path: Path, monkeypatch: pytest.M
 def test_a_broken_promise_is_told_and_its_file_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(data: bytes, scheme: str) -> list[str]:
+    def fail(data: bytes, scheme: str) -> tuple[list[str], dict[str, int]]:
         if len(data) < 30:
             raise RecursionError("too deep")
-        return ["C4", "H9"] if data[:4] == b"MThd" else []
+        return ["C4", "H9"] if data[:4] == b"MThd" else [], {}
 
-    monkeypatch.setattr(parsing, "parse_tokens", fail)
+    monkeypatch.setattr(parsing, "parse_counted", fail)
     monkeypatch.setattr(workers, "OWN_FILE_SIZE", MAX_FILE_SIZE)  # all in this process
     monkeypatch.setattr(workers.WorkerPool, "start", lambda self: None)
     monkeypatch.setattr(campaign, "MOST_MEGABYTES", 1.0)

@@ -24,7 +24,7 @@ from jaxmusic.preparation import worker_pool as workers
 from jaxmusic.preparation.prepare import default_corpus_dir, prepare
 from jaxmusic.storage.reading import file_digest, with_digest
 from jaxmusic.tokenizers.classic import ClassicTokenizer
-from jaxmusic.tokenizers.tokenizer import parse_tokens
+from jaxmusic.tokenizers.tokenizer import parse_counted
 
 
 def tokens_of(corpus: Corpus, song: int) -> list[str]:
@@ -91,11 +91,11 @@ def test_unchanged_files_are_not_parsed_again(
     prepare(folder, out, workers=1)
     parsed: list[bytes] = []
 
-    def parse(data: bytes, scheme: str) -> list[str]:
+    def parse(data: bytes, scheme: str) -> tuple[list[str], dict[str, int]]:
         parsed.append(data)
-        return parse_tokens(data, scheme)
+        return parse_counted(data, scheme)
 
-    monkeypatch.setattr(parsing, "parse_tokens", parse)
+    monkeypatch.setattr(parsing, "parse_counted", parse)
     write_song(folder / "2.mid", 40, seed=50)  # changed
     write_song(folder / "new.mid", 25, seed=51)
     (folder / "0.mid").unlink()
@@ -139,14 +139,14 @@ def test_another_version_of_the_tokenizer_parses_anew(
     write_song(tmp_path / "in" / "a.mid", 30)
     prepare(tmp_path / "in", tmp_path / "out", workers=1)
     monkeypatch.setattr(ClassicTokenizer, "version", ClassicTokenizer.version + 1)
-    monkeypatch.setattr(parsing, "parse_tokens", lambda data, scheme: ["C4", "D4"])
+    monkeypatch.setattr(parsing, "parse_counted", lambda data, scheme: (["C4", "D4"], {}))
     assert len(prepare(tmp_path / "in", tmp_path / "out", workers=1).tokens) == 2
 
 
 def test_wide_vocabularies_are_stored_wide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [f"t{number}" for number in range(65_600)]
     write_song(tmp_path / "in" / "a.mid", 3)
-    monkeypatch.setattr(parsing, "parse_tokens", lambda data, scheme: words)
+    monkeypatch.setattr(parsing, "parse_counted", lambda data, scheme: (words, {}))
     corpus = prepare(tmp_path / "in", tmp_path / "out", workers=1)
     assert corpus.tokens.dtype == np.uint32
     assert tokens_of(corpus, 0) == words

@@ -18,12 +18,12 @@ from jaxmusic.preparation.worker_pool import JobQueue, Worker, parse_files
 DEADLY = """
 import os, signal
 from jaxmusic.preparation import parsing
-parse = parsing.parse_tokens
+parse = parsing.parse_counted
 def parse_or_die(data, scheme):
     if data == b"deadly":
         os.kill(os.getpid(), signal.SIGKILL)
     return parse(data, scheme)
-parsing.parse_tokens = parse_or_die
+parsing.parse_counted = parse_or_die
 parsing.main()
 """
 
@@ -122,7 +122,7 @@ def test_suspects_are_never_read_by_this_process(
     flag = tmp_path / "flag"
     once = f"import os; os.mkdir({str(flag)!r})\n"  # the second one fails
     batches = parse(tmp_path, jobs, 2, once + DEADLY)
-    monkeypatch.setattr(parsing, "parse_tokens", None)  # would be called
+    monkeypatch.setattr(parsing, "parse_counted", None)  # would be called
     files = {
         job.number: file
         for batch in batches
