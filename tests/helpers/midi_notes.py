@@ -27,12 +27,19 @@ def _with_its_time(kind: int, data: bytes, delta: int) -> Any:
     return message
 
 
-def mido_notes(data: bytes) -> list[TrackNotes] | None:
-    """Each track's notes by mido's messages; None if mido refuses the file."""
+def mido_file(data: bytes) -> mido.MidiFile | None:
+    """The file as mido reads it, with all its times; None if mido refuses it."""
     try:
         with mock.patch.object(midifiles, "build_meta_message", _with_its_time):
-            file = mido.MidiFile(file=io.BytesIO(data))
+            return mido.MidiFile(file=io.BytesIO(data))
     except Exception:  # mido has no exception of its own
+        return None
+
+
+def mido_notes(data: bytes) -> list[TrackNotes] | None:
+    """Each track's notes by mido's messages; None if mido refuses the file."""
+    file = mido_file(data)
+    if file is None:
         return None
     tracks = []
     for messages in file.tracks:
