@@ -38,6 +38,7 @@ COMMANDS = {
     "prepare": Command("turn a folder of MIDI files into a corpus, or inspect one", PREPARING),
     "train": Command("train a network, or resume a run", TRAINING),
     "generate": Command("generate music with a trained run", GENERATING),
+    "evaluate": Command("measure a trained run and its music beside held-out songs", GENERATING),
     "benchmark": Command("measure training, scaling, reading, preparing and generating", TRAINING),
     "compile_tpu": Command("compile the training program for TPUs, without a TPU", TRAINING),
 }

@@ -10,6 +10,7 @@ import tyro
 
 from jaxmusic.config import ConfigError
 from jaxmusic.errors import reason_of
+from jaxmusic.evaluation.undertrained import why_undertrained
 from jaxmusic.midi.types import MidiError
 from jaxmusic.run import open_run
 from jaxmusic.run_dir.folder import RunDir
@@ -54,6 +55,8 @@ def main(program: str, arguments: Sequence[str]) -> None:
     if not 4 <= flags.tempo <= 1000:
         raise ConfigError(f"--tempo is {flags.tempo}, but must be from 4 to 1000.")
     run = open_run(flags.run_dir, flags.which, log=_warn)
+    if (warning := why_undertrained(run)) is not None:
+        _warn(warning)
     prime = None
     if flags.prime is not None:
         try:

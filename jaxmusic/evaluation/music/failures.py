@@ -27,13 +27,16 @@ class Failures:
 def find_failures(
     pieces: Sequence[NoteArray], tokens: Sequence[Sequence[str]], *, has_times: bool
 ) -> list[Failures]:
-    """Look at each piece and its tokens; with `has_times`, what repeats has the same rhythm too."""
+    """Look at each piece and its tokens; with `has_times`, what repeats has the same rhythm too.
+
+    The tokens of an excerpt, which is known by its notes alone, are an empty list.
+    """
     found = []
     repeats = longest_repeats(pieces, has_times=has_times)
     for piece, own, repeat in zip(pieces, tokens, repeats, strict=True):
         _, ids = np.unique(np.array(own, dtype=object).astype(str), return_inverse=True)
         pitch_run, token_run = longest_run(piece.pitches), longest_run(ids)
-        stuck = pitch_run >= min(STUCK, len(piece)) or token_run >= min(STUCK, len(own))
+        stuck = pitch_run >= min(STUCK, len(piece)) or token_run >= min(STUCK, max(len(own), 1))
         found.append(Failures(pitch_run, token_run, bool(stuck), repeat))
     return found
 
