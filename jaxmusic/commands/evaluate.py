@@ -49,7 +49,7 @@ class Flags:
 
 def main(program: str, arguments: Sequence[str]) -> None:
     """Parse the flags, evaluate, print the tables."""
-    flags = with_local_paths(tyro.cli(Flags, args=arguments, prog=program, description=__doc__))
+    flags = with_local_paths(tyro.cli(Flags, args=arguments, prog=program))
     flags.sampling.check()
     if flags.songs < 1:
         raise ConfigError(f"--songs is {flags.songs}, but must be 1 or more.")

@@ -24,14 +24,14 @@ from end_to_end.mistakes.mistake import ANEW
 from end_to_end.mistakes.preparing import FOLDERS, NOTES
 from end_to_end.mistakes.runs import RUNS
 from end_to_end.mistakes.trying import FAULTS, FUZZING, LARGE_SETS
-from end_to_end.mistakes.working import GENERATING, TRAINING
+from end_to_end.mistakes.working import EVALUATING, GENERATING, TRAINING
 from helpers.command_line import run_here
 from helpers.paths import SCRIPTS
 from helpers.raise_sites import Raised, marked_places, raise_sites, record_errors
 
 MISTAKES = [
-    *WRONG_FLAGS, *FOLDERS, *NOTES, *CORPORA, *RUNS, *TRAINING, *GENERATING, *LARGE_SETS, *FAULTS,
-    *FUZZING, *BENCHMARKS, *COMPILING, *HOSTILE,
+    *WRONG_FLAGS, *FOLDERS, *NOTES, *CORPORA, *RUNS, *TRAINING, *GENERATING, *EVALUATING,
+    *LARGE_SETS, *FAULTS, *FUZZING, *BENCHMARKS, *COMPILING, *HOSTILE,
 ]  # fmt: skip
 
 

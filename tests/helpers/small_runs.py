@@ -19,11 +19,11 @@ TRAIN = SCRIPTS / "train.py"
 STEPS_PER_EPOCH = 9  # 4 songs of 60 tokens in a row, windows of 10: 230 of them, 26 a step
 
 
-def small_corpus(folder: Path) -> Path:
+def small_corpus(folder: Path, *, scheme: str = "classic") -> Path:
     """Prepare a corpus of 4 songs in a new folder, and give its path."""
     for number in range(4):
         write_song(folder / f"{number}.mid", 60, seed=number)
-    return prepare(folder, folder / "corpus", workers=1).path
+    return prepare(folder, folder / "corpus", scheme=scheme, workers=1).path
 
 
 def small_config(corpus: Path, run_dir: Path, epochs: int = 2) -> Config:

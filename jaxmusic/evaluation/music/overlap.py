@@ -45,7 +45,7 @@ def shared_mass(counts: Floats, others: Floats) -> float:
 
 
 def _usable(values: Floats) -> Floats:
-    rows = np.asarray(values, np.float64).reshape(len(values), -1)
+    rows = values[:, None] if values.ndim == 1 else values
     rows = rows[~np.isnan(rows).any(axis=1)]
     if len(rows) > MOST_PIECES:
         rows = rows[np.linspace(0, len(rows) - 1, MOST_PIECES).astype(np.int64)]

@@ -1,7 +1,7 @@
 """What goes wrong in training and in making music."""
 
 import helpers.arrangements as a
-from end_to_end.mistakes.mistake import ANEW, GENERATE, GO_ON, Mistake
+from end_to_end.mistakes.mistake import ABOUT, ANEW, EVALUATE, GENERATE, GO_ON, Mistake
 
 NO_GPU = a.several(
     a.patched("jax.devices", a.raising(AssertionError())),
@@ -60,5 +60,25 @@ GENERATING = [
     Mistake(
         f"{GENERATE} --length 4", 1, "songs-run/samples/seed-0.mid",
         a.written("songs-run/samples", ""),
+    ),
+]  # fmt: skip
+
+EVALUATING = [
+    Mistake(f"{EVALUATE} --songs 0", 2, "--songs 0 1"),
+    Mistake(f"{EVALUATE} --corpus songs-corpus --midi-dir songs", 2, "--corpus --midi-dir one"),
+    Mistake(f"{EVALUATE} --json empty", 2, "--json empty folder"),
+    Mistake(f"{EVALUATE} --length 0", 2, "--length 0"),
+    Mistake(
+        EVALUATE, 1, "corpus songs-run gone --corpus --midi-dir",
+        a.fields("songs-run/corpus.json", path="gone"),
+    ),
+    Mistake(
+        f"{EVALUATE} --corpus songs-corpus", 1, "songs-corpus scheme timed songs-run classic",
+        a.several(
+            a.known_scheme("timed"),
+            a.fields("songs-corpus/vocabulary.json", scheme="timed"),
+            a.fields(ABOUT, scheme="timed"),
+            a.forged("songs-corpus"),
+        ),
     ),
 ]  # fmt: skip

@@ -42,6 +42,7 @@ def test_equal_pieces_overlap_wholly() -> None:
 def test_too_few_pieces_have_no_area() -> None:
     assert np.isnan(overlapping_area(np.array([1.0, np.nan]), np.ones(3)))
     assert np.isnan(overlapping_area(np.ones(3), np.array([np.nan])))
+    assert np.isnan(overlapping_area(np.ones(3), np.array([])))
 
 
 def test_the_shared_mass_of_histograms() -> None:
