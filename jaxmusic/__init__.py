@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jaxmusic.nn.model import MusicLSTM
     from jaxmusic.preparation.prepare import prepare
     from jaxmusic.run import Run, open_run
-    from jaxmusic.sampling import generate
+    from jaxmusic.sampling.generate import generate
     from jaxmusic.tokenizers.tokenizer import read_tokens, write_midi
     from jaxmusic.tokenizers.vocabulary import Vocabulary
     from jaxmusic.trainer import fit
@@ -25,7 +25,7 @@ _HOMES = {
     "MusicLSTM": "nn.model",
     "Run": "run",
     "open_run": "run",
-    "generate": "sampling",
+    "generate": "sampling.generate",
     "Vocabulary": "tokenizers.vocabulary",
     "read_tokens": "tokenizers.tokenizer",
     "write_midi": "tokenizers.tokenizer",

@@ -13,8 +13,11 @@ from jaxmusic.benchmarks.results.measurement import Measurement, Report
 from jaxmusic.benchmarks.training import OURS, PROGRAMS, parse_against
 from jaxmusic.benchmarks.workload import Workload
 from jaxmusic.config import PRESETS, ConfigError
+from jaxmusic.sampling.context import WindowMethod
 
 COMPARED = 3  # tokens on which each baseline must agree
+# jaxmusic without open windows: each window runs through the network from its beginning.
+WHOLE_WINDOWS = f"{OURS}, whole windows"
 
 
 def run_generating(flags: GenerateFlags, report: Report, log: Log) -> None:
@@ -67,17 +70,28 @@ def _time_one(
         "pieces": pieces, "length": flags.length,
     }  # fmt: skip
 
-    def start(name: str, program: Program, multiple: int) -> Contestant:
-        process = stack.enter_context(MeasuredProcess(name, program, arguments))
+    def start(
+        name: str, program: Program, multiple: int, method: WindowMethod = "auto"
+    ) -> Contestant:
+        process = stack.enter_context(
+            MeasuredProcess(name, program, {**arguments, "method": method})
+        )
         measurement = Measurement(group, name, "token of each piece", {"tokens": pieces})
         return Contestant(process, measurement, multiple)
 
-    ours = start(OURS, Program("jaxmusic.benchmarks.ours.generation"), flags.length)
+    own_program = Program("jaxmusic.benchmarks.ours.generation")
+    ours = start(OURS, own_program, flags.length)
     expected: list[int] = ours.process.call("first_tokens").result
+    contestants = [ours]
+    if model.objective == "last":
+        whole = start(WHOLE_WINDOWS, own_program, flags.length, "whole")
+        if (found := whole.process.call("first_tokens").result) != expected:
+            report.refused.append(refusal(WHOLE_WINDOWS, found, expected))
+        else:
+            contestants.append(whole)
     # Our network continues from its carry, which remembers more than Keras's window: with the
     # objective `every` only the first token is the same.
     compared = COMPARED if model.objective == "last" else 1
-    contestants = [ours]
     for name in names:
         program = dataclasses.replace(
             PROGRAMS[name], module="jaxmusic.benchmarks.baselines.keras_generation"
@@ -90,10 +104,7 @@ def _time_one(
             report.left_out.append(str(error))
             continue
         if theirs != expected[:count]:
-            report.refused.append(
-                f"{name}: its next tokens are {theirs}, ours are {expected[:count]}: a "
-                "benchmark of wrong results is refused"
-            )
+            report.refused.append(refusal(name, theirs, expected[:count]))
             continue
         contestants.append(each)
     for each in contestants:
@@ -101,3 +112,11 @@ def _time_one(
         each.fill(flags.round_seconds, least=1)
     report.measurements += [each.measurement for each in contestants]
     run_rounds(contestants, flags.rounds, report, log)
+
+
+def refusal(name: str, found: object, expected: list[int]) -> str:
+    """Why a contestant with other tokens is not measured."""
+    return (
+        f"{name}: its next tokens are {found}, ours are {expected}: a benchmark of wrong results "
+        "is refused"
+    )

@@ -17,7 +17,8 @@ from jaxmusic.run_dir.folder import RunDir
 from jaxmusic.runtime.paths import LocalPath, OptionalPath, with_local_paths
 from jaxmusic.runtime.printable import printable
 from jaxmusic.runtime.streams import optional_output
-from jaxmusic.sampling import SamplingConfig, SamplingError, generate
+from jaxmusic.sampling.choice import SamplingConfig
+from jaxmusic.sampling.generate import SamplingError, generate
 from jaxmusic.storage.atomic import refuse_link, remove_abandoned, writing
 from jaxmusic.storage.outputs import check_output, is_special, standard_stream
 from jaxmusic.tokenizers.tokenizer import read_tokens, write_midi

@@ -22,7 +22,8 @@ from jaxmusic.distributed.mesh import make_mesh
 from jaxmusic.distributed.row_range import RowRange
 from jaxmusic.preparation.prepare import prepare
 from jaxmusic.run import open_run
-from jaxmusic.sampling import SamplingConfig, generate
+from jaxmusic.sampling.choice import SamplingConfig
+from jaxmusic.sampling.generate import generate
 from jaxmusic.tokenizers.pitch_names import chord_name, class_set, transpose_token
 from jaxmusic.tokenizers.tokenizer import read_tokens
 from jaxmusic.tokenizers.vocabulary import RARE

@@ -13,7 +13,7 @@ from helpers.small_runs import assert_same_run, changed, small_config, small_cor
 from jaxmusic.config import Config
 from jaxmusic.console import Console
 from jaxmusic.run import Run, open_run
-from jaxmusic.sampling import generate
+from jaxmusic.sampling.generate import generate
 from jaxmusic.trainer import fit
 from jaxmusic.training.jax_settings import PINNED, RECORDED, compile_settings, pinned_settings
 

@@ -11,7 +11,9 @@ from jaxmusic.benchmarks.harness.weights import load_weights, save_weights
 from jaxmusic.benchmarks.workload import Workload
 from jaxmusic.distributed.devices import find_devices
 from jaxmusic.run import Run
-from jaxmusic.sampling import SamplingConfig, generate
+from jaxmusic.sampling.choice import SamplingConfig
+from jaxmusic.sampling.context import WindowMethod
+from jaxmusic.sampling.generate import generate
 from jaxmusic.tokenizers.vocabulary import Vocabulary
 from jaxmusic.training.jax_settings import pinned_settings
 from jaxmusic.training.state import new_state
@@ -21,10 +23,13 @@ class Generation:
     """A run with untrained weights, and the pieces that it makes."""
 
     @pinned_settings()
-    def __init__(self, workload: Workload, weights: Path, pieces: int, length: int) -> None:
+    def __init__(
+        self, workload: Workload, weights: Path, pieces: int, length: int, method: WindowMethod
+    ) -> None:
         self.workload = workload
         self.pieces = pieces
         self.length = length
+        self.method = method
         find_devices()
         state = new_state(workload.config, workload.vocabulary_size)
         if not weights.exists():
@@ -41,13 +46,24 @@ class Generation:
 
     def first_tokens(self) -> list[int]:
         """The ids that follow the prime, by always the likeliest."""
-        (piece,) = generate(self.run_, length=self.length, sampling=SamplingConfig(greedy=True))
+        (piece,) = generate(
+            self.run_,
+            length=self.length,
+            sampling=SamplingConfig(greedy=True),
+            method=self.method,
+        )
         return [int(token) for token in piece]
 
     def run(self, steps: int) -> None:
         """Generate pieces of `length` tokens until each has the requested number."""
         for seed in range(0, steps, self.length):
-            generate(self.run_, length=self.length, count=self.pieces, seed=seed)
+            generate(
+                self.run_,
+                length=self.length,
+                count=self.pieces,
+                seed=seed,
+                method=self.method,
+            )
 
     def report(self) -> dict[str, Any]:
         """What else was measured."""
@@ -69,5 +85,5 @@ def build(arguments: dict[str, Any]) -> Generation:
     """Build the program of a request."""
     return Generation(
         Workload.from_json(arguments["workload"]), Path(arguments["weights"]),
-        arguments["pieces"], arguments["length"],
+        arguments["pieces"], arguments["length"], arguments["method"],
     )  # fmt: skip

@@ -14,7 +14,8 @@ from helpers.midi_files import write_song
 from jaxmusic.config import Config, ConfigError, DataConfig, ModelConfig, RunConfig, TrainConfig
 from jaxmusic.run import Run, open_run
 from jaxmusic.run_dir.folder import RunError
-from jaxmusic.sampling import SamplingConfig, SamplingError, choose_token, generate
+from jaxmusic.sampling.choice import SamplingConfig, choose_token
+from jaxmusic.sampling.generate import SamplingError, generate
 from jaxmusic.tokenizers.tokenizer import read_tokens
 from jaxmusic.trainer import fit
 
@@ -87,6 +88,15 @@ def test_a_piece_does_not_depend_on_those_beside_it(run: Run) -> None:
     alone = generate(run, length=30, count=1, prime=prime, seed=4)
     beside = generate(run, length=30, count=3, prime=prime, seed=4)
     assert beside[0] == alone[0]
+
+
+def test_open_windows_give_the_tokens_of_whole_ones(run: Run) -> None:
+    """Fewer tokens than a window has, as many, and beyond the slots' second turn."""
+    if run.config.model.objective == "every":
+        pytest.skip("its state goes on")
+    for seed, length in enumerate((1, 3, WINDOW - 1, WINDOW, WINDOW + 1, 5 * WINDOW + 3)):
+        whole = generate(run, length=length, count=2, seed=seed, method="whole")
+        assert generate(run, length=length, count=2, seed=seed, method="open") == whole
 
 
 def test_samples_follow_the_probabilities(run: Run) -> None:

@@ -1,9 +1,8 @@
 """Generates music with a run: all tokens of all pieces in one compiled scan."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,42 +10,26 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from jaxmusic.config import AT_LEAST_ONE, POSITIVE, ConfigError, Range, check_ranges
+from jaxmusic.config import ConfigError
 from jaxmusic.errors import UserError
 from jaxmusic.nn.model import MusicLSTM
 from jaxmusic.run import Run
+from jaxmusic.sampling.choice import SamplingConfig, choose_token
+from jaxmusic.sampling.context import (
+    Context,
+    WindowMethod,
+    carried_state,
+    open_windows,
+    open_windows_pay,
+    whole_windows,
+)
 from jaxmusic.tokenizers.vocabulary import RARE
 from jaxmusic.training.jax_settings import pinned_settings
 from jaxmusic.training.state import PyTree
 
-# Temperatures are clipped to these, as float32 would overflow or underflow beyond them. The limits
-# are reached here: only the likeliest token, or all tokens equally likely.
-COLDEST, HOTTEST = 1e-20, 1e20
-
-
-PROBABILITY = Range("above 0 and at most 1", lambda value: 0 < value <= 1)
-
 
 class SamplingError(UserError):
     """A primer that can't be used."""
-
-
-@dataclass(frozen=True)
-class SamplingConfig:
-    """How the next token is chosen."""
-
-    # Always the likeliest token, as the notebooks' companion does.
-    greedy: bool = False
-    # 1 samples the network's own distribution; more is more adventurous, less more cautious.
-    temperature: Annotated[float, POSITIVE] = 0.9
-    # Sample only among this many of the likeliest tokens.
-    top_k: Annotated[int, AT_LEAST_ONE] | None = None
-    # Sample only among the likeliest tokens that together have this probability (0 to 1).
-    top_p: Annotated[float, PROBABILITY] | None = None
-
-    def check(self) -> None:
-        """Raise ConfigError when a value is out of its range."""
-        check_ranges(self)
 
 
 @pinned_settings()
@@ -58,6 +41,7 @@ def generate(
     sampling: SamplingConfig | None = None,
     prime: Sequence[str] | None = None,
     seed: int = 0,
+    method: WindowMethod = "auto",
 ) -> list[list[str]]:
     """Generate `count` pieces of `length` tokens; the same seed gives the same ones.
 
@@ -94,6 +78,7 @@ def generate(
         length=length,
         sampling=sampling,
         never=never,
+        method=method,
         graphdef=run.graphdef,
     )
     return [run.vocabulary.decode(row) for row in np.asarray(ids)]
@@ -119,7 +104,7 @@ def _prime_ids(run: Run, prime: Sequence[str]) -> np.ndarray:
     return run.vocabulary.encode(last)
 
 
-@partial(jax.jit, static_argnames=("length", "sampling", "never", "graphdef"))
+@partial(jax.jit, static_argnames=("length", "sampling", "never", "method", "graphdef"))
 def _generate(
     params: PyTree,
     batch_stats: PyTree,
@@ -129,6 +114,7 @@ def _generate(
     length: int,
     sampling: SamplingConfig,
     never: int | None,
+    method: WindowMethod,
     graphdef: nnx.GraphDef[MusicLSTM],
 ) -> jax.Array:
     """Continue primers (count, time) with keys (count,): ids (count, length)."""
@@ -140,50 +126,26 @@ def _generate(
         step_keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
         return jax.vmap(partial(choose_token, sampling=sampling))(step_keys, logits)
 
-    # Logits follow from this memory and the token added last.
-    memory: Any
+    pieces, window = primers.shape
+    context = _context(model, pieces, window, length, method)
+
+    def step(state: Any, number: jax.Array) -> tuple[Any, jax.Array]:
+        token = choose(context.logits(state), number)
+        return context.advance(state, token), token
+
+    state, tokens = lax.scan(step, context.begin(primers), jnp.arange(length - 1))
+    last = choose(context.logits(state), jnp.int32(length - 1))
+    return jnp.concatenate([tokens.T, last[:, None]], axis=1)
+
+
+def _context(
+    model: MusicLSTM, pieces: int, window: int, length: int, method: WindowMethod
+) -> Context:
+    """How the tokens so far are kept, for pieces of a length after primers of a window."""
     if model.config.objective == "every":
-        features, memory = model.recur(primers)
-        logits = model.head(features)[:, -1]
-
-        def advance(memory: Any, token: jax.Array) -> tuple[Any, jax.Array]:
-            features, memory = model.recur(token[:, None], carries=memory)
-            return memory, model.head(features)[:, -1]
-    else:
-        memory, logits = primers, model(primers)
-
-        def advance(memory: Any, token: jax.Array) -> tuple[Any, jax.Array]:
-            memory = jnp.concatenate([memory[:, 1:], token[:, None]], axis=1)
-            return memory, model(memory)
-
-    def step(carry: tuple[Any, jax.Array], number: jax.Array) -> tuple[Any, jax.Array]:
-        memory, token = carry
-        memory, logits = advance(memory, token)
-        token = choose(logits, number)
-        return (memory, token), token
-
-    first = choose(logits, jnp.int32(0))
-    _, rest = lax.scan(step, (memory, first), jnp.arange(1, length))
-    return jnp.concatenate([first[:, None], rest.T], axis=1)
-
-
-def choose_token(key: jax.Array, logits: jax.Array, *, sampling: SamplingConfig) -> jax.Array:
-    """Choose a token id () by logits (vocabulary,).
-
-    Top-p is nucleus sampling (Holtzman et al. 2020, "The Curious Case of Neural Text
-    Degeneration"): the smallest set of likeliest tokens whose probability reaches p.
-    """
-    if sampling.greedy:
-        return jnp.argmax(logits).astype(jnp.int32)
-    logits = logits / min(max(sampling.temperature, COLDEST), HOTTEST)
-    if sampling.top_k is not None and sampling.top_k < logits.size:
-        kth = lax.top_k(logits, sampling.top_k)[0][-1]
-        logits = jnp.where(logits >= kth, logits, -jnp.inf)
-    if sampling.top_p is not None:
-        order = jnp.argsort(-logits)
-        probabilities = jax.nn.softmax(logits)[order]
-        before = jnp.cumsum(probabilities) - probabilities  # of the likelier ones
-        top_p = max(sampling.top_p, float(np.finfo(np.float32).tiny))  # above 0 in float32 too
-        kept = jnp.zeros(logits.shape, bool).at[order].set(before < top_p)
-        logits = jnp.where(kept, logits, -jnp.inf)
-    return jax.random.categorical(key, logits).astype(jnp.int32)
+        return carried_state(model)
+    if method == "auto":
+        method = "open" if open_windows_pay(pieces, length) else "whole"
+    if method == "whole":
+        return whole_windows(model)
+    return open_windows(model, window, min(window, length))
