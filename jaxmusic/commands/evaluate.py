@@ -14,7 +14,7 @@ from jaxmusic.evaluation.songs import load_songs
 from jaxmusic.run import open_run
 from jaxmusic.runtime.paths import LocalPath, OptionalPath, with_local_paths
 from jaxmusic.runtime.printable import printable
-from jaxmusic.sampling import SamplingConfig
+from jaxmusic.sampling.choice import SamplingConfig
 from jaxmusic.storage.json_text import render_json
 from jaxmusic.storage.outputs import check_output, write_output
 

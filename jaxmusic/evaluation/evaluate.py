@@ -32,7 +32,8 @@ from jaxmusic.evaluation.ngrams import NgramModel
 from jaxmusic.evaluation.songs import RunSongs, Song, has_times, known_ids, token_kinds
 from jaxmusic.evaluation.undertrained import why_undertrained
 from jaxmusic.run import Run
-from jaxmusic.sampling import SamplingConfig, generate
+from jaxmusic.sampling.choice import SamplingConfig
+from jaxmusic.sampling.generate import generate
 
 ORDERS = (1, 3, 5, 8)  # of the n-gram baselines
 COPIED = "16"  # notes of the runs by which copying is judged
