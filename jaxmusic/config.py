@@ -91,6 +91,11 @@ class DataConfig:
     stride: Count = 1
     # Whether a window may run from one song into the next, as in the notebooks.
     across_songs: bool = True
+    # Carry the LSTM layers' state from each window of a song to the next (truncated
+    # back-propagation through time, Keras's stateful RNN). Each row of a batch goes through whole
+    # songs, the last window of a song is padded, and all of its tokens count; so does the loss of
+    # held-out songs. Needs --stride of a window, --no-across-songs and --objective every.
+    carry_state: bool = False
     # Share of the songs (0 to below 1) kept out of training, to measure the held-out loss on.
     held_out: Rate = 0.0
     # Instead of a share: hold out the songs whose paths match this pattern, such as 'valid/*'.
@@ -249,10 +254,23 @@ class Config:
         for part in _parts(self):
             check_ranges(part)
         _ = self.data.transpose_range
+        self._check_carry_state()
         if self.train.patience is not None and not self.data.held_out:
             raise ConfigError(
                 f"--patience {self.train.patience} needs a held-out loss: give --held-out too, "
                 "such as 0.1."
+            )
+
+    def _check_carry_state(self) -> None:
+        data, objective = self.data, self.model.objective
+        if not data.carry_state:
+            return
+        if data.stride != data.window or data.across_songs or objective != "every":
+            across = "--across-songs" if data.across_songs else "--no-across-songs"
+            raise ConfigError(
+                f"--carry-state needs the windows of each song one after the other: give --stride "
+                f"{data.window} (the --window), --no-across-songs and --objective every, not "
+                f"--stride {data.stride}, {across} and --objective {objective}."
             )
 
 

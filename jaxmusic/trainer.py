@@ -12,15 +12,17 @@ from jax.sharding import Mesh
 
 from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
-from jaxmusic.data.batch_sampler import BatchSampler
+from jaxmusic.data.batch import Sampler
 from jaxmusic.data.dataset import Dataset, load_dataset
 from jaxmusic.data.dispatch_tuner import DispatchTuner
+from jaxmusic.data.songs.windows import SongWindows
 from jaxmusic.distributed.devices import local_devices
 from jaxmusic.distributed.mesh import local_rows, make_mesh
 from jaxmusic.distributed.processes import Processes, join_processes
 from jaxmusic.distributed.signals import Stopped, StopSignals
 from jaxmusic.evaluation.held_out import HeldOutEvaluator
 from jaxmusic.evaluation.metrics import HELD_OUT_LOSS
+from jaxmusic.evaluation.whole_songs import WholeSongEvaluator
 from jaxmusic.run import Run, open_best_run, open_checkpoints
 from jaxmusic.run_dir.checkpoint import Checkpoints, check_folder
 from jaxmusic.run_dir.folder import RunDir
@@ -51,7 +53,7 @@ class Training:
     hooks: Hook
     mesh: Mesh
     dataset: Dataset
-    sampler: BatchSampler
+    sampler: Sampler
     length: RunLength
     run_dir: RunDir
     lock: FileLock | None  # of the run directory, in process 0
@@ -126,13 +128,7 @@ def _set_up(
 
     # Data.
     dataset = load_dataset(config, processes, console)
-    sampler = BatchSampler(
-        dataset.windows,
-        config.train.batch_size,
-        row_range=local_rows(config.train.batch_size, mesh),
-        seed=config.train.seed,
-        token_map=dataset.token_map,
-    )
+    sampler = dataset.sampler(config, local_rows(config.train.batch_size, mesh))
     length = RunLength(config.train, sampler.steps_per_epoch)
     console.log(
         f"{len(dataset.windows):,} windows of {config.data.window}, {sampler.steps_per_epoch:,} "
@@ -284,11 +280,13 @@ def _plan_steps(training: Training, step: int, state: TrainState, reporter: Repo
 
 def _make_evaluator(training: Training, config: Config) -> HeldOutEvaluator | None:
     dataset = training.dataset
-    if dataset.held_out is None:
+    windows = dataset.held_out
+    if windows is None:
         return None
-    return HeldOutEvaluator(
-        config, dataset.vocabulary_size, dataset.held_out, dataset.token_map, training.mesh
-    )
+    settings = config, dataset.vocabulary_size
+    if isinstance(windows, SongWindows):
+        return WholeSongEvaluator(*settings, windows, dataset.token_map, training.mesh)
+    return HeldOutEvaluator(*settings, windows, dataset.token_map, training.mesh)
 
 
 def _end_epoch(

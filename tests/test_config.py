@@ -1,6 +1,7 @@
 """Settings and presets."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,24 @@ def test_values_out_of_range_are_named(part: str, field: str, value: float) -> N
     changed = dataclasses.replace(getattr(config, part), **{field: value})
     with pytest.raises(ConfigError, match=f"{flag(field)} is {value}"):
         dataclasses.replace(config, **{part: changed}).check()
+
+
+CARRYING: dict[str, Any] = {
+    "data": DataConfig(window=50, stride=50, across_songs=False, carry_state=True),
+    "model": ModelConfig(objective="every"),
+}
+
+
+def test_state_is_carried_only_through_windows_that_follow_each_other() -> None:
+    Config(**CARRYING).check()
+    for part, field, value in [
+        ("data", "stride", 49),
+        ("data", "across_songs", True),
+        ("model", "objective", "last"),
+    ]:
+        changed = dataclasses.replace(CARRYING[part], **{field: value})
+        with pytest.raises(ConfigError, match=r"--carry-state needs .*: give --stride 50 \("):
+            Config(**(CARRYING | {part: changed})).check()
 
 
 def test_only_what_changes_no_step_may_change() -> None:

@@ -10,10 +10,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from jaxmusic.data.batch import Batch, BatchIndex, map_rows
+from jaxmusic.data.batch import Batch, BatchIndex, Sampler, read_batch
 from jaxmusic.data.shuffle import random_choice, shuffle
 from jaxmusic.data.token_map import TokenMap
-from jaxmusic.data.windows import Windows, split_targets
+from jaxmusic.data.windows import Windows
 from jaxmusic.distributed.row_range import RowRange
 
 # Positions of an epoch shuffled at once: a call then costs about 40 ns an index, and the chunk is
@@ -86,7 +86,7 @@ class Prefetcher:
     parallel.
     """
 
-    def __init__(self, sampler: BatchSampler, step: int, last_step: int) -> None:
+    def __init__(self, sampler: Sampler, step: int, last_step: int) -> None:
         self._sampler = sampler
         self._next = step  # the next one to submit
         self._last = last_step
@@ -108,14 +108,6 @@ class Prefetcher:
     def close(self) -> None:
         """Stop reading."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-def read_batch(windows: Windows, index: BatchIndex, table: np.ndarray | None) -> Batch:
-    """Gather the windows of a batch; `table` is that of a TokenMap."""
-    rows = windows.gather(index.starts)
-    if table is not None:
-        rows = map_rows(rows, table, index.shifts)
-    return Batch(*split_targets(rows, windows.objective), index.weights)
 
 
 def sequential_batches(

@@ -8,10 +8,14 @@ from jaxmusic.config import Config, ConfigError
 from jaxmusic.console import Console
 from jaxmusic.corpus.corpus import Corpus, CorpusError, is_deduplicated, read_metadata
 from jaxmusic.corpus.summary import summarize
-from jaxmusic.data.batch import BatchIndex
+from jaxmusic.data.batch import BatchIndex, Sampler
+from jaxmusic.data.batch_sampler import BatchSampler
+from jaxmusic.data.songs.sampler import SongSampler
+from jaxmusic.data.songs.windows import SongWindows
 from jaxmusic.data.token_map import OUT_OF_VOCABULARY, TokenMap, make_token_map
 from jaxmusic.data.windows import Windows, held_out_songs, token_ranges
 from jaxmusic.distributed.processes import Processes
+from jaxmusic.distributed.row_range import RowRange
 from jaxmusic.errors import UserError
 from jaxmusic.preparation.prepare import default_corpus_dir, prepare
 from jaxmusic.runtime.printable import printable
@@ -37,6 +41,15 @@ class Dataset:
     def vocabulary_size(self) -> int:
         """Tokens that the network distinguishes."""
         return len(self.token_map.vocabulary)
+
+    def sampler(self, config: Config, row_range: RowRange) -> Sampler:
+        """The batches of a training; `row_range` is of this process."""
+        size, seed, token_map = config.train.batch_size, config.train.seed, self.token_map
+        if isinstance(self.windows, SongWindows):
+            return SongSampler(
+                self.windows, size, seed=seed, row_range=row_range, token_map=token_map
+            )
+        return BatchSampler(self.windows, size, seed=seed, row_range=row_range, token_map=token_map)
 
     def describe(self, index: BatchIndex) -> str:
         """Names the songs in which a batch's windows start (the first few of this process)."""
@@ -141,9 +154,12 @@ def make_windows(
         held = held_out_songs(corpus.songs, data, seed=config.train.seed)
 
     def cut(chosen: np.ndarray) -> Windows:
+        ranges = token_ranges(corpus.offsets, chosen, across_songs=data.across_songs)
+        if data.carry_state:
+            return SongWindows(corpus.tokens, ranges, data.window)
         return Windows(
             corpus.tokens,
-            token_ranges(corpus.offsets, chosen, across_songs=data.across_songs),
+            ranges,
             data.window,
             stride=data.stride,
             objective=config.model.objective,
@@ -151,7 +167,8 @@ def make_windows(
 
     windows = cut(~held)
     lengths = np.diff(corpus.offsets)
-    if not data.across_songs and (short := int((lengths <= data.window).sum())):
+    cuts_songs = not data.across_songs and not data.carry_state
+    if cuts_songs and (short := int((lengths <= data.window).sum())):
         console.log(f"{short:,} songs are shorter than a window and its target: not used")
     if len(windows) == 0:
         longest = int(lengths.max()) if not data.across_songs else int(lengths[~held].sum())

@@ -5,12 +5,13 @@ Both give the same batches, bit for bit.
 
 from typing import Protocol
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxmusic.config import RunConfig
-from jaxmusic.data.batch import Batch, CorpusBatches
-from jaxmusic.data.batch_sampler import BatchSampler, Prefetcher
+from jaxmusic.data.batch import Batch, CorpusBatches, Sampler
+from jaxmusic.data.batch_sampler import Prefetcher
 from jaxmusic.distributed.mesh import replicate, shard_rows
 
 # Steps that a dispatch has room for, however many it uses: a program with another capacity is
@@ -33,7 +34,7 @@ class Loader(Protocol):
 
 
 def make_loader(
-    sampler: BatchSampler, mesh: Mesh, run: RunConfig, *, step: int, last_step: int
+    sampler: Sampler, mesh: Mesh, run: RunConfig, *, step: int, last_step: int
 ) -> Loader:
     """A DeviceLoader where the tokens fit in `--device-corpus-mib`, else a HostLoader.
 
@@ -51,7 +52,7 @@ def make_loader(
 class DeviceLoader:
     """Keeps the whole token stream on every device; sends only stream offsets."""
 
-    def __init__(self, sampler: BatchSampler, mesh: Mesh, *, capacity: int) -> None:
+    def __init__(self, sampler: Sampler, mesh: Mesh, *, capacity: int) -> None:
         self.capacity = capacity
         self._sampler = sampler
         self._mesh = mesh
@@ -65,14 +66,21 @@ class DeviceLoader:
         row_range = self._sampler.row_range
         starts = np.zeros((self.capacity, row_range.stop - row_range.start), np.int32)
         weights = np.zeros(starts.shape, np.float32)
-        shifts = None if self._table is None else np.zeros_like(starts)
+        shifts = lengths = continued = None
         for number in range(count):
             index = self._sampler.batch_index(step + number)
             starts[number], weights[number] = index.starts, index.weights
-            if shifts is not None and index.shifts is not None:
+            if index.shifts is not None:
+                shifts = np.zeros_like(starts) if shifts is None else shifts
                 shifts[number] = index.shifts
-        starts, weights, shifts = shard_rows((starts, weights, shifts), self._mesh, axis=1)
-        return CorpusBatches(self._tokens, starts, weights, shifts, self._table)
+            if index.lengths is not None and index.continued is not None:
+                if lengths is None or continued is None:
+                    lengths, continued = np.zeros_like(starts), np.zeros(starts.shape, bool)
+                lengths[number], continued[number] = index.lengths, index.continued
+        starts, weights, shifts, lengths, continued = shard_rows(
+            (starts, weights, shifts, lengths, continued), self._mesh, axis=1
+        )
+        return CorpusBatches(self._tokens, starts, weights, shifts, self._table, lengths, continued)
 
     def close(self) -> None:
         """As in Loader."""
@@ -83,14 +91,14 @@ class HostLoader:
 
     capacity = 1
 
-    def __init__(self, sampler: BatchSampler, mesh: Mesh, *, step: int, last_step: int) -> None:
+    def __init__(self, sampler: Sampler, mesh: Mesh, *, step: int, last_step: int) -> None:
         self._mesh = mesh
         self._ahead = Prefetcher(sampler, step, last_step)
 
     def take(self, step: int, count: int) -> Batch:
         """As in Loader."""
         batch = self._ahead.batch()
-        one_step = Batch(*(array[None] for array in batch))
+        one_step = jax.tree.map(lambda array: array[None], batch)
         placed: Batch = shard_rows(one_step, self._mesh, axis=1)
         return placed
 

@@ -88,6 +88,10 @@ class Windows:
         rows: np.ndarray = self.rows[offsets]
         return rows
 
+    def unpadded(self) -> "Windows":
+        """Windows of the same songs without padding: these."""
+        return self
+
 
 def split_targets(rows: Any, objective: Objective) -> tuple[Any, Any]:
     """Inputs and targets of rows (..., window + 1): views, of arrays of NumPy or JAX.

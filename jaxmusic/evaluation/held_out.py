@@ -31,7 +31,7 @@ def eval_step(
     metrics: Iterable[str],
 ) -> Sums:
     """Metrics of a batch in evaluation mode, each summed over the batch's windows."""
-    inputs, targets, weights = map(jnp.asarray, batch)
+    inputs, targets, weights = map(jnp.asarray, batch[:3])
     logits = nnx.merge(graphdef, params, batch_stats)(inputs)
     return {name: (METRICS[name](logits, targets) * weights).sum() for name in metrics}
 
@@ -51,6 +51,7 @@ class HeldOutEvaluator:
     ) -> None:
         """`metrics` are names in METRICS; None: all of them."""
         self._windows = windows
+        self._count = len(windows)
         self._token_map = token_map
         self._rows = local_rows(config.train.batch_size, mesh)
         self._mesh = mesh
@@ -76,8 +77,7 @@ class HeldOutEvaluator:
                 return None
         found = jax.device_get(sums)
         return {
-            name: float(np.sum([each[name] for each in found], dtype=np.float64))
-            / len(self._windows)
+            name: float(np.sum([each[name] for each in found], dtype=np.float64)) / self._count
             for name in found[0]
         }
 

@@ -69,6 +69,11 @@ def zero_carry(batch: int, hidden: int, dtype: DTypeLike = jnp.float32) -> Carry
     return Carry(h=zeros, c=zeros)
 
 
+def continue_carry(carry: Carry, continued: jax.Array) -> Carry:
+    """The carry in the rows that are `continued` (batch,), zeros in the others."""
+    return Carry(*(jnp.where(continued[:, None], part, 0) for part in carry))
+
+
 def activate(z: Sequence[jax.Array]) -> Gates:
     """The gates from their sums of products."""
     i, f, g, o = z

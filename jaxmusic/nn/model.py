@@ -105,7 +105,7 @@ class MusicLSTM(nnx.Module):
         *,
         training: bool = False,
         masks: Masks | None = None,
-        row_weights: jax.Array | None = None,
+        weights: jax.Array | None = None,
     ) -> jax.Array:
         """Logits for windows of token ids.
 
@@ -113,14 +113,14 @@ class MusicLSTM(nnx.Module):
             ids: (batch, window), any integer type.
             training: whether batch norm uses (and remembers) the batch's statistics.
             masks: dropout, from `draw_masks`.
-            row_weights: (batch,), 0 for rows that only fill the batch up: they count for
-                nothing in batch norm's statistics.
+            weights: (batch,), 0 for rows that only fill the batch up, or (batch, window), 0 for
+                padding: they count for nothing in batch norm's statistics.
 
         Returns:
             (batch, vocabulary) for the objective `last`; (batch, window, vocabulary) for `every`.
         """
         features, _ = self.recur(ids, masks=masks)
-        return self.head(features, training=training, masks=masks, row_weights=row_weights)
+        return self.head(features, training=training, masks=masks, weights=weights)
 
     def recur(
         self,
@@ -156,12 +156,12 @@ class MusicLSTM(nnx.Module):
         *,
         training: bool = False,
         masks: Masks | None = None,
-        row_weights: jax.Array | None = None,
+        weights: jax.Array | None = None,
     ) -> jax.Array:
         """The layers after the LSTM layers: logits, shaped as `x` but for its last axis."""
         counted = None
-        if row_weights is not None:
-            counted = (row_weights > 0).reshape(-1, *[1] * (x.ndim - 1))
+        if weights is not None:
+            counted = (weights > 0).reshape(*weights.shape, *[1] * (x.ndim - weights.ndim))
         x = self.norm_lstm(x, use_running_average=not training, mask=counted)
         if masks is not None and masks.dense is not None:
             x = x * masks.dense

@@ -34,11 +34,14 @@ OF_RECURRENCE, KERNEL = "the digest of its sources", "the build of the C++ kerne
 # Modules that determine a step's numbers. (RECURRENCES names those of each recurrence.)
 COMPUTING = (
     "data/batch.py", "data/batch_sampler.py", "data/dataset.py", "data/loader.py",
-    "data/shuffle.py", "data/token_map.py", "data/windows.py", "distributed/mesh.py",
+    "data/shuffle.py", "data/songs/lanes.py", "data/songs/sampler.py", "data/songs/windows.py",
+    "data/token_map.py", "data/windows.py", "distributed/mesh.py",
     "distributed/row_range.py", "nn/cell.py", "nn/devices.py", "nn/lstm.py", "nn/model.py",
     "nn/products.py", "evaluation/held_out.py", "evaluation/metrics.py",
-    "training/compensated.py", "training/early_stopping.py", "training/jax_settings.py", "training/optimizer.py",
-    "training/programs.py", "training/run_length.py", "training/state.py", "training/step.py",
+    "evaluation/whole_songs.py",
+    "training/compensated.py", "training/early_stopping.py", "training/jax_settings.py",
+    "training/optimizer.py", "training/programs.py", "training/run_length.py", "training/state.py",
+    "training/step.py",
 )  # fmt: skip
 
 

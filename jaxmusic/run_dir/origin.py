@@ -100,6 +100,7 @@ def _other_corpus(folder: RunDir, about: RunOrigin, corpus: Corpus) -> str:
 
 def choose_primers(config: Config, token_map: TokenMap, windows: Windows) -> np.ndarray:
     """Choose windows of the corpus that generating can start from: (windows, window) token ids."""
+    windows = windows.unpadded()
     count = min(MAX_PRIMERS, len(windows))
     chosen = shuffle(np.arange(count), len(windows), seed=config.train.seed, epoch=2**32)
     rows = windows.gather(windows.offsets(chosen))[:, :-1]

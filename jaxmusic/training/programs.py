@@ -63,11 +63,19 @@ def training_arguments(
     )
     rows = (steps, local_rows(config.train.batch_size, mesh).total)
     weights = shaped(rows, jnp.float32, 1)
+    lengths = continued = None
+    if config.data.carry_state:
+        lengths, continued = shaped(rows, jnp.int32, 1), shaped(rows, bool, 1)
     batches: PyTree
     if tokens is not None:
-        batches = CorpusBatches(shaped((tokens,), dtype), shaped(rows, jnp.int32, 1), weights)
+        batches = CorpusBatches(
+            shaped((tokens,), dtype), shaped(rows, jnp.int32, 1), weights,
+            lengths=lengths, continued=continued,
+        )  # fmt: skip
     else:
         inputs = (*rows, config.data.window)
         targets = inputs if config.model.objective == "every" else rows
-        batches = Batch(shaped(inputs, dtype, 1), shaped(targets, dtype, 1), weights)
+        if config.data.carry_state:
+            weights = shaped(inputs, jnp.float32, 1)
+        batches = Batch(shaped(inputs, dtype, 1), shaped(targets, dtype, 1), weights, continued)
     return state, batches, shaped((), jnp.int32)

@@ -10,6 +10,7 @@ import optax
 from flax import nnx
 
 from jaxmusic.config import Config
+from jaxmusic.nn.cell import Carry, zero_carry
 from jaxmusic.nn.model import MusicLSTM
 from jaxmusic.training.compensated import CompensatedSum
 from jaxmusic.training.early_stopping import EarlyStopping
@@ -34,6 +35,9 @@ class TrainState(NamedTuple):
     ema: PyTree = None  # exponential moving averages of the parameters (--ema-decay)
     total_steps: jax.Array | None = None  # () int32: of the run, for --schedule; 0: not known yet
     early_stopping: EarlyStopping | None = None  # (--patience)
+    # Of each LSTM layer after the last step, (batch_size, hidden) each (--carry-state). The loss
+    # is then summed over targets, and `window_sum` counts those.
+    carries: tuple[Carry, ...] | None = None
 
     @property
     def evaluated_params(self) -> PyTree:
@@ -82,7 +86,13 @@ def new_state(config: Config, vocabulary_size: int) -> TrainState:
         ema=jax.tree.map(jnp.copy, params) if config.train.ema_decay else None,
         total_steps=jnp.int32(0) if config.train.needs_total_steps else None,
         early_stopping=EarlyStopping.start() if config.train.patience is not None else None,
+        carries=_zero_carries(config) if config.data.carry_state else None,
     )
+
+
+def _zero_carries(config: Config) -> tuple[Carry, ...]:
+    rows, hidden = config.train.batch_size, config.model.hidden_size
+    return tuple(zero_carry(rows, hidden) for _ in range(config.model.layers))
 
 
 def abstract_state(config: Config, vocabulary_size: int) -> TrainState:

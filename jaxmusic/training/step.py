@@ -10,6 +10,7 @@ from jax import lax
 
 from jaxmusic.config import Objective
 from jaxmusic.data.batch import Batch, CorpusBatches, batch_at
+from jaxmusic.nn.cell import Carry, continue_carry
 from jaxmusic.nn.model import MusicLSTM
 from jaxmusic.training.state import PyTree, TrainState
 
@@ -18,6 +19,15 @@ DROPOUT_STREAM = 1  # keeps dropout's random numbers apart from those of the ini
 
 def window_losses(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """Categorical cross-entropy in nats of each window, (batch,): the mean over its targets.
+
+    The arguments are as in `target_losses`.
+    """
+    losses = target_losses(logits, targets)
+    return losses if losses.ndim == 1 else losses.mean(axis=1)
+
+
+def target_losses(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Categorical cross-entropy in nats of each target, shaped as `targets`.
 
     Computed from the logits, as Keras on TensorFlow does, which undoes the softmax of a last
     layer. Keras on JAX and PyTorch clips the softmax's probabilities to [1e-7, 1 - 1e-7] instead:
@@ -30,7 +40,7 @@ def window_losses(logits: jax.Array, targets: jax.Array) -> jax.Array:
     losses: jax.Array = optax.softmax_cross_entropy_with_integer_labels(
         logits, targets.astype(jnp.int32)
     )
-    return losses if losses.ndim == 1 else losses.mean(axis=1)
+    return losses
 
 
 def train_step(
@@ -45,23 +55,29 @@ def train_step(
 ) -> tuple[TrainState, jax.Array]:
     """Train on one batch: the new state, and the batch's mean loss ().
 
-    Rows of weight 0 don't count in the loss, the gradient or the batch statistics. A step
-    that would make the loss or a parameter NaN or infinite changes only the step number; its loss
-    is returned as NaN.
+    That is the mean over windows, or where each target has a weight over those. Rows and targets of
+    weight 0 don't count in the loss, the gradient or the batch statistics. A
+    step that would make the loss, a parameter or a carry NaN or infinite changes only the step
+    number; its loss is returned as NaN. No gradient flows to the windows before, whose state is
+    carried (truncated back-propagation through time: Williams and Peng 1990).
     """
     key = jax.random.fold_in(jax.random.key(seed), DROPOUT_STREAM)
-    inputs, targets, weights = map(jnp.asarray, batch)
-    windows = weights.sum()
+    inputs, targets, weights = map(jnp.asarray, batch[:3])
+    windows = weights.sum()  # or targets, where each has a weight
+    before_first = carries_before(state, batch)
 
-    def loss_of(params: PyTree) -> tuple[jax.Array, PyTree]:
+    def loss_of(params: PyTree) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
         model = nnx.merge(graphdef, params, state.batch_stats)
         masks = model.draw_masks(jax.random.fold_in(key, state.step), *inputs.shape)
-        logits = model(inputs, training=True, masks=masks, row_weights=weights)
-        losses = window_losses(logits, targets)
+        features, after = model.recur(inputs, carries=before_first, masks=masks)
+        logits = model.head(features, training=True, masks=masks, weights=weights)
+        losses = (target_losses if weights.ndim > 1 else window_losses)(logits, targets)
         batch_stats = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-        return (losses * weights).sum() / windows, batch_stats
+        return (losses * weights).sum() / windows, (batch_stats, carries_after(state, after))
 
-    (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    (loss, (batch_stats, carries)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+        state.params
+    )
     updates, optimizer_state = optimizer.update(
         gradients,
         state.optimizer,
@@ -83,8 +99,11 @@ def train_step(
         loss_sum=loss_sum.add(total),
         window_sum=window_sum.add(windows),
         ema=None if state.ema is None else moving_averages(state, params, ema_decay),
+        carries=carries,
     )
     good = jnp.isfinite(total) & jnp.isfinite(optax.tree.norm(params))
+    if after.carries is not None:
+        good &= jnp.isfinite(optax.tree.norm(after.carries))
     kept: TrainState = jax.tree.map(partial(jnp.where, good), after, before)
     return kept._replace(step=state.step + 1), jnp.where(good, loss, jnp.nan)
 
@@ -101,6 +120,29 @@ def moving_averages(state: TrainState, params: PyTree, decay: float) -> PyTree:
         lambda average, now: kept * average + (1 - kept) * now, state.ema, params
     )
     return averages
+
+
+def carries_before(state: TrainState, batch: Batch) -> tuple[Carry, ...] | None:
+    """What the LSTM layers start from, (batch, hidden) each; None: zeros.
+
+    The state has a batch's own rows, so that it goes on on any number of devices; the rows that
+    fill a batch up for them start from zeros.
+    """
+    if state.carries is None:
+        return None
+    continued = jnp.asarray(batch.continued)
+    filling = len(continued) - len(state.carries[0].h)
+    filled = jax.tree.map(lambda part: jnp.pad(part, ((0, filling), (0, 0))), state.carries)
+    return tuple(continue_carry(carry, continued) for carry in filled)
+
+
+def carries_after(state: TrainState, carries: tuple[Carry, ...]) -> tuple[Carry, ...] | None:
+    """Those of a batch's own rows; None where the state has none."""
+    if state.carries is None:
+        return None
+    rows = len(state.carries[0].h)
+    own: tuple[Carry, ...] = jax.tree.map(lambda part: part[:rows], carries)
+    return own
 
 
 def train_steps(

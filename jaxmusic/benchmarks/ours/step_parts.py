@@ -43,7 +43,7 @@ def _loss(workload: Workload) -> Callable[[PyTree, Masks], jax.Array]:
 
     def loss(params: PyTree, masks: Masks) -> jax.Array:
         model = nnx.merge(graphdef, params, state.batch_stats)
-        logits = model(batch.inputs, training=True, masks=masks, row_weights=batch.weights)
+        logits = model(batch.inputs, training=True, masks=masks, weights=batch.weights)
         return window_losses(logits, batch.targets).mean()
 
     return loss

@@ -20,6 +20,10 @@ WRONG_FLAGS = [
     Mistake("train.py --seed -1", 2, "--seed -1 0 1"),
     Mistake("train.py --transpose 5", 2, "--transpose 5 LOW..HIGH"),
     Mistake("train.py --transpose 3..x", 2, "--transpose 3..x LOW..HIGH"),
+    Mistake(
+        "train.py --carry-state --no-across-songs --stride 100", 2,
+        "--carry-state --stride 100 --no-across-songs --objective every last",
+    ),
     Mistake("train.py --max-skipped-share 2", 2, "--max-skipped-share 2.0 0"),
     Mistake("train.py --devices 99", 2, "--devices 99"),
     Mistake("train.py --coordinator host:1", 2, "--coordinator --num-processes --process-id"),
