@@ -73,17 +73,18 @@ def batch_at(
     if isinstance(batches, Batch):
         one: Batch = jax.tree.map(lambda array: array[number], batches)
         return one
-    weights, continued = batches.weights[number], None
-    steps = jnp.arange(window + 1, dtype=jnp.int32)
-    if batches.lengths is not None and batches.continued is not None:
-        lengths, continued = batches.lengths[number][:, None], batches.continued[number]
-        weights = weights[:, None] * (steps[:-1] < lengths)
-        steps = jnp.minimum(steps, lengths)
-    positions = batches.starts[number][:, None] + steps
+    starts, steps = batches.starts[number][:, None], jnp.arange(window + 1, dtype=jnp.int32)
+    lengths = None if batches.lengths is None else batches.lengths[number][:, None]
+    positions = starts + (steps if lengths is None else jnp.minimum(steps, lengths))
     rows = batches.tokens.at[positions].get(mode="promise_in_bounds")
     if batches.table is not None and batches.shifts is not None:
         rows = map_rows(rows, batches.table, batches.shifts[number])
-    return Batch(*split_targets(rows, objective), weights, continued)  # type: ignore[arg-type]
+    inputs, targets = split_targets(rows, objective)
+    weights: Any = batches.weights[number]
+    if lengths is not None:
+        weights = weights[:, None] * (steps[:-1] < lengths)
+    continued: Any = None if batches.continued is None else batches.continued[number]
+    return Batch(inputs, targets, weights, continued)
 
 
 def read_batch(windows: Windows, index: BatchIndex, table: np.ndarray | None) -> Batch:

@@ -55,11 +55,12 @@ def train_step(
 ) -> tuple[TrainState, jax.Array]:
     """Train on one batch: the new state, and the batch's mean loss ().
 
-    That is the mean over windows, or where each target has a weight over those. Rows and targets of
-    weight 0 don't count in the loss, the gradient or the batch statistics. A
-    step that would make the loss, a parameter or a carry NaN or infinite changes only the step
-    number; its loss is returned as NaN. No gradient flows to the windows before, whose state is
-    carried (truncated back-propagation through time: Williams and Peng 1990).
+    The mean is over windows, or where each target has a weight, over targets. Those of weight 0
+    don't count in the loss, the gradient or the batch statistics. A step that would make the loss,
+    a parameter or a carry NaN or infinite changes only the step number; its loss is returned as
+    NaN. No gradient flows to earlier windows, whose state is carried (truncated back-propagation
+    through time: Williams and Peng 1990, "An Efficient Gradient-Based Algorithm for On-Line
+    Training of Recurrent Network Trajectories").
     """
     key = jax.random.fold_in(jax.random.key(seed), DROPOUT_STREAM)
     inputs, targets, weights = map(jnp.asarray, batch[:3])
