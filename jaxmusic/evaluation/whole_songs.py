@@ -82,5 +82,7 @@ class WholeSongEvaluator(HeldOutEvaluator):
         )
         for batch in whole_song_batches(self._songs, self._rows, self._token_map):
             placed = shard_rows(batch, self._mesh)
-            sums, carries = self._program(state.evaluated_params, state.batch_stats, carries, placed)
+            sums, carries = self._program(
+                state.evaluated_params, state.batch_stats, carries, placed
+            )
             yield sums

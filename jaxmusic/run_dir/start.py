@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jax.sharding import Mesh
 
 from jaxmusic.config import Config
-from jaxmusic.data.batch_sampler import BatchSampler
+from jaxmusic.data.batch import Sampler
 from jaxmusic.data.loader import Loader, make_loader
 from jaxmusic.distributed.mesh import replicate
 from jaxmusic.distributed.processes import Processes
@@ -52,7 +52,7 @@ def restore_or_init(
 
 def settle_environment(
     config: Config,
-    sampler: BatchSampler,
+    sampler: Sampler,
     mesh: Mesh,
     processes: Processes,
     run_dir: RunDir,
