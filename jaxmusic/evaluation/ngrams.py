@@ -44,7 +44,7 @@ class NgramModel:
         self._grams: list[_Grams] = []
         indices = np.zeros(len(tokens), np.int64)  # of the (n - 1)-gram that ends at each token
         for length in range(1, order + 1):
-            keys = self._keys(tokens, positions, indices, length)
+            keys = self._keys(tokens, indices, length)
             exists = positions >= length - 1
             unique, inverse, counts = np.unique(
                 keys[exists], return_inverse=True, return_counts=True
@@ -65,12 +65,11 @@ class NgramModel:
         Row 0 is the uniform model. At the beginning of the song only what there is is history.
         """
         tokens = np.asarray(song, np.int64)
-        positions = np.arange(len(tokens))
         found = np.empty((self.order + 1, len(tokens)))
         found[0] = 1 / self.vocabulary
         before = np.zeros(len(tokens), np.int64)
         for length, grams in enumerate(self._grams, 1):
-            keys = self._keys(tokens, positions, before, length)
+            keys = self._keys(tokens, before, length)
             where = np.searchsorted(grams.keys, keys)
             where[where == len(grams.keys)] = 0
             known = (keys >= 0) & (len(grams.keys) > 0)
@@ -85,7 +84,7 @@ class NgramModel:
             before = np.where(known, where, UNKNOWN)
         return found
 
-    def _keys(self, tokens: Ints, positions: Ints, before: Ints, length: int) -> Ints:
+    def _keys(self, tokens: Ints, before: Ints, length: int) -> Ints:
         """Key of the n-gram that ends at each token; UNKNOWN where its beginning is unknown.
 
         `before` has the index of the (n - 1)-gram that ends at each token.
@@ -94,7 +93,6 @@ class NgramModel:
             return tokens
         parents = np.full(len(tokens), UNKNOWN, np.int64)
         parents[1:] = before[:-1]
-        parents[positions < length - 1] = UNKNOWN
         return np.where(parents >= 0, parents * self.vocabulary + tokens, UNKNOWN)
 
     def _history(self, before: Ints, length: int) -> tuple[Ints, Ints]:

@@ -175,6 +175,7 @@ def test_help_explains_every_flag(
     for script, words in {
         "train.py": ["--midi-dir", "--hidden-size", "--epochs", "--precision", "--held-out"],
         "prepare.py": ["--corpus", "--scheme", "--workers", "--notes"],
+        "evaluate.py": ["--json", "--count", "--corpus", "--held-out-dir", "--temperature"],
         "generate.py": ["--out", "--length", "--greedy", "--temperature", "--top-k", "--prime"],
     }.items():
         ended = run_here(tmp_path, f"{script} --help", monkeypatch=monkeypatch, capsys=capsys)

@@ -2,7 +2,8 @@
 
 The overlapping area is that of Yang and Lerch 2020, "On the evaluation of generative models in
 music": of the distances inside one set, and those between the sets. Both densities are estimated on
-one support here. (With a support for each, areas of different sets can't be compared.)
+one support and with one bandwidth here. (With a support for each, areas of different sets can't be
+compared; with a bandwidth for each, a few outliers smooth one density and not the other.)
 """
 
 import numpy as np
@@ -34,7 +35,10 @@ def overlapping_area(reference: Floats, other: Floats) -> float:
     most = max(inside.max(), between.max())
     if most == 0:
         return 1.0
-    return float(np.minimum(_density(inside, most), _density(between, most)).sum())
+    # Scott's bandwidth (Scott 1992): the standard deviation times n to the power of -1/5.
+    bandwidth = max(each.std() * len(each) ** -0.2 for each in (inside, between))
+    densities = [_density(each, most, float(bandwidth)) for each in (inside, between)]
+    return float(np.minimum(*densities).sum())
 
 
 def shared_mass(counts: Floats, others: Floats) -> float:
@@ -61,17 +65,12 @@ def _distances(first: Floats, second: Floats) -> Floats:
     return np.asarray(np.sqrt(squares), np.float64)
 
 
-def _density(distances: Floats, most: float) -> Floats:
-    """Mass of a Gaussian kernel density estimate in the bins of a support around [0, most].
-
-    Scott's bandwidth (Scott 1992): the standard deviation times n to the power of -1/5.
-    """
+def _density(distances: Floats, most: float, bandwidth: float) -> Floats:
+    """Mass of a Gaussian kernel density estimate in the bins of a support around [0, most]."""
     margin = 0.5 * most  # for what the kernel spreads beyond the ends
     width = (most + 2 * margin) / BINS
-    edges = np.linspace(-margin, most + margin, BINS + 1)
-    counts, _ = np.histogram(distances, edges)
-    bandwidth = distances.std() * len(distances) ** -0.2 / width
-    reach = np.arange(-BINS, BINS + 1)
-    kernel = np.exp(-0.5 * (reach / max(bandwidth, NARROWEST)) ** 2)
+    counts, _ = np.histogram(distances, np.linspace(-margin, most + margin, BINS + 1))
+    reach = np.arange(-BINS, BINS + 1) * width
+    kernel = np.exp(-0.5 * (reach / max(bandwidth, NARROWEST * width)) ** 2)
     spread = np.convolve(counts, kernel)[BINS : 2 * BINS]  # the kernel's middle is at BINS
     return np.asarray(spread / spread.sum(), np.float64)

@@ -41,9 +41,9 @@ def rank_runs(
     length = 1
     while not is_enough(ranks[-1]) and int(ranks[-1].max(initial=0)) + 1 < len(symbols):
         current = ranks[-1].astype(np.int64)
-        after = np.zeros_like(current)
-        after[:-length] = current[length:] + 1  # 0 beyond the end
-        _, inverse = np.unique(current * (len(symbols) + 1) + after, return_inverse=True)
+        after = np.zeros_like(current)  # beyond the end, whose mark already tells the run apart
+        after[:-length] = current[length:]
+        _, inverse = np.unique(current * len(symbols) + after, return_inverse=True)
         ranks.append(inverse.astype(np.int32))
         length *= 2
     return ranks

@@ -36,8 +36,8 @@ def test_a_piece_that_ends_on_one_note_is_stuck() -> None:
 
 def test_equal_tokens_are_stuck_without_any_note() -> None:
     silence = make_notes([], [], [])
-    (found,) = find_failures([silence], [["wait:48"] * 50], has_times=True)
-    assert (found.token_run, found.stuck, found.repeat) == (50, True, 0)
+    (found,) = find_failures([silence], [["wait:48"] * STUCK], has_times=True)
+    assert (found.token_run, found.stuck, found.repeat) == (STUCK, True, 0)
 
 
 @pytest.mark.parametrize(("values", "run"), [([], 0), ([3], 1), ([1, 1, 2, 2, 2, 1], 3)])

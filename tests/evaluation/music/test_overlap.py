@@ -25,8 +25,9 @@ def test_against_sums_over_all_pairs() -> None:
     between = np.array([np.linalg.norm(a - b) for a in reference for b in other])
     grid = np.linspace(-10, 20, 6001)
 
+    width = max(each.std() * len(each) ** -0.2 for each in (inside, between))
+
     def density(distances: np.ndarray) -> np.ndarray:
-        width = distances.std() * len(distances) ** -0.2
         each = np.exp(-0.5 * ((grid[:, None] - distances) / width) ** 2)
         return np.asarray(each.sum(axis=1) / (len(distances) * width * np.sqrt(2 * np.pi)))
 
@@ -37,6 +38,12 @@ def test_against_sums_over_all_pairs() -> None:
 def test_equal_pieces_overlap_wholly() -> None:
     assert overlapping_area(np.ones(5), np.ones(3)) == 1
     assert overlapping_area(np.ones(5), np.full(3, 2.0)) < 0.01
+
+
+def test_an_outlier_costs_no_more_than_its_share() -> None:
+    assert overlapping_area(np.zeros(30), np.append(np.zeros(19), 1.0)) == pytest.approx(
+        0.95, abs=0.01
+    )
 
 
 def test_too_few_pieces_have_no_area() -> None:
