@@ -29,7 +29,14 @@ from jaxmusic.evaluation.music.comparison import (
 from jaxmusic.evaluation.music.failures import Failures, find_failures
 from jaxmusic.evaluation.music.notes import NoteArray, cut_excerpts
 from jaxmusic.evaluation.ngrams import NgramModel
-from jaxmusic.evaluation.songs import RunSongs, Song, has_times, known_ids, token_kinds
+from jaxmusic.evaluation.songs import (
+    RunSongs,
+    Song,
+    has_times,
+    in_training_keys,
+    known_ids,
+    token_kinds,
+)
 from jaxmusic.evaluation.undertrained import why_undertrained
 from jaxmusic.run import Run
 from jaxmusic.sampling.choice import SamplingConfig
@@ -171,8 +178,10 @@ def evaluate_likelihood(run: Run, songs: RunSongs) -> tuple[Likelihood | None, L
 
     None where no song has a token that can be predicted.
     """
-    training = [known_ids(song, run.vocabulary) for song in songs.training]
-    model = NgramModel(training, len(run.vocabulary), max(ORDERS)) if songs.held_out else None
+    model = None
+    if songs.held_out:
+        known = [known_ids(song, run.vocabulary) for song in songs.training]
+        model = NgramModel(in_training_keys(known, run), len(run.vocabulary), max(ORDERS))
     count = min(len(songs.held_out) or len(songs.training), len(songs.training))
     some = [songs.training[index] for index in _evenly(len(songs.training), count)]
     return _likelihood(run, songs.held_out, model), _likelihood(run, some, None)

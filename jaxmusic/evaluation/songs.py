@@ -1,6 +1,6 @@
 """The songs that a run is evaluated on: those it was trained on, and those held out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from jaxmusic.tokenizers.vocabulary import RARE, Vocabulary
 Log = Callable[[str], None]
 # Kinds of tokens that move on in time; a scheme with none of them has no rhythm.
 _TIMES = {"wait", "step"}
+MOST_TOKENS = 4_000_000  # of songs in several keys: n-grams of more take long to count
 STEP = 0.5  # quarters from token to token in schemes without times, as generate.py writes them
 
 
@@ -114,6 +115,42 @@ def known_ids(song: Song, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
     else:
         known = [token for token in song.tokens if token in vocabulary]
     return vocabulary.encode(known).astype(np.int64)
+
+
+def in_training_keys(
+    songs: Sequence[npt.NDArray[np.int64]], run: Run
+) -> list[npt.NDArray[np.int64]]:
+    """Songs (ids of the run) in each key that the run was trained in, by `--transpose`.
+
+    A song is left out in keys in which it leaves the vocabulary, and keys far from the original
+    ones once there are MOST_TOKENS tokens.
+    """
+    low, high = run.config.data.transpose_range or (0, 0)
+    vocabulary = run.vocabulary
+    found = list(songs)
+    total = size = sum(map(len, songs))
+    for shift in sorted(set(range(low, high + 1)) - {0}, key=abs):
+        if total + size > MOST_TOKENS:
+            break
+        table = _transposed(vocabulary, shift)
+        moved = [table[song] for song in songs]
+        moved = [song for song in moved if (song >= 0).all()]
+        found += moved
+        total += sum(map(len, moved))
+    return found
+
+
+def _transposed(vocabulary: Vocabulary, shift: int) -> npt.NDArray[np.int64]:
+    """The id of each token, so many semitones higher; -1 where the vocabulary lacks it."""
+    tokenizer = get_tokenizer(vocabulary.scheme)
+    moved = [
+        token if token == RARE else tokenizer.transpose(token, shift) for token in vocabulary.tokens
+    ]
+    ids = [
+        vocabulary.id_of(token) if token is not None and token in vocabulary else -1
+        for token in moved
+    ]
+    return np.array(ids, np.int64)
 
 
 def _run_corpus(run: Run, corpus: str | None, midi_dir: str | None, log: Log) -> Corpus:

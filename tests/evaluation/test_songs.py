@@ -8,9 +8,18 @@ import pytest
 from helpers.midi_files import write_song
 from helpers.small_runs import changed, small_config, small_corpus
 
+from jaxmusic.config import Config, DataConfig
 from jaxmusic.corpus.corpus import Corpus
 from jaxmusic.data.windows import held_out_songs
-from jaxmusic.evaluation.songs import Song, has_times, known_ids, load_songs, token_kinds
+from jaxmusic.evaluation import songs
+from jaxmusic.evaluation.songs import (
+    Song,
+    has_times,
+    in_training_keys,
+    known_ids,
+    load_songs,
+    token_kinds,
+)
 from jaxmusic.run import Run
 from jaxmusic.tokenizers.vocabulary import RARE, Vocabulary
 from jaxmusic.trainer import fit
@@ -96,6 +105,21 @@ def test_unknown_tokens_are_rare_or_left_out() -> None:
     assert known_ids(song, Vocabulary.of(["C4", "E4"])).tolist() == [0, 1]
     rare = Vocabulary.of(["C4", "E4", RARE])
     assert rare.decode(known_ids(song, rare)) == ["C4", RARE, "E4"]
+
+
+def test_songs_are_moved_to_the_keys_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(data=DataConfig(transpose="-2..2"))
+    vocabulary = Vocabulary.of(["B3", "C4", "D4", "E4", RARE])
+    run = Run(Path("run"), config, vocabulary, 0, {}, {}, np.zeros((1, 1)))
+    high = vocabulary.encode(["E4", RARE, "D4"]).astype(np.int64)
+    found = in_training_keys([high, high[:0]], run)
+    moved = [vocabulary.decode(song) for song in found if len(song)]
+    # In no other key are both in the vocabulary.
+    assert moved == [["E4", RARE, "D4"], ["D4", RARE, "C4"]]
+    monkeypatch.setattr(songs, "MOST_TOKENS", 5)
+    assert len(in_training_keys([high], run)) == 1
+    still = Run(Path("run"), Config(), vocabulary, 0, {}, {}, np.zeros((1, 1)))
+    assert len(in_training_keys([high], still)) == 1
 
 
 def test_a_scheme_with_tokens_of_time_has_a_rhythm() -> None:

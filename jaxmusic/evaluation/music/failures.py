@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxmusic.evaluation.music.notes import NoteArray
-from jaxmusic.evaluation.music.statistics import GRID, pitch_grid
+from jaxmusic.evaluation.music.statistics import BAR_PLACES, GRID, pitch_places
 from jaxmusic.evaluation.music.suffixes import common_lengths, join_sequences, rank_runs
 
 STUCK = 32  # a run of one pitch or token as long as this, or as the whole piece
@@ -80,9 +80,12 @@ def bar_similarity(piece: NoteArray, lag: int) -> float:
     That of two bars is the share of the notes of either (pitch and step of the bar) that both have
     (Jaccard's index). NaN when no such pair has notes.
     """
-    grid = pitch_grid(piece)
-    if len(grid) <= lag:
+    bars, places = pitch_places(piece)
+    notes = np.unique(bars * BAR_PLACES + places)
+    counts = np.bincount(notes // BAR_PLACES)
+    if len(counts) <= lag:
         return np.nan
-    both = (grid[lag:] & grid[:-lag]).sum(axis=1)
-    either = (grid[lag:] | grid[:-lag]).sum(axis=1)
+    again = notes[np.isin(notes + lag * BAR_PLACES, notes)] // BAR_PLACES
+    both = np.bincount(again, minlength=len(counts))[:-lag]
+    either = counts[:-lag] + counts[lag:] - both
     return float((both[either > 0] / either[either > 0]).mean()) if either.any() else np.nan

@@ -16,6 +16,7 @@ from jaxmusic.evaluation.music.notes import BAR, NoteArray
 Floats = npt.NDArray[np.float64]
 
 GRID = 12  # steps of a quarter, for what needs a grid
+BAR_PLACES = BAR * GRID * 128  # a step of a bar and a pitch
 MOST_STEPS = 48  # of the histograms of times: the last bin has all that is longer
 MOST_SEMITONES = 24  # of the histogram of intervals: the outer bins have all wider ones
 
@@ -123,14 +124,12 @@ def onset_grid(piece: NoteArray) -> npt.NDArray[np.bool_]:
     return grid
 
 
-def pitch_grid(piece: NoteArray) -> npt.NDArray[np.bool_]:
-    """Whether a pitch begins at each step: (bars, steps of a bar * 128)."""
+def pitch_places(piece: NoteArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The bar of each note, from the first note's, and its place there: of step and pitch."""
     if len(piece) == 0:
-        return np.zeros((0, BAR * GRID * 128), bool)
+        return piece.pitches, piece.pitches
     bars, steps = _bar_steps(piece)
-    grid = np.zeros((bars.max() + 1, BAR * GRID * 128), bool)
-    grid[bars, steps * 128 + piece.pitches] = True
-    return grid
+    return bars, steps * 128 + piece.pitches
 
 
 def _bar_steps(piece: NoteArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

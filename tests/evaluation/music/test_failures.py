@@ -73,3 +73,11 @@ def test_bars_that_come_again() -> None:
     assert bar_similarity(piece, 1) == pytest.approx(1 / 3)
     assert bar_similarity(piece, 2) == 1
     assert np.isnan(bar_similarity(piece, 8))
+    assert np.isnan(bar_similarity(make_notes([], [], []), 1))
+
+
+def test_bars_without_notes_are_like_no_other() -> None:
+    piece = make_notes([0, 1, 12, 13], np.ones(4), [60, 62, 60, 64])  # in bars 0 and 3
+    assert bar_similarity(piece, 1) == 0
+    assert bar_similarity(piece, 3) == pytest.approx(1 / 3)
+    assert np.isnan(bar_similarity(make_notes([0, 12], [1, 1], [60, 60]), 4))
