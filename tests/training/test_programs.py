@@ -25,14 +25,22 @@ QUICKLY = {"xla_backend_optimization_level": 0}  # of machine code, which nobody
 RECURRENCES, SOURCES = ("scan", "cpu"), ("devices", "host")
 
 
-def collectives(recurrence: str, source: str) -> list[dict[str, Any]]:
+def collectives(
+    recurrence: str, source: str, *, carried: bool = False, rows: int = 64
+) -> list[dict[str, Any]]:
     """Those of a small network's training program, on all devices, in the order they run."""
     classic = PRESETS["classic"]
     config = replace(
         classic,
-        data=replace(classic.data, window=WINDOW),
-        model=replace(classic.model, hidden_size=HIDDEN, layers=2, dense_size=DENSE),
-        train=replace(classic.train, batch_size=64),
+        data=replace(classic.data, window=WINDOW, carry_state=carried),
+        model=replace(
+            classic.model,
+            hidden_size=HIDDEN,
+            layers=2,
+            dense_size=DENSE,
+            objective="every" if carried else "last",
+        ),
+        train=replace(classic.train, batch_size=rows),
         run=replace(classic.run, recurrence=recurrence),  # type: ignore[arg-type]
     )
     mesh = make_mesh()
@@ -99,7 +107,26 @@ def test_the_gradients_are_summed_once_a_step(
     assert rest <= widths
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("source", SOURCES)
+def test_carried_state_stays_on_its_devices_until_the_dispatch_ends(
+    programs: dict[str, list[dict[str, Any]]], source: str
+) -> None:
+    """Then it is gathered, h and c of both layers; of 60 rows, which are filled up to 64."""
+    found = programs[f"carried {source}"]
+    gathered = [each for each in found if each["kind"] == "all-gather"]
+    assert [each["arrays"] for each in gathered] == [[[64, HIDDEN]]] * 4
+    assert {each["loops"] for each in gathered} == {0}
+    others = [each for each in found if each["kind"] != "all-gather"]
+    assert {each["kind"] for each in others} == {"all-reduce"}
+    assert sum(each["loops"] == 1 for each in others) == 1 + 2 * 4  # as without
+
+
 if __name__ == "__main__":
     built = RECURRENCES if why_unavailable() is None else ("scan",)
     found = {f"{how} {source}": collectives(how, source) for how, source in product(built, SOURCES)}
+    found |= {
+        f"carried {source}": collectives("scan", source, carried=True, rows=60)
+        for source in SOURCES
+    }
     print(json.dumps(found))

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from helpers.keras_oracle import KerasOracle
+from helpers.programs import quick_jit
 
 from jaxmusic.config import Config, DataConfig, ModelConfig, TrainConfig
 from jaxmusic.data.batch import Batch
@@ -34,7 +35,7 @@ def make_config(rows: int, model: ModelConfig = MODEL) -> Config:
 
 
 def step_of(config: Config, steps_per_epoch: int = 100) -> Any:
-    return jax.jit(
+    return quick_jit(
         partial(
             train_step,
             graphdef=model_graphdef(config, VOCABULARY),
@@ -193,7 +194,7 @@ def test_a_bad_step_keeps_the_state_that_is_carried() -> None:
     after, loss = step_of(config)(state, bad)
     assert np.isnan(loss) and int(after.step) == 4
     jax.tree.map(np.testing.assert_array_equal, after.carries, state.carries)
-    # Nor is a carry stored that is no number, though its row counts for nothing in the loss.
+    # Nor goes a carry on that is no number, though its row counts for nothing in the loss.
     carries = jax.tree.map(lambda part: part.at[2].set(jnp.nan), state.carries)
     weights = np.ones((4, WINDOW), np.float32)
     weights[2] = 0
