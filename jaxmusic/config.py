@@ -72,6 +72,21 @@ def check_ranges(part: Any) -> None:
                     raise ConfigError(f"{flag(name)} is {value}, but must be {limit.words}.")
 
 
+def parse_semitones(flag: str, text: str) -> tuple[int, int]:
+    """The lowest and the highest shift of LOW..HIGH. Raises ConfigError, naming the flag."""
+    low, dots, high = text.partition("..")
+    try:
+        found = int(low), int(high)
+    except ValueError:
+        found = (0, -1)
+    if not dots or not -MOST_SEMITONES <= found[0] <= found[1] <= MOST_SEMITONES:
+        raise ConfigError(
+            f"{flag} is {text}, but must be LOW..HIGH, whole numbers of semitones from "
+            f"-{MOST_SEMITONES} to {MOST_SEMITONES}, such as -5..6."
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """The music to learn from, and how it is cut into windows."""
@@ -112,19 +127,7 @@ class DataConfig:
 
         Raises ConfigError when `transpose` is not of the form LOW..HIGH.
         """
-        if self.transpose is None:
-            return None
-        low, dots, high = self.transpose.partition("..")
-        try:
-            found = int(low), int(high)
-        except ValueError:
-            found = (0, -1)
-        if not dots or not -MOST_SEMITONES <= found[0] <= found[1] <= MOST_SEMITONES:
-            raise ConfigError(
-                f"--transpose is {self.transpose}, but must be LOW..HIGH, whole numbers of "
-                f"semitones from -{MOST_SEMITONES} to {MOST_SEMITONES}, such as -5..6."
-            )
-        return found
+        return None if self.transpose is None else parse_semitones("--transpose", self.transpose)
 
 
 @dataclass(frozen=True)

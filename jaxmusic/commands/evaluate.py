@@ -3,15 +3,18 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import tyro
 
-from jaxmusic.config import ConfigError
+from jaxmusic.config import ConfigError, parse_semitones
 from jaxmusic.evaluation.evaluate import evaluate_run
+from jaxmusic.evaluation.likelihood.piano_rolls import score_lines, score_rolls
 from jaxmusic.evaluation.report import report_lines
 from jaxmusic.evaluation.songs import load_songs
-from jaxmusic.run import open_run
+from jaxmusic.preparation.sources.piano_rolls import read_piano_rolls
+from jaxmusic.run import Run, open_run
 from jaxmusic.runtime.paths import LocalPath, OptionalPath, with_local_paths
 from jaxmusic.runtime.printable import printable
 from jaxmusic.sampling.choice import SamplingConfig
@@ -31,6 +34,13 @@ class Flags:
     midi_dir: OptionalPath = None
     # A folder of MIDI files that the run has never seen, instead of the songs that it held out.
     held_out_dir: OptionalPath = None
+    # Instead of all else: score the run on a public set of piano rolls (a MATLAB file with
+    # traindata, validdata and testdata), in nats a row.
+    piano_rolls: OptionalPath = None
+    # The songs of the set that are scored. Choose settings by valid, and score test once.
+    part: Literal["train", "valid", "test"] = "valid"
+    # Average the predictions of the set's songs over these keys: LOW..HIGH (as -5..6) semitones.
+    keys: str | None = None
     # Of more training or held-out songs than this, so many are used, evenly chosen.
     songs: int = 1000
     # Number of pieces to generate.
@@ -58,6 +68,9 @@ def main(program: str, arguments: Sequence[str]) -> None:
     if flags.json is not None:
         check_output("--json", flags.json)
     run = open_run(flags.run_dir, flags.which, log=_log)
+    if flags.piano_rolls is not None:
+        _score_rolls(flags, run, Path(flags.piano_rolls))
+        return
     songs = load_songs(
         run,
         corpus=flags.corpus,
@@ -79,6 +92,18 @@ def main(program: str, arguments: Sequence[str]) -> None:
         print(printable(line))
     if flags.json is not None:
         write_output(flags.json, render_json(found.document(), indent=1) + "\n")
+
+
+def _score_rolls(flags: Flags, run: Run, file: Path) -> None:
+    keys = range(1)
+    if flags.keys is not None:
+        low, high = parse_semitones("--keys", flags.keys)
+        keys = range(low, high + 1)
+    score = score_rolls(run, read_piano_rolls(file, flags.part), keys=keys, log=_log)
+    for line in score_lines(score, flags.part):
+        print(line)
+    if flags.json is not None:
+        write_output(flags.json, render_json(score.document(), indent=1) + "\n")
 
 
 def _log(line: str) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from jaxmusic.evaluation.likelihood import (
+from jaxmusic.evaluation.likelihood.network import (
     Estimate,
     TokenBits,
     count_units,
     estimate,
     network_bits,
 )
+from jaxmusic.evaluation.likelihood.ngrams import NgramModel
 from jaxmusic.evaluation.music.comparison import (
     CopyingSummary,
     FailureSummary,
@@ -28,7 +29,6 @@ from jaxmusic.evaluation.music.comparison import (
 )
 from jaxmusic.evaluation.music.failures import Failures, find_failures
 from jaxmusic.evaluation.music.notes import NoteArray, cut_excerpts
-from jaxmusic.evaluation.ngrams import NgramModel
 from jaxmusic.evaluation.songs import (
     RunSongs,
     Song,

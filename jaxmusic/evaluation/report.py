@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from jaxmusic.evaluation.evaluate import UNITS, Evaluation, Likelihood
-from jaxmusic.evaluation.likelihood import Estimate
+from jaxmusic.evaluation.likelihood.network import Estimate
 from jaxmusic.evaluation.music.copying import GRAMS
 from jaxmusic.evaluation.music.failures import LAGS
 from jaxmusic.evaluation.music.statistics import HISTOGRAMS, SCALARS

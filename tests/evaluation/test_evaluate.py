@@ -9,8 +9,8 @@ from helpers.command_line import run_here
 from helpers.small_runs import changed, small_config, small_corpus
 
 from jaxmusic.evaluation.evaluate import Evaluation, evaluate_run
-from jaxmusic.evaluation.likelihood import network_bits
-from jaxmusic.evaluation.ngrams import NgramModel
+from jaxmusic.evaluation.likelihood.network import network_bits
+from jaxmusic.evaluation.likelihood.ngrams import NgramModel
 from jaxmusic.evaluation.report import report_lines
 from jaxmusic.evaluation.songs import RunSongs, known_ids, load_songs
 from jaxmusic.run import Run

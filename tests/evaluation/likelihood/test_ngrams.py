@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from jaxmusic.evaluation.ngrams import NgramModel
+from jaxmusic.evaluation.likelihood.ngrams import NgramModel
 
 VOCABULARY, ORDER = 6, 5
 

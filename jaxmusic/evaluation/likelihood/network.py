@@ -44,7 +44,9 @@ class Estimate:
     high: float
 
 
-def network_bits(run: Run, songs: Sequence[Ints]) -> list[TokenBits]:
+def network_bits(
+    run: Run, songs: Sequence[Ints], *, allowed: npt.NDArray[np.bool_] | None = None
+) -> list[TokenBits]:
     """The information of songs' tokens under a run's network, in evaluation mode.
 
     With the objective `every`, that of each token but the first, after all before it: the LSTM
@@ -53,14 +55,18 @@ def network_bits(run: Run, songs: Sequence[Ints]) -> list[TokenBits]:
 
     Args:
         songs: ids (tokens,) of each song in the run's vocabulary.
+        allowed: which token may follow which, (vocabulary, vocabulary), rows by the token before:
+            all others get the probability 0 (with the objective `every`).
     """
     if run.config.model.objective == "every":
-        return _whole_songs(run, songs)
+        return _whole_songs(run, songs, allowed)
     return _windows(run, songs)
 
 
 @pinned_settings()
-def _whole_songs(run: Run, songs: Sequence[Ints]) -> list[TokenBits]:
+def _whole_songs(
+    run: Run, songs: Sequence[Ints], allowed: npt.NDArray[np.bool_] | None
+) -> list[TokenBits]:
     config = run.config.model
     found = [TokenBits(np.arange(1, len(song)), np.zeros(max(len(song) - 1, 0))) for song in songs]
     by_length = sorted(range(len(songs)), key=lambda index: -len(songs[index]))
@@ -75,7 +81,7 @@ def _whole_songs(run: Run, songs: Sequence[Ints]) -> list[TokenBits]:
             part = rows[:, start : start + CHUNK + 1]
             part = np.pad(part, [(0, 0), (0, CHUNK + 1 - part.shape[1])])
             losses, carries = _chunk_losses(
-                run.params, run.batch_stats, part, carries, graphdef=run.graphdef
+                run.params, run.batch_stats, part, carries, allowed, graphdef=run.graphdef
             )
             host = np.asarray(losses, np.float64) / np.log(2)
             for row, index in enumerate(chosen):
@@ -90,6 +96,7 @@ def _chunk_losses(
     batch_stats: PyTree,
     rows: jax.Array,
     carries: tuple[Carry, ...],
+    allowed: jax.Array | None,
     *,
     graphdef: nnx.GraphDef[MusicLSTM],
 ) -> tuple[jax.Array, tuple[Carry, ...]]:
@@ -97,6 +104,8 @@ def _chunk_losses(
     model = nnx.merge(graphdef, params, batch_stats)
     features, after = model.recur(rows[:, :-1], carries=carries)
     logits = model.head(features)
+    if allowed is not None:
+        logits = jnp.where(allowed[rows[:, :-1]], logits, -jnp.inf)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, rows[:, 1:])
     return losses, after
 

@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 
 from jaxmusic.config import Config, DataConfig, ModelConfig, Objective, TrainConfig
-from jaxmusic.evaluation import likelihood
-from jaxmusic.evaluation.likelihood import TokenBits, count_units, estimate, network_bits
+from jaxmusic.evaluation.likelihood import network
+from jaxmusic.evaluation.likelihood.network import TokenBits, count_units, estimate, network_bits
 from jaxmusic.run import Run
 from jaxmusic.tokenizers.vocabulary import Vocabulary
 from jaxmusic.training.state import new_state
@@ -50,8 +50,8 @@ def bits_of(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
 @pytest.mark.slow
 def test_the_state_is_carried_through_whole_songs(monkeypatch: pytest.MonkeyPatch) -> None:
     """In several chunks and batches of songs, as in one call for each song."""
-    monkeypatch.setattr(likelihood, "CHUNK", 8)
-    monkeypatch.setattr(likelihood, "ROWS", 3)
+    monkeypatch.setattr(network, "CHUNK", 8)
+    monkeypatch.setattr(network, "ROWS", 3)
     run = make_run("every")
     model = nnx.merge(run.graphdef, run.params, run.batch_stats)
     for song, found in zip(SONGS, network_bits(run, SONGS), strict=True):
@@ -78,7 +78,7 @@ def test_each_token_is_predicted_from_its_own_window() -> None:
 def test_of_too_many_windows_some_are_chosen_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run("last")
     whole = network_bits(run, SONGS)
-    monkeypatch.setattr(likelihood, "MOST_WINDOWS", 10)
+    monkeypatch.setattr(network, "MOST_WINDOWS", 10)
     some = network_bits(run, SONGS)
     assert sum(len(each.bits) for each in some) == 10
     for found, of_all in zip(some, whole, strict=True):
