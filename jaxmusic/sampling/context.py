@@ -21,11 +21,11 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jaxmusic.nn.cell import Carry
-from jaxmusic.nn.cpu.recurrence import FEWEST_ROWS
 from jaxmusic.nn.devices import current_platform
 from jaxmusic.nn.model import MusicLSTM
 
-FEWEST_TOKENS = 30  # for which open windows pay, measured at 3 x 512 and a window of 100
+# Where open windows pay, measured on two cores at 3 x 512 and a window of 100.
+FEWEST_TOKENS, MOST_PIECES_ON_CPU = 30, 3
 STAGES = 4  # of the primer: more of them save little and take longer to compile
 
 WindowMethod = Literal["auto", "open", "whole"]
@@ -73,10 +73,10 @@ def open_windows_pay(pieces: int, length: int) -> bool:
     """Whether open windows are the faster ones for pieces of a length.
 
     The primer costs up to as much as a window's length of tokens. And where whole windows of many
-    pieces use all of a CPU's arithmetic, nothing is left to gain.
+    pieces use most of a CPU's arithmetic, little is left to gain.
     """
-    many = current_platform() == "cpu" and pieces >= FEWEST_ROWS
-    return length >= FEWEST_TOKENS and not many
+    few = current_platform() != "cpu" or pieces <= MOST_PIECES_ON_CPU
+    return few and length >= FEWEST_TOKENS
 
 
 def open_windows(model: MusicLSTM, window: int, slots: int) -> Context:

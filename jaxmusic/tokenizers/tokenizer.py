@@ -14,6 +14,7 @@ from jaxmusic.tokenizers.piano_roll import PianoRollTokenizer
 from jaxmusic.tokenizers.timed.timed import TimedTokenizer
 
 ENTRY_POINTS = "jaxmusic.tokenizers"  # the group in which other distributions name tokenizers
+DEFAULT_STEP = 0.5  # quarters, from one token to the next in schemes without times
 _SHORTEST_STEP = 1 / 16  # quarters; the classic scheme would read closer tokens as one chord
 
 
@@ -81,7 +82,10 @@ class Tokenizer(Protocol):
         return "token"
 
     def may_follow(self, before: str, token: str) -> bool:
-        """Whether a song may have `token` directly after `before`; sampling masks all others."""
+        """Whether a song may have `token` directly after `before`.
+
+        Sampling masks all others, if the scheme has a fixed vocabulary.
+        """
         return True
 
 
@@ -147,13 +151,33 @@ def check_tokens(tokens: Iterable[str], scheme: str = "classic") -> None:
         tokenizer.check(token)
 
 
+def transpose_tokens(tokens: Iterable[str], semitones: int, scheme: str = "classic") -> list[str]:
+    """The tokens of the same music, so many semitones higher, up to 24 either way.
+
+    A token with a pitch that would leave MIDI's range is moved back into it by octaves.
+
+    Raises ValueError, naming it, for a token that the scheme does not have.
+    """
+    if semitones == 0:
+        return list(tokens)
+    tokenizer = get_tokenizer(scheme)
+
+    def transposed(token: str) -> str:
+        for octaves in (0, 12, -12, 24, -24):
+            if (found := tokenizer.transpose(token, semitones + octaves)) is not None:
+                return found
+        raise ValueError(f"{token!r} can't be transposed by {semitones} semitones")
+
+    return [transposed(token) for token in tokens]
+
+
 def write_midi(
     tokens: Sequence[str],
     path: str | os.PathLike[str],
     *,
     scheme: str = "classic",
     tempo: float = 120.0,
-    step: float = 0.5,
+    step: float = DEFAULT_STEP,
     program: int = 0,
 ) -> None:
     """Write tokens as a MIDI file that `read_tokens` reads back as the same tokens.

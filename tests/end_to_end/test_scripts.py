@@ -15,7 +15,7 @@ from helpers.midi_files import write_song
 from helpers.paths import SCRIPTS
 
 from jaxmusic.corpus.corpus import Corpus
-from jaxmusic.tokenizers.tokenizer import read_tokens
+from jaxmusic.tokenizers.tokenizer import read_tokens, transpose_tokens
 
 
 def run(
@@ -79,6 +79,36 @@ def test_generating_several_and_from_a_prime(trained: Path) -> None:
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert len(read_tokens(trained / "new" / "p.mid")) == 12
+
+
+def test_a_prime_is_written_before_its_music(trained: Path) -> None:
+    """In another key and at another tempo, up to so many seconds."""
+    prime = trained / "midi_songs" / "3.mid"
+    for out, extra in (("a.mid", []), ("b.mid", ["--transpose", "3", "--tempo", "60"])):
+        seconds = "6" if extra else "3"
+        ran = run(
+            trained, "generate.py", "runs/quick", "--prime", prime, "--with-prime", "--out", out,
+            "--seconds", seconds, *extra,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        assert f"{out}: 12 tokens" in ran.stdout  # half a quarter each, at 120 and at 60
+    song = read_tokens(prime)
+    plain, moved = read_tokens(trained / "a.mid"), read_tokens(trained / "b.mid")
+    assert len(plain) == len(song) + 12 and plain[: len(song)] == song
+    assert moved == transpose_tokens(plain, 3)
+    lengths = [mido.MidiFile(trained / out).length for out in ("a.mid", "b.mid")]
+    assert lengths[1] == pytest.approx(2 * lengths[0])
+
+
+def test_a_piece_is_the_same_on_any_number_of_devices(trained: Path) -> None:
+    for devices, count in ((1, 1), (8, 2)):
+        ran = run(
+            trained, "generate.py", "runs/quick", "--out", f"on-{devices}.mid", "--length", "20",
+            "--count", str(count),
+            XLA_FLAGS=f"--xla_force_host_platform_device_count={devices}",
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+    assert (trained / "on-1.mid").read_bytes() == (trained / "on-8-1.mid").read_bytes()
 
 
 def test_a_prepared_corpus_trains(tmp_path: Path) -> None:
