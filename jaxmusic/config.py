@@ -258,7 +258,8 @@ class Config:
             check_ranges(part)
         _ = self.data.transpose_range
         self._check_carry_state()
-        if self.train.patience is not None and not self.data.held_out:
+        holds_out = self.data.held_out > 0 or self.data.held_out_match is not None
+        if self.train.patience is not None and not holds_out:
             raise ConfigError(
                 f"--patience {self.train.patience} needs a held-out loss: give --held-out too, "
                 "such as 0.1."

@@ -70,6 +70,14 @@ def test_values_out_of_range_are_named(part: str, field: str, value: float) -> N
         dataclasses.replace(config, **{part: changed}).check()
 
 
+def test_patience_needs_songs_that_are_held_out() -> None:
+    patient = TrainConfig(patience=2)
+    for data in (DataConfig(held_out=0.1), DataConfig(held_out_match="valid/*")):
+        Config(data=data, train=patient).check()
+    with pytest.raises(ConfigError, match="--patience 2 needs a held-out loss"):
+        Config(train=patient).check()
+
+
 CARRYING: dict[str, Any] = {
     "data": DataConfig(window=50, stride=50, across_songs=False, carry_state=True),
     "model": ModelConfig(objective="every"),
