@@ -11,7 +11,7 @@ import tyro
 
 from jaxmusic.config import MOST_SEMITONES, ConfigError
 from jaxmusic.errors import reason_of
-from jaxmusic.evaluation.undertrained import why_undertrained
+from jaxmusic.evaluation.warnings import why_undertrained
 from jaxmusic.midi.types import MidiError
 from jaxmusic.run import open_run
 from jaxmusic.run_dir.folder import RunDir

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from jaxmusic.evaluation.likelihood.network import (
-    Estimate,
+    KindBits,
+    Likelihood,
     TokenBits,
     count_units,
     estimate,
@@ -27,7 +28,7 @@ from jaxmusic.evaluation.music.comparison import (
     summarize_copying,
     summarize_failures,
 )
-from jaxmusic.evaluation.music.failures import Failures, find_failures
+from jaxmusic.evaluation.music.failures import find_failures
 from jaxmusic.evaluation.music.notes import NoteArray, cut_excerpts
 from jaxmusic.evaluation.songs import (
     RunSongs,
@@ -37,39 +38,17 @@ from jaxmusic.evaluation.songs import (
     known_ids,
     token_kinds,
 )
-from jaxmusic.evaluation.undertrained import why_undertrained
+from jaxmusic.evaluation.warnings import collect_warnings
 from jaxmusic.run import Run
 from jaxmusic.sampling.choice import SamplingConfig
 from jaxmusic.sampling.generate import generate
 
 ORDERS = (1, 3, 5, 8)  # of the n-gram baselines
-COPIED = "16"  # notes of the runs by which copying is judged
 UNITS = ("token", "note", "quarter", "second")
 SECONDS_PER_QUARTER = 0.5  # at 120 quarters a minute, as tokens have no tempo
 MOST_EXCERPTS = 400  # of the songs of a set, evenly chosen
 
 Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class KindBits:
-    """The information in the tokens of one kind."""
-
-    tokens: int
-    bits_per_token: float
-    bits_per_note: float  # their part of a note's
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """The information of songs by model, in bits; lower is better."""
-
-    songs: int
-    tokens: int  # that were predicted
-    left_out: int  # tokens that the run doesn't know
-    models: dict[str, dict[str, Estimate]]  # by model, then by unit
-    kinds: dict[str, KindBits]  # of the network
-    gain: dict[str, Estimate]  # by unit: the best n-gram's bits less the network's
 
 
 @dataclass(frozen=True)
@@ -139,12 +118,7 @@ def evaluate_run(
             by_set[name] = summarize_failures(excerpts, found, has_times=rhythm)
     if sets.held_out:
         copying_by_set["held_out"], _ = summarize_copying(sets.held_out, training_notes)
-    warnings = [
-        why_undertrained(run),
-        _why_unlearned(held_out),
-        _why_stuck(failures),
-        _why_copied(copying_by_set),
-    ]
+    scalars = compare_scalars(sets, has_times=rhythm)
     return Evaluation(
         run=str(run.path),
         step=run.step,
@@ -154,10 +128,12 @@ def evaluate_run(
         held_out_songs=len(songs.held_out),
         pieces=len(pieces),
         notes_a_piece=notes,
-        warnings=[each for each in warnings if each is not None],
+        warnings=collect_warnings(
+            run, held_out=held_out, scalars=scalars, copying=copying_by_set, failures=by_set
+        ),
         held_out=held_out,
         training=training,
-        scalars=compare_scalars(sets, has_times=rhythm),
+        scalars=scalars,
         histograms=compare_histograms(sets, has_times=rhythm),
         copying=copying_by_set,
         failures=by_set,
@@ -253,38 +229,6 @@ def _by_kind(
         total = float(of_kind.sum())
         found[kind] = KindBits(len(of_kind), total / len(of_kind), total / notes if notes else 0.0)
     return found
-
-
-def _why_unlearned(held_out: Likelihood | None) -> str | None:
-    if held_out is None or not held_out.gain or held_out.gain["token"].value > 0:
-        return None
-    return (
-        "On held-out songs the network is not better than an n-gram model: train it further, or on "
-        "more music."
-    )
-
-
-def _why_stuck(failures: Sequence[Failures]) -> str | None:
-    stuck = sum(each.stuck for each in failures)
-    if not stuck:
-        return None
-    return (
-        f"{stuck:,} of {len(failures):,} pieces are stuck to one pitch or token: try a higher "
-        "--temperature, or train further."
-    )
-
-
-def _why_copied(copying: dict[str, CopyingSummary]) -> str | None:
-    if "held_out" not in copying:
-        return None
-    own, theirs = copying["generated"], copying["held_out"]
-    if own.shares[COPIED] <= theirs.shares[COPIED] or own.longest <= theirs.longest:
-        return None
-    return (
-        f"The pieces copy more from the training songs than held-out songs do: "
-        f"{own.shares[COPIED]:.0%} of their runs of {COPIED} notes, against "
-        f"{theirs.shares[COPIED]:.0%}, and up to {own.longest:,} notes in a row."
-    )
 
 
 def _excerpts(songs: Sequence[Song], notes: int) -> list[NoteArray]:

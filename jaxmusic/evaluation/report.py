@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from jaxmusic.evaluation.evaluate import UNITS, Evaluation, Likelihood
-from jaxmusic.evaluation.likelihood.network import Estimate
+from jaxmusic.evaluation.evaluate import UNITS, Evaluation
+from jaxmusic.evaluation.likelihood.network import Estimate, Likelihood
+from jaxmusic.evaluation.music.comparison import LONG_REPEAT
 from jaxmusic.evaluation.music.copying import GRAMS
 from jaxmusic.evaluation.music.failures import LAGS
 from jaxmusic.evaluation.music.statistics import HISTOGRAMS, SCALARS
@@ -120,20 +121,22 @@ def _failures(found: Evaluation) -> Iterable[str]:
     yield ""
     yield "4. Failure: pieces stuck to one pitch or token, and repeats inside a piece"
     with_bars = bool(found.failures["generated"].similarity)
-    lags = [f"bars {lag} apart" for lag in LAGS] if with_bars else []
-    rows = [["", "stuck", "repeat, median", "longest", "one pitch", *lags]]
+    lags = [f"bar lag {lag}" for lag in LAGS] if with_bars else []
+    rows = [["", "stuck", "repeat, median", "longest", f"over {LONG_REPEAT}", "one pitch", *lags]]
     for name, each in found.failures.items():
         rows.append(
             [
                 f"  {SETS[name]}", f"{each.stuck:,}", _number(each.median_repeat),
-                f"{each.longest_repeat:,}", f"{each.longest_pitch_run:,}",
+                f"{each.longest_repeat:,}", _percent(each.long_repeats),
+                f"{each.longest_pitch_run:,}",
                 *map(_number, each.similarity.values()),
             ]
         )  # fmt: skip
     yield from _table(rows)
-    yield "   repeat: the longest run of notes that comes twice. one pitch: the longest run of one."
+    yield f"   repeat: the longest run that comes twice; over {LONG_REPEAT}: pieces with one that"
+    yield "   has more notes than that. one pitch: the longest run of one pitch."
     if with_bars:
-        yield "   bars apart: the share of notes that two bars of four quarters have in common."
+        yield "   bar lag N: what bars of four quarters, N apart, have in common of their notes."
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -44,6 +44,27 @@ class Estimate:
     high: float
 
 
+@dataclass(frozen=True)
+class KindBits:
+    """The information in the tokens of one kind."""
+
+    tokens: int
+    bits_per_token: float
+    bits_per_note: float  # their part of a note's
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The information of songs by model, in bits; lower is better."""
+
+    songs: int
+    tokens: int  # that were predicted
+    left_out: int  # tokens that the run doesn't know
+    models: dict[str, dict[str, Estimate]]  # by model, then by unit
+    kinds: dict[str, KindBits]  # of the network
+    gain: dict[str, Estimate]  # by unit: the best n-gram's bits less the network's
+
+
 def network_bits(
     run: Run, songs: Sequence[Ints], *, allowed: npt.NDArray[np.bool_] | None = None
 ) -> list[TokenBits]:

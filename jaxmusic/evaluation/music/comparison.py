@@ -14,6 +14,7 @@ from jaxmusic.evaluation.music.statistics import HISTOGRAMS, SCALARS
 
 Floats = npt.NDArray[np.float64]
 
+LONG_REPEAT = 16  # notes
 RANGE = (5, 95)  # percent of the training songs
 
 
@@ -71,9 +72,11 @@ class CopyingSummary:
 class FailureSummary:
     """Signs of failure in one set of pieces."""
 
-    stuck: int  # pieces
+    pieces: int
+    stuck: int  # of them
     median_repeat: float  # notes
     longest_repeat: int
+    long_repeats: float  # share of the pieces that repeat more than LONG_REPEAT notes
     longest_pitch_run: int
     similarity: dict[str, float]  # by lag in bars, the median; empty without rhythm
 
@@ -150,9 +153,11 @@ def summarize_failures(
         found = np.array([bar_similarity(piece, lag) for piece in pieces], np.float64)
         similarity[str(lag)] = percentile(found, 50)
     return FailureSummary(
+        pieces=len(pieces),
         stuck=sum(each.stuck for each in failures),
         median_repeat=percentile(repeats, 50),
         longest_repeat=int(repeats.max(initial=0)),
+        long_repeats=_mean((repeats > LONG_REPEAT).astype(np.float64)),
         longest_pitch_run=max((each.pitch_run for each in failures), default=0),
         similarity=similarity,
     )
