@@ -107,16 +107,18 @@ class DataConfig:
     # Whether a window may run from one song into the next, as in the notebooks.
     across_songs: bool = True
     # Carry the LSTM layers' state from each window of a song to the next (truncated
-    # back-propagation through time, Keras's stateful RNN). Each row of a batch goes through whole
-    # songs, the last window of a song is padded, and all of its tokens count; so does the loss of
-    # held-out songs. Needs --stride of a window, --no-across-songs and --objective every.
+    # back-propagation through time, Keras's stateful RNN). Each row of a batch goes through songs
+    # window by window; the last window of a song is padded, so that all tokens count, and the
+    # held-out loss is that of whole songs. Needs a --stride of one window, --no-across-songs and
+    # --objective every.
     carry_state: bool = False
     # Share of the songs (0 to below 1) kept out of training, to measure the held-out loss on.
     held_out: Rate = 0.0
     # Instead of a share: hold out the songs whose paths match this pattern, such as 'valid/*'.
     held_out_match: str | None = None
     # Transpose each window by a random number of semitones, LOW..HIGH (as -5..6), another one in
-    # each epoch. A window with a token that the corpus has in no such key stays as it is.
+    # each epoch. A window with a token that the corpus has in no such key stays as it is. (With
+    # --carry-state so are whole songs.)
     transpose: str | None = None
     # Tokens that the corpus has fewer times become one token, <rare>, which is never generated.
     min_count: Count = 1

@@ -200,7 +200,8 @@ def map_tokens(config: Config, corpus: Corpus, console: Console) -> TokenMap:
     if token_map.table is not None and len(token_map.shifts) > 1:
         leaves = token_map.table[token_map.first_random_row :] == OUT_OF_VOCABULARY
         console.log(
-            f"Windows are transposed by {data.transpose} semitones, but for those with a token "
-            f"that leaves the vocabulary ({leaves.sum() / leaves.size:.0%} of tokens and shifts)"
+            f"{'Songs' if data.carry_state else 'Windows'} are transposed by {data.transpose} "
+            "semitones, but for those with a token that leaves "
+            f"the vocabulary ({leaves.sum() / leaves.size:.0%} of tokens and shifts)"
         )
     return token_map
