@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from jaxmusic.evaluation.music.copying import GRAMS, Copying, find_copies
 from jaxmusic.evaluation.music.failures import LAGS, Failures, bar_similarity
-from jaxmusic.evaluation.music.notes import NoteArray
+from jaxmusic.evaluation.music.notes import NoteArray, make_notes
 from jaxmusic.evaluation.music.overlap import overlapping_area, shared_mass
 from jaxmusic.evaluation.music.statistics import HISTOGRAMS, SCALARS
 
@@ -112,7 +112,7 @@ def compare_histograms(sets: PieceSets, *, has_times: bool) -> dict[str, Histogr
     for name, histogram in HISTOGRAMS.items():
         if histogram.needs_times and not has_times:
             continue
-        size = len(histogram.of(sets.training[0]))
+        size = len(histogram.of(make_notes([], [], [])))
         generated, held_out, training = (
             np.array([histogram.of(piece) for piece in pieces], np.float64).reshape(-1, size)
             for pieces in (sets.generated, sets.held_out, sets.training)

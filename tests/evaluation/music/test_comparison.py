@@ -49,6 +49,8 @@ def test_without_rhythm_times_are_not_compared() -> None:
     assert set(scalars) == {"pitch_entropy", "pitch_class_entropy", "scale_consistency"}
     assert set(compare_histograms(sets, has_times=False)) == {"intervals"}
     assert np.isnan(scalars["pitch_entropy"].held_out)
+    nothing = compare_histograms(PieceSets([], [], []), has_times=False)["intervals"]
+    assert np.isnan(nothing.generated_shared) and np.isnan(nothing.generated_area)
 
 
 def test_copying_and_failures_of_a_set() -> None:
