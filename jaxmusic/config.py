@@ -4,12 +4,26 @@ The comment above or beside a field is its help on the command line.
 """
 
 import dataclasses
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal
 
-from jaxmusic.errors import UserError
+from jaxmusic.ranges import (
+    NOT_NEGATIVE,
+    NOT_NEGATIVE_FINITE,
+    POSITIVE,
+    SEED,
+    SHARE,
+    BatchSize,
+    Count,
+    Layers,
+    Length,
+    Rate,
+    Width,
+    WidthOrNone,
+    at_most,
+    check_ranges,
+)
+from jaxmusic.ranges import ConfigError as ConfigError  # noqa: PLC0414
 from jaxmusic.runtime.paths import LocalPath, OptionalPath
 
 Precision = Literal["f32", "tf32", "bf16"]
@@ -21,55 +35,6 @@ BATCH_AXIS = "batch"  # the one axis of the mesh: each device has its own rows o
 
 MOST_SEMITONES = 24
 MAX_SKIPPED_SHARE = 0.5
-
-
-class ConfigError(UserError):
-    """A setting is out of its range or doesn't fit the others; the message names the flag."""
-
-    exit_code = 2
-
-
-@dataclass(frozen=True)
-class Range:
-    """The values that a field may have, and the words for them."""
-
-    words: str
-    contains: Callable[[Any], bool]
-
-
-def at_most(most: int) -> Range:
-    """Whole numbers up to `most`."""
-    return Range(f"at most {most:,}", lambda value: value <= most)
-
-
-AT_LEAST_ONE = Range("1 or more", lambda value: value >= 1)
-NOT_NEGATIVE = Range("0 or more", lambda value: value >= 0)
-NOT_NEGATIVE_FINITE = Range("0 or more and finite", lambda value: 0 <= value < math.inf)
-POSITIVE = Range("above 0 and finite", lambda value: 0 < value < math.inf)
-BELOW_ONE = Range("from 0 to below 1", lambda value: 0 <= value < 1)
-SHARE = Range("from 0 to 1", lambda value: 0 <= value <= 1)
-SEED = Range("from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32)
-
-Count = Annotated[int, AT_LEAST_ONE, at_most(2**31 - 1)]
-# Far beyond any device: refused at once, as building such arrays would take long.
-Layers = Annotated[int, AT_LEAST_ONE, at_most(128)]
-Width = Annotated[int, AT_LEAST_ONE, at_most(2**22)]
-Length = Annotated[int, AT_LEAST_ONE, at_most(2**20)]
-BatchSize = Annotated[int, AT_LEAST_ONE, at_most(2**24)]
-Rate = Annotated[float, BELOW_ONE]
-
-
-def check_ranges(part: Any) -> None:
-    """Raise ConfigError for a field of a dataclass with a value out of its range.
-
-    None, where the field allows it, is always in range.
-    """
-    for name, kind in get_type_hints(type(part), include_extras=True).items():
-        value = getattr(part, name)
-        for annotated in (kind, *get_args(kind)):
-            for limit in getattr(annotated, "__metadata__", ()):
-                if isinstance(limit, Range) and value is not None and not limit.contains(value):
-                    raise ConfigError(f"{flag(name)} is {value}, but must be {limit.words}.")
 
 
 def parse_semitones(flag: str, text: str) -> tuple[int, int]:
@@ -134,7 +99,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network: LSTM layers, then dense ones, with batch norm and dropout between them."""
+    """The network: LSTM layers, then dense ones, with batch norm and dropout between them.
+
+    Dropout that is constant over time has one mask for all positions of a window.
+    """
 
     # How a token enters: its id over the vocabulary's size as one number, or a learned vector.
     input: Literal["scalar", "embedding"] = "scalar"
@@ -144,12 +112,29 @@ class ModelConfig:
     hidden_size: Width = 512
     # LSTM layers.
     layers: Layers = 3
-    # Units of the dense layer before the output.
-    dense_size: Width = 256
-    # Dropout rate before each dense layer.
+    # Units of the dense layer before the output (0: no such layer).
+    dense_size: WidthOrNone = 256
+    # Whether the output layer's kernel is the embedding (embedding input only), after a linear
+    # projection to its size if what comes before has another one.
+    tied_output: bool = False
+    # Dropout rate before each dense layer, and before the output layer.
     dropout: Rate = 0.3
     # Recurrent dropout rate of all LSTM layers but the last.
     recurrent_dropout: Rate = 0.3
+    # Whether the last LSTM layer has recurrent dropout too.
+    recurrent_dropout_last: bool = False
+    # Share of the tokens of a window that enter as zeros, the others scaled up.
+    token_dropout: Rate = 0.0
+    # Dropout rate of what enters the first LSTM layer, constant over time.
+    input_dropout: Rate = 0.0
+    # Dropout rate between LSTM layers, constant over time.
+    layer_dropout: Rate = 0.0
+    # Dropout rate of the last LSTM layer's output, constant over time.
+    output_dropout: Rate = 0.0
+    # Share of the recurrent weights of all LSTM layers that a step leaves out (DropConnect).
+    weight_drop: Rate = 0.0
+    # Whether batch norm follows the LSTM layers and the dense layer.
+    batch_norm: bool = True
     # What batch norm's moving averages keep of themselves at each step (0.99 is Keras's).
     batch_norm_momentum: Rate = 0.99
     # Targets: the one token after the window, or the next token at every position.
@@ -260,6 +245,11 @@ class Config:
             check_ranges(part)
         _ = self.data.transpose_range
         self._check_carry_state()
+        if self.model.tied_output and self.model.input != "embedding":
+            raise ConfigError(
+                f"--tied-output needs an embedding: give --input embedding too, not "
+                f"{self.model.input}."
+            )
         holds_out = self.data.held_out > 0 or self.data.held_out_match is not None
         if self.train.patience is not None and not holds_out:
             raise ConfigError(
@@ -310,11 +300,6 @@ def split_preset(arguments: list[str]) -> tuple[str, list[str]]:
     if preset not in PRESETS:
         raise ConfigError(f"There is no preset {preset}: give one of {', '.join(PRESETS)}.")
     return preset, rest
-
-
-def flag(field_name: str) -> str:
-    """A field's name as the command line spells it."""
-    return "--" + field_name.replace("_", "-")
 
 
 def differences(ours: Config, theirs: Config) -> list[str]:

@@ -15,8 +15,8 @@ from jaxmusic.config import (
     RunConfig,
     TrainConfig,
     differences,
-    flag,
 )
+from jaxmusic.ranges import flag
 
 
 def test_classic_is_the_notebook() -> None:
@@ -113,3 +113,10 @@ def test_field_names_are_unique_over_all_parts() -> None:
     parts = (DataConfig, ModelConfig, TrainConfig, RunConfig)
     names = [field.name for part in parts for field in dataclasses.fields(part)]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.raises_at("jaxmusic/config.py:check", "--tied-output")
+def test_a_tied_output_needs_an_embedding() -> None:
+    with pytest.raises(ConfigError, match="--tied-output needs an embedding: .*, not scalar"):
+        Config(model=ModelConfig(tied_output=True)).check()
+    Config(model=ModelConfig(tied_output=True, input="embedding", dense_size=0)).check()

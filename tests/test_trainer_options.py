@@ -33,6 +33,12 @@ ALL_OPTIONS: dict[str, Any] = {
     "optimizer": "adamw", "weight_decay": 0.02, "clip_norm": 1.0, "schedule": "cosine",
     "warmup_steps": 4, "ema_decay": 0.9,
 }  # fmt: skip
+PLAIN_NETWORK: dict[str, Any] = {
+    "input": "embedding", "embedding_size": 6, "objective": "every", "dense_size": 0,
+    "token_dropout": 0.05, "input_dropout": 0.2, "layer_dropout": 0.5, "output_dropout": 0.5,
+    "recurrent_dropout": 0.25, "weight_drop": 0.2,
+}  # fmt: skip
+SWITCHES = {"batch_norm": False, "tied_output": True, "recurrent_dropout_last": True}
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +48,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(corpus: Path, tmp_path: Path) -> Config:
-    return small_config(corpus, tmp_path / "run")
+    """The network has neither batch norm nor a dense layer, and dropout of all kinds."""
+    config = small_config(corpus, tmp_path / "run")
+    return changed(config, "model", **PLAIN_NETWORK, **SWITCHES)
 
 
 def stop_after(polls: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,9 +188,11 @@ def test_eight_devices_equal_one_with_options(config: Config, tmp_path: Path) ->
     config = changed(changed(config, "run", log_steps=1), "train", **ALL_OPTIONS)
     on_eight = changed(config, "run", run_dir=str(tmp_path / "eight"))
     fit(changed(config, "run", devices=1))
-    flags = {name.replace("_", "-"): value for name, value in ALL_OPTIONS.items()}
+    options = ALL_OPTIONS | PLAIN_NETWORK
+    flags = {name.replace("_", "-"): value for name, value in options.items()}
+    switches = ["--no-batch-norm", "--tied-output", "--recurrent-dropout-last"]
     subprocess.run(
-        command(on_eight, **flags),
+        [*command(on_eight, **flags), *switches],
         env={**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"},
         capture_output=True, timeout=300, check=True,
     )  # fmt: skip

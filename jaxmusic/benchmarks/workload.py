@@ -103,8 +103,14 @@ def forward_flop(workload: Workload) -> int:
     for _ in range(model.layers):
         per_token += 2 * (features + model.hidden_size) * 4 * model.hidden_size
         features = model.hidden_size
-    head = 2 * model.hidden_size * model.dense_size
-    head += 2 * model.dense_size * workload.vocabulary_size
+    head = 0
+    if model.dense_size:
+        head += 2 * features * model.dense_size
+        features = model.dense_size
+    if model.tied_output:
+        head += 2 * features * model.embedding_size * (features != model.embedding_size)
+        features = model.embedding_size
+    head += 2 * features * workload.vocabulary_size
     targets = workload.window if model.objective == "every" else 1
     return per_token * workload.window + head * targets
 

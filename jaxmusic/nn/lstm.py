@@ -66,6 +66,7 @@ def run_lstm_stack(
     *,
     carries: Sequence[Carry] | None = None,
     masks: Sequence[jax.Array | None] | None = None,
+    input_masks: Sequence[jax.Array | None] | None = None,
     precision: Precision = "f32",
     recurrence: RecurrenceName = "auto",
 ) -> tuple[jax.Array, tuple[Carry, ...]]:
@@ -79,6 +80,9 @@ def run_lstm_stack(
             is multiplied with, for each gate, before the recurrent product; the same at every step
             (Gal and Ghahramani 2016, "A Theoretically Grounded Application of Dropout in Recurrent
             Neural Networks"). They are drawn, not learned: no gradient flows to them.
+        input_masks: one a layer, None for a layer without, (batch, features): dropout of the
+            layer's inputs, the same at every step. The layers are then computed one after the
+            other. No gradient flows to them either.
         precision: of the matrix products.
         recurrence: how the loop over time is computed: `scan` by XLA, one layer after the other, on
             any device; `wavefront` by XLA in one loop for all layers, with fewer, larger programs a
@@ -114,12 +118,18 @@ def run_lstm_stack(
     )
     chosen = choose_recurrence(recurrence, workload)
     precision = supported_precision(precision, workload.platform)
-    if chosen.stacked:
+    if chosen.stacked and input_masks is None:
         h_TxBxH, afters = _lstm(chosen, precision, stack)
     else:
         h_TxBxH, each_after = stack.x_TxBxF, []
-        for weights, before, mask in stack.layers():
-            h_TxBxH, after = _lstm(chosen, precision, Layer(h_TxBxH, weights, before, mask))
+        for number, (weights, before, mask) in enumerate(stack.layers()):
+            if input_masks is not None and (input_mask := input_masks[number]) is not None:
+                h_TxBxH = h_TxBxH * lax.stop_gradient(input_mask)
+            if chosen.stacked:
+                alone = Stack(h_TxBxH, (weights,), (before,), (mask,))
+                h_TxBxH, (after,) = _lstm(chosen, precision, alone)
+            else:
+                h_TxBxH, after = _lstm(chosen, precision, Layer(h_TxBxH, weights, before, mask))
             each_after.append(after)
         afters = tuple(each_after)
     return jnp.swapaxes(h_TxBxH, 0, 1), afters

@@ -1,7 +1,6 @@
-"""The network: the notebooks' stack in Flax, and its two variations (input, objective)."""
+"""The network: the notebooks' stack in Flax, and its variations."""
 
 from itertools import pairwise
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +8,11 @@ from flax import nnx
 
 from jaxmusic.config import ModelConfig, Precision, RecurrenceName
 from jaxmusic.nn.cell import Carry, Weights
+from jaxmusic.nn.dropout import Masks, draw_masks
 from jaxmusic.nn.lstm import run_lstm_stack
-from jaxmusic.nn.products import DOT_GENERAL
+from jaxmusic.nn.products import DOT_GENERAL, dot
 
 BATCH_NORM_EPSILON = 1e-3  # Keras's default, which the notebooks use
-
-
-class Masks(NamedTuple):
-    """What dropout multiplies with in one step: 0, or 1 / (1 - rate). None: no dropout there."""
-
-    recurrent: tuple[jax.Array | None, ...]  # a layer each, (batch, 4, hidden)
-    dense: jax.Array | None  # before the dense layer, shaped as its input
-    output: jax.Array | None  # before the output layer, shaped as its input
 
 
 class LSTMLayer(nnx.Module):
@@ -40,8 +32,21 @@ class LSTMLayer(nnx.Module):
         return Weights(self.kernel[...], self.recurrent_kernel[...], self.bias[...])
 
 
+class TiedOutput(nnx.Module):
+    """An output layer whose kernel is the embedding (Press and Wolf 2017; Inan et al. 2017)."""
+
+    def __init__(self, vocabulary_size: int) -> None:
+        self.bias = nnx.Param(jnp.zeros(vocabulary_size))
+
+    def __call__(self, x: jax.Array, embedding: jax.Array, precision: Precision) -> jax.Array:
+        """Logits of (..., features), by the embedding (vocabulary, features)."""
+        return dot(x, embedding.T, precision) + self.bias[...]
+
+
 class MusicLSTM(nnx.Module):
     """LSTM layers, batch norm, dropout, dense, relu, batch norm, dropout, output.
+
+    Without a dense layer: LSTM layers, batch norm, dropout, output. Batch norm may be left out.
 
     Evaluation uses batch norm's moving averages and no dropout. Training uses the batch's own
     statistics, moves the averages, and takes its dropout as masks that `draw_masks` makes: so
@@ -94,10 +99,20 @@ class MusicLSTM(nnx.Module):
                 rngs=rngs,
             )
 
-        self.norm_lstm = batch_norm(config.hidden_size)
-        self.dense = linear(config.hidden_size, config.dense_size)
-        self.norm_dense = batch_norm(config.dense_size)
-        self.output = linear(config.dense_size, vocabulary_size)
+        size = config.hidden_size
+        if config.batch_norm:
+            self.norm_lstm = batch_norm(size)
+        if config.dense_size:
+            self.dense = linear(size, config.dense_size)
+            size = config.dense_size
+            if config.batch_norm:
+                self.norm_dense = batch_norm(size)
+        self.projects = config.tied_output and size != features
+        if self.projects:
+            self.projection = linear(size, features)
+        self.output = (
+            TiedOutput(vocabulary_size) if config.tied_output else linear(size, vocabulary_size)
+        )
 
     def __call__(
         self,
@@ -139,16 +154,35 @@ class MusicLSTM(nnx.Module):
         else:
             dtype = self.lstm[0].kernel[...].dtype
             x = ids.astype(dtype)[..., None] / self.vocabulary_size
+        if masks is not None and masks.tokens is not None:
+            x = x * masks.tokens
         h, after = run_lstm_stack(
             x,
-            [layer.weights for layer in self.lstm],
+            self._lstm_weights(masks),
             carries=carries,
             masks=None if masks is None else masks.recurrent,
+            input_masks=None if masks is None else masks.inputs,
             precision=self.precision,
             recurrence=self.recurrence,
         )
         # The last h as the carry has it: of the sequence nothing is needed, nor is its gradient.
-        return (h if self.config.objective == "every" else after[-1].h), after
+        features = h if self.config.objective == "every" else after[-1].h
+        if masks is not None and masks.lstm_output is not None:
+            mask = masks.lstm_output
+            features = features * (mask[:, None] if features.ndim == 3 else mask)
+        return features, after
+
+    def _lstm_weights(self, masks: Masks | None) -> list[Weights]:
+        """The weights of each layer, without the recurrent ones that a step leaves out."""
+        every = [layer.weights for layer in self.lstm]
+        if masks is None or masks.recurrent_kernels is None:
+            return every
+        return [
+            weights
+            if mask is None
+            else weights._replace(recurrent_kernel=weights.recurrent_kernel * mask)
+            for weights, mask in zip(every, masks.recurrent_kernels, strict=True)
+        ]
 
     def head(
         self,
@@ -162,40 +196,24 @@ class MusicLSTM(nnx.Module):
         counted = None
         if weights is not None:
             counted = (weights > 0).reshape(*weights.shape, *[1] * (x.ndim - weights.ndim))
-        x = self.norm_lstm(x, use_running_average=not training, mask=counted)
-        if masks is not None and masks.dense is not None:
-            x = x * masks.dense
-        x = jax.nn.relu(self.dense(x))
-        x = self.norm_dense(x, use_running_average=not training, mask=counted)
+        config = self.config
+        if config.batch_norm:
+            x = self.norm_lstm(x, use_running_average=not training, mask=counted)
+        if config.dense_size:
+            if masks is not None and masks.dense is not None:
+                x = x * masks.dense
+            x = jax.nn.relu(self.dense(x))
+            if config.batch_norm:
+                x = self.norm_dense(x, use_running_average=not training, mask=counted)
         if masks is not None and masks.output is not None:
             x = x * masks.output
+        if self.projects:
+            x = self.projection(x)
+        if isinstance(self.output, TiedOutput):
+            return self.output(x, self.embedding.embedding[...], self.precision)
         logits: jax.Array = self.output(x)
         return logits
 
     def draw_masks(self, key: jax.Array, batch: int, window: int) -> Masks:
-        """The dropout of one step on a batch of windows.
-
-        Each mask has the batch as its first axis, and JAX draws every element from its place
-        in the array alone: a row's masks are the same in a batch of any size, on any number
-        of devices.
-        """
-        config = self.config
-        key_dense, key_output, *keys = jax.random.split(key, 2 + config.layers)
-        # As in the notebooks, the last LSTM layer has no recurrent dropout.
-        recurrent = [
-            _draw_mask(key, config.recurrent_dropout, (batch, 4, config.hidden_size))
-            for key in keys[:-1]
-        ]
-        positions = (window,) if config.objective == "every" else ()
-        return Masks(
-            recurrent=(*recurrent, None),
-            dense=_draw_mask(key_dense, config.dropout, (batch, *positions, config.hidden_size)),
-            output=_draw_mask(key_output, config.dropout, (batch, *positions, config.dense_size)),
-        )
-
-
-def _draw_mask(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array | None:
-    if rate == 0:
-        return None
-    kept = jax.random.bernoulli(key, 1 - rate, shape)
-    return jnp.where(kept, 1 / (1 - rate), 0.0)
+        """The dropout of one step on a batch of windows, by the network's settings."""
+        return draw_masks(self.config, key, batch, window)

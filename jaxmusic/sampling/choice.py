@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxmusic.config import AT_LEAST_ONE, POSITIVE, Range, check_ranges
+from jaxmusic.ranges import AT_LEAST_ONE, POSITIVE, Range, check_ranges
 
 # Temperatures are clipped to these, as float32 would overflow or underflow beyond them. The limits
 # are reached here: only the likeliest token, or all tokens equally likely.

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from jaxmusic.config import ModelConfig
-from jaxmusic.nn.model import Masks
+from jaxmusic.nn.dropout import Masks
 from jaxmusic.training.state import PyTree
 
 

@@ -17,7 +17,8 @@ from helpers.programs import quick_jit, run_apart
 
 from jaxmusic.config import PRESETS, Config, ModelConfig, TrainConfig
 from jaxmusic.data.batch import Batch
-from jaxmusic.nn.model import Masks, MusicLSTM
+from jaxmusic.nn.dropout import Masks
+from jaxmusic.nn.model import MusicLSTM
 from jaxmusic.training.optimizer import make_optimizer
 from jaxmusic.training.state import (
     PyTree,

@@ -13,7 +13,8 @@ from jax import lax
 
 from jaxmusic.benchmarks.harness.weights import load_weights
 from jaxmusic.benchmarks.workload import Workload
-from jaxmusic.nn.model import Masks, MusicLSTM
+from jaxmusic.nn.dropout import Masks
+from jaxmusic.nn.model import MusicLSTM
 from jaxmusic.nn.products import dot
 from jaxmusic.training.optimizer import make_optimizer
 from jaxmusic.training.state import PyTree, model_graphdef, new_state
