@@ -145,9 +145,9 @@ class GenerateFlags:
     # Baselines: keras-jax, keras-tensorflow, both, or none ("").
     against: str = "keras-jax,keras-tensorflow"
     # Pieces generated at a time.
-    pieces: tuple[int, ...] = (1, 8, 64)
+    pieces: tuple[int, ...] = (1, 8)
     # Tokens of each of jaxmusic's pieces.
-    length: int = 32
+    length: int = 200
     # Units of each LSTM layer (default: the preset's).
     hidden_size: int | None = None
     # Tokens of a window (default: the preset's).

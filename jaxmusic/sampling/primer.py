@@ -41,16 +41,18 @@ def without_end(tokens: Sequence[str], tokenizer: Tokenizer) -> list[str]:
 def fit_prime(run: Run, prime: Sequence[str], log: Callable[[str], None]) -> tuple[np.ndarray, int]:
     """Ids of a prime's last tokens (time,), and the semitones by which they were transposed.
 
-    They are a window of tokens, or fewer for the objective `every`. The prime is transposed, as
+    They are a window of tokens, or fewer for the objective `every`, or the whole prime for a
+    network that was trained with its state carried through songs. The prime is transposed, as
     little as possible, if the run then knows all of them. Unless it does in some key, unknown
     tokens become RARE where the run has it, and are otherwise left out. `log` gets a line for what
     was changed.
 
     Raises SamplingError when too few tokens are left.
     """
-    vocabulary, window = run.vocabulary, run.config.data.window
+    vocabulary = run.vocabulary
     tokenizer = get_tokenizer(vocabulary.scheme)
     tokens = without_end(prime, tokenizer)
+    window = max(1, len(tokens)) if run.config.data.carry_state else run.config.data.window
     for semitones in sorted(range(-MOST_SEMITONES, MOST_SEMITONES + 1), key=abs):
         moved = [_transposed(tokenizer, token, semitones) for token in tokens[-window:]]
         last = [token for token in moved if token is not None and token in vocabulary]

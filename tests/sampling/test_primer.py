@@ -1,5 +1,6 @@
 """What a piece begins with: a prime in any key, with any tokens."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,17 @@ def test_unknown_tokens_are_left_out_where_no_key_has_all() -> None:
     tokens, semitones, logged = fitted(run, song)
     assert (tokens, semitones) == ([*SCALE, *SCALE][-WINDOW:], 0)
     assert len(logged) == 1 and "2 distinct tokens" in logged[0] and "B-9, C#4" in logged[0]
+
+
+def test_a_carried_state_takes_the_whole_prime() -> None:
+    run = run_of(Vocabulary.of(SCALE), "every")
+    carried = dataclasses.replace(run.config.data, carry_state=True)
+    run = dataclasses.replace(run, config=dataclasses.replace(run.config, data=carried))
+    song = SCALE * 5
+    assert fitted(run, song) == (song, 0, [])
+    assert fitted(run, transpose_tokens(song, 2)[:-1])[:2] == (song[:-1], -2)
+    with pytest.raises(SamplingError, match="has 0 tokens, but this run needs 1"):
+        fitted(run, [])
 
 
 def test_unknown_tokens_are_rare_where_the_run_has_that() -> None:
