@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from jaxmusic.config import ModelConfig
 
-# Keeps the keys of the masks below apart from those that `split` gives the layers.
-CONSTANT_OVER_TIME = 2**16
+# Numbers of masks from here on: keeps their keys apart from those that `split` gives the layers.
+FIRST_NUMBER = 2**16
 
 
 class Masks(NamedTuple):
@@ -42,8 +42,6 @@ def draw_masks(config: ModelConfig, key: jax.Array, batch: int, window: int) -> 
     rates = [config.recurrent_dropout] * (layers - 1)
     rates.append(config.recurrent_dropout if config.recurrent_dropout_last else 0)
     positions = (window,) if config.objective == "every" else ()
-    others = jax.random.fold_in(key, CONSTANT_OVER_TIME)
-    key_tokens, key_inputs, key_lstm_output, key_kernels = jax.random.split(others, 4)
     features = config.embedding_size if config.input == "embedding" else 1
     return Masks(
         recurrent=tuple(
@@ -56,29 +54,39 @@ def draw_masks(config: ModelConfig, key: jax.Array, batch: int, window: int) -> 
         output=_draw_mask(
             key_output, config.dropout, (batch, *positions, config.dense_size or hidden)
         ),
-        tokens=_draw_mask(key_tokens, config.token_dropout, (batch, window, 1)),
+        tokens=_draw_numbered(key, 0, config.token_dropout, (batch, window, 1)),
         inputs=_by_layer(
-            key_inputs,
+            key,
+            2,
             [config.input_dropout, *[config.layer_dropout] * (layers - 1)],
             [(batch, features), *[(batch, hidden)] * (layers - 1)],
         ),
-        lstm_output=_draw_mask(key_lstm_output, config.output_dropout, (batch, hidden)),
+        lstm_output=_draw_numbered(key, 1, config.output_dropout, (batch, hidden)),
         recurrent_kernels=_by_layer(
-            key_kernels, [config.weight_drop] * layers, [(hidden, 4 * hidden)] * layers
+            key, 2 + layers, [config.weight_drop] * layers, [(hidden, 4 * hidden)] * layers
         ),
     )
 
 
 def _by_layer(
-    key: jax.Array, rates: list[float], shapes: list[tuple[int, ...]]
+    key: jax.Array, number: int, rates: list[float], shapes: list[tuple[int, ...]]
 ) -> tuple[jax.Array | None, ...] | None:
-    """A mask a layer; None when no layer has one."""
+    """A mask a layer, numbered from `number` on; None when no layer has one."""
     if not any(rates):
         return None
     return tuple(
-        _draw_mask(jax.random.fold_in(key, layer), rate, shape)
+        _draw_numbered(key, number + layer, rate, shape)
         for layer, (rate, shape) in enumerate(zip(rates, shapes, strict=True))
     )
+
+
+def _draw_numbered(
+    key: jax.Array, number: int, rate: float, shape: tuple[int, ...]
+) -> jax.Array | None:
+    """A mask with a key of its own, which is only made where it is needed."""
+    if rate == 0:
+        return None
+    return _draw_mask(jax.random.fold_in(key, FIRST_NUMBER + number), rate, shape)
 
 
 def _draw_mask(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array | None:
