@@ -26,7 +26,7 @@ from jaxmusic.nn.model import MusicLSTM
 
 # Where open windows pay, measured on two cores at 3 x 512 and a window of 100.
 FEWEST_TOKENS, MOST_PIECES_ON_CPU = 30, 3
-STAGES = 4  # of the primer: more of them save little and take longer to compile
+STAGES = 2  # of the primer: more of them save less than they take to compile
 
 WindowMethod = Literal["auto", "open", "whole"]
 
