@@ -286,6 +286,23 @@ PRESETS = {
         ),
         train=TrainConfig(epochs=26, batch_size=32, learning_rate=6e-3),
     ),
+    # Music with rhythm, by a network that is trained to predict songs that it has not seen.
+    "modern": Config(
+        data=DataConfig(
+            scheme="timed", window=256, stride=128, across_songs=False, held_out=0.1,
+            transpose="-5..6",
+        ),
+        model=ModelConfig(
+            input="embedding", embedding_size=256, hidden_size=384, layers=2, dense_size=0,
+            batch_norm=False, dropout=0.0, token_dropout=0.05, input_dropout=0.2,
+            layer_dropout=0.5, output_dropout=0.5, recurrent_dropout=0.25,
+            recurrent_dropout_last=True, objective="every",
+        ),
+        train=TrainConfig(
+            minutes=10, batch_size=16, optimizer="adamw", learning_rate=3e-3, schedule="cosine",
+            warmup_steps=50, weight_decay=0.02, clip_norm=1.0, ema_decay=0.995,
+        ),
+    ),
 }  # fmt: skip
 
 

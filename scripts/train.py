@@ -1,6 +1,6 @@
 """Train a network on MIDI files, or resume a run that was stopped.
 
-python scripts/train.py [quick|classic|classic-64] [--midi-dir DIR] [--run-dir DIR] [...]
+python scripts/train.py [quick|classic|classic-64|modern] [--midi-dir DIR] [--run-dir DIR] [...]
 """
 
 import sys

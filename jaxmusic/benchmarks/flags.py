@@ -9,7 +9,7 @@ import tyro
 from jaxmusic.config import Precision
 from jaxmusic.runtime.paths import LocalPath, OptionalPath
 
-Preset = tyro.conf.Positional[Literal["classic", "classic-64", "quick"]]
+Preset = tyro.conf.Positional[Literal["classic", "classic-64", "quick", "modern"]]
 MUSIC21 = os.environ.get("JAXMUSIC_MUSIC21") or None
 
 

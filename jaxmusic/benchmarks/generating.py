@@ -27,7 +27,7 @@ def run_generating(flags: GenerateFlags, report: Report, log: Log) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} is {number}, but must be 1 or more.")
     if not flags.pieces or min(flags.pieces) < 1:
         raise ConfigError("--pieces must be one number or more, each of them 1 or more.")
-    names = parse_against(flags.against)
+    names = parse_against(flags.against, flags.preset)
     if others := [name for name in names if not name.startswith("keras")]:
         raise ConfigError(
             f"--against {others[0]}: only Keras's way of generating is "

@@ -101,19 +101,29 @@ def workloads(flags: TrainFlags) -> list[Workload]:
     return found
 
 
-def parse_against(against: str) -> list[str]:
-    """Return the names in `--against`. Raises ConfigError for an unknown one."""
+def parse_against(against: str, preset: str) -> list[str]:
+    """Return the names in `--against`.
+
+    Raises ConfigError for an unknown one, and for one that can't compute the preset's network.
+    """
     names = list(dict.fromkeys(filter(None, against.replace(" ", "").split(","))))
     for name in names:
         if name not in PROGRAMS or name == OURS:
             known = ", ".join(name for name in PROGRAMS if name != OURS)
             raise ConfigError(f"--against {name}: there is no such baseline; give some of {known}.")
+    model = PRESETS[preset].model
+    theirs = [name for name in names if not name.startswith(OURS)]
+    if theirs and not (model.batch_norm and model.dense_size):
+        raise ConfigError(
+            f"--against {theirs[0]}: the baselines compute the notebooks' network, with batch norm "
+            f"and a dense layer, which {preset} has not; give another preset, or --against ''."
+        )
     return names
 
 
 def run_training(flags: TrainFlags, report: Report, log: Log) -> None:
     """Time each workload of the sweep; add to the report."""
-    names = parse_against(flags.against)
+    names = parse_against(flags.against, flags.preset)
     todo = workloads(flags)
     for name in list(names):
         if missing := PROGRAMS[name].missing():

@@ -52,6 +52,7 @@ BENCHMARKS = [
         a.several(a.as_folder("1-0"), a.as_folder("1-0/more")),
     ),
     Mistake("benchmark.py generate --against torch", 2, "--against torch"),
+    Mistake("benchmark.py train modern --against flax", 2, "--against flax modern batch norm"),
     Mistake("benchmark.py generate --length 0", 2, "--length 0 1"),
     Mistake("benchmark.py generate --pieces 0", 2, "--pieces 1"),
     Mistake("benchmark.py scaling --rounds 0", 2, "--rounds 0 1"),
