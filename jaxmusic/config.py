@@ -85,6 +85,8 @@ class DataConfig:
     # each epoch. A window with a token that the corpus has in no such key stays as it is. (With
     # --carry-state so are whole songs.)
     transpose: str | None = None
+    # Add the tokens of all those keys to the vocabulary, so that all windows can be transposed.
+    extend_vocabulary: bool = False
     # Tokens that the corpus has fewer times become one token, <rare>, which is never generated.
     min_count: Count = 1
 
@@ -245,6 +247,11 @@ class Config:
             check_ranges(part)
         _ = self.data.transpose_range
         self._check_carry_state()
+        if self.data.extend_vocabulary and self.data.transpose is None:
+            raise ConfigError(
+                "--extend-vocabulary adds the tokens of the keys of --transpose: give that too, "
+                "such as --transpose=-5..6."
+            )
         if self.model.tied_output and self.model.input != "embedding":
             raise ConfigError(
                 f"--tied-output needs an embedding: give --input embedding too, not "

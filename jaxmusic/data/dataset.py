@@ -191,7 +191,12 @@ def make_windows(
 def map_tokens(config: Config, corpus: Corpus, console: Console) -> TokenMap:
     """Make the token map of the settings, and log what it changes."""
     data = config.data
-    token_map = make_token_map(corpus, transpose=data.transpose_range, min_count=data.min_count)
+    token_map = make_token_map(
+        corpus,
+        transpose=data.transpose_range,
+        min_count=data.min_count,
+        extend=data.extend_vocabulary,
+    )
     if token_map.rare:
         console.log(
             f"{token_map.rare:,} tokens occur fewer than {data.min_count} times and are one now: "

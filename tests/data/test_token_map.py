@@ -213,6 +213,33 @@ def test_rare_tokens_become_one(corpus: Corpus) -> None:
     np.testing.assert_array_equal(both[1][there], token_map.table[0][alone[1][there]])
 
 
+def test_an_extended_vocabulary_has_all_keys(corpus: Corpus) -> None:
+    token_map = make_token_map(corpus, transpose=(-5, 6), extend=True)
+    assert token_map.table is not None and token_map.rare == 0
+    assert (token_map.table != OUT_OF_VOCABULARY).all()
+    known = corpus.vocabulary.tokens
+    everywhere = {transpose_token(token, shift) for token in known for shift in range(-5, 7)}
+    assert set(token_map.vocabulary.tokens) == everywhere and len(everywhere) > len(known)
+    for row, shift in enumerate(token_map.shifts):
+        found = token_map.vocabulary.decode(token_map.table[row])
+        assert found == [transpose_token(token, shift) for token in known]
+
+
+def test_an_extended_vocabulary_has_rare_tokens_where_a_key_needs_them(corpus: Corpus) -> None:
+    least = int(np.sort(token_counts(corpus))[3]) + 1
+    alone = make_token_map(corpus, transpose=(-5, 6), min_count=least)
+    token_map = make_token_map(corpus, transpose=(-5, 6), min_count=least, extend=True)
+    kept = [token for token in alone.vocabulary.tokens if token != RARE]
+    everywhere = {transpose_token(token, shift) for token in kept for shift in range(-5, 7)}
+    assert set(token_map.vocabulary.tokens) - {RARE} == everywhere
+    assert token_map.rare == len(set(corpus.vocabulary.tokens) - everywhere)
+    assert (RARE in token_map.vocabulary) == (token_map.rare > 0)
+    assert token_map.table is not None
+    for token in kept:
+        column = token_map.table[:, corpus.vocabulary.id_of(token)]
+        assert (column != OUT_OF_VOCABULARY).all()
+
+
 @pytest.mark.parametrize("value", ["3", "6..-5", "a..b", "-30..2", "1..", ""])
 def test_ranges_that_make_no_sense(value: str) -> None:
     with pytest.raises(ConfigError, match=f"--transpose is {value}"):

@@ -59,6 +59,7 @@ WRONG_FLAGS = [
     Mistake("prepare.py short --show c", 2, "--show --check folder MIDI_DIR --notes --corpus"),
     Mistake("prepare.py --notes n --check c", 2, "--show --check folder MIDI_DIR --notes --corpus"),
     Mistake("prepare.py --notes n", 2, "--corpus missing"),
+    Mistake("train.py --extend-vocabulary", 2, "--extend-vocabulary --transpose"),
     Mistake("prepare.py --piano-rolls n", 2, "--corpus missing --piano-rolls"),
     Mistake("prepare.py --piano-rolls n --notes n --corpus c", 2, "--notes --piano-rolls one"),
     Mistake("prepare.py --piano-rolls n --show c", 2, "--show --check folder --piano-rolls"),
