@@ -1,8 +1,9 @@
 """The token stream by music21 5.7.2 itself: a program that answers for one file after another.
 
-Run with music21 on the path. Each line of its input is JSON: the path of a MIDI file, or a list of
-sets of pitch classes. Each line of its output is JSON too: {"tokens": [...]} or {"error": "..."}
-for a file, {"chords": [...]} for sets, and at first {"ready": true}.
+Run with music21 on the path. Each line of its input is JSON: the path of a MIDI file, {"notes": the
+path}, or a list of sets of pitch classes. Each line of its output is JSON too: {"tokens": [...]} or
+{"error": "..."} for a file, {"notes": [...]}, {"chords": [...]} for sets, and at first {"ready":
+true}.
 """
 
 import json
@@ -27,6 +28,8 @@ def main() -> None:
 def answer(question: Any) -> dict[str, Any]:
     if isinstance(question, list):
         return {"chords": [chord_token(classes) for classes in question]}
+    if isinstance(question, dict):
+        return {"notes": file_notes(question["notes"])}
     try:
         return {"tokens": file_tokens(question)}
     except Exception as error:  # whatever it is, the file has no tokens
@@ -45,6 +48,21 @@ def file_tokens(path: str) -> list[str]:
         elif isinstance(element, chord.Chord):
             tokens.append(".".join(map(str, element.normalOrder)))
     return tokens
+
+
+def file_notes(path: str) -> list[tuple[int, int, int, int]]:
+    """All notes (start, end, pitch, velocity) in 480ths of a quarter, not quantized."""
+    score = converter.parse(path, forceSource=True, quantizePost=False)
+    found = []
+    for element in score.recurse().notes:
+        members = element if isinstance(element, chord.Chord) else [element]
+        start = element.getOffsetInHierarchy(score)
+        end = start + element.duration.quarterLength
+        found += [
+            (round(480 * start), round(480 * end), each.pitch.midi, each.volume.velocity)
+            for each in members
+        ]
+    return sorted(found)
 
 
 def chord_token(classes: list[int]) -> str:

@@ -27,7 +27,7 @@ from jaxmusic.midi.parse_budget import ParseBudget
 from jaxmusic.midi.types import MidiError, MidiScore
 from jaxmusic.tokenizers.classic import ClassicTokenizer
 from jaxmusic.tokenizers.pitch_names import chord_name
-from jaxmusic.tokenizers.tokenizer import read_tokens, write_midi
+from jaxmusic.tokenizers.tokenizer import get_tokenizer, parse_tokens, read_tokens, write_midi
 
 FOLDER = os.environ.get("JAXMUSIC_MUSIC21", "")
 EXAMPLES = int(os.environ.get("JAXMUSIC_MUSIC21_EXAMPLES", "150"))
@@ -184,6 +184,17 @@ def test_written_tokens_are_read_back_by_music21(oracle: Oracle) -> None:
     tokens = ["C4", "C4", "0.4.7", "C4", "9", "E-1", "0.4.7.8", "B-3", "G9", "C-1", "9", "9.0.4"]
     write_midi(tokens, oracle.path)
     assert oracle.tokens(oracle.path.read_bytes()) == tokens
+
+
+@pytest.mark.slow
+def test_notes_of_timed_tokens_are_those_that_music21_reads(oracle: Oracle) -> None:
+    """On the grid of 12; on a finer one it takes notes of nearly one onset for chords."""
+    tokenizer = get_tokenizer("timed-loud")
+    for seed in range(20):
+        tokens = parse_tokens(dense_file(seed), tokenizer.name)
+        write_midi(tokens, oracle.path, scheme=tokenizer.name)
+        (notes,) = tokenizer.decode(tokens, step=0.5)
+        assert oracle.ask({"notes": str(oracle.path)})["notes"] == sorted(map(list, notes))
 
 
 @pytest.mark.slow
