@@ -20,7 +20,22 @@ run_dir=$2
 shift 2
 scripts=$(dirname -- "$0")
 python=${PYTHON:-python}
-corpus=corpora/$(basename -- "$midi_dir" | tr / _)-$(printf %s "$midi_dir" | cksum | cut -d ' ' -f 1)
+
+# The corpus has the scheme that is trained on: that of the preset, or of these flags of train.py.
+scheme=()
+case ${1-} in modern) scheme=(--scheme timed) ;; esac
+options=()
+for ((i = 1; i <= $#; i++)); do
+    next=$((i + 1))
+    case ${!i} in
+        --scheme) scheme=(--scheme "${!next-}") ;;
+        --scheme=*) scheme=(--scheme "${!i#*=}") ;;
+        --grid) options+=(--grid "${!next-}") ;;
+        --grid=* | --loudness) options+=("${!i}") ;;
+    esac
+done
+name=$(printf %s ${scheme[@]+"${scheme[@]}"} ${options[@]+"${options[@]}"} | tr -c 'a-z0-9' -)
+corpus=corpora/$(basename -- "$midi_dir" | tr / _)-$(printf %s "$midi_dir" | cksum | cut -d ' ' -f 1)$name
 
 # Asked to stop: let the training save, and don't start it again.
 child= stopping=
@@ -44,7 +59,8 @@ run() {
     child=
 }
 
-run "$python" "$scripts/prepare.py" "$midi_dir" --corpus "$corpus"
+run "$python" "$scripts/prepare.py" "$midi_dir" --corpus "$corpus" \
+    ${scheme[@]+"${scheme[@]}"} ${options[@]+"${options[@]}"}
 [ "$code" -eq 0 ] || exit "$code"
 
 failures=0

@@ -89,6 +89,28 @@ def test_the_corpus_has_the_name_of_the_folder(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("flags", "scheme"),
+    [
+        (["modern", "--epochs", "2"], ["--scheme", "timed"]),
+        (["modern", "--grid", "48"], ["--scheme", "timed", "--grid", "48"]),
+        (["quick", "--scheme=timed", "--loudness"], ["--scheme", "timed", "--loudness"]),
+        (["modern", "--scheme", "classic"], ["--scheme", "classic"]),
+        (["--seed", "1"], []),
+    ],
+)
+def test_the_corpus_has_the_scheme_of_the_training(
+    tmp_path: Path, flags: list[str], scheme: list[str]
+) -> None:
+    (tmp_path / "songs").mkdir()
+    plain = commands(tmp_path, tmp_path, "songs", "run")[0][-1]
+    prepare, train = commands(tmp_path, tmp_path, "songs", "run", *flags)
+    assert prepare[4:] == scheme
+    assert (prepare[3] == plain) == (not scheme)  # schemes have corpora of their own
+    assert prepare[3].startswith(plain)
+    assert train[1:] == [*flags, "--corpus", prepare[3], "--run-dir", "run"]
+
+
 def test_folders_of_one_name_have_corpora_of_their_own(tmp_path: Path) -> None:
     for folder in ("a/songs", "b/songs"):
         (tmp_path / folder).mkdir(parents=True)
