@@ -33,6 +33,13 @@ def compilation_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: some tests wait for processes and for locks."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) + 1
+    return (os.cpu_count() or 1) + 1
+
+
 SLOW_FOLDERS = ("benchmarks", "compilers", "dev", "end_to_end")
 
 

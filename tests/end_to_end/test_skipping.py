@@ -39,7 +39,7 @@ def test_preparing_fails_and_keeps_what_was_read(
     assert "bad3" not in text and "larger --max-skipped-share" in text
     assert not (tmp_path / "out").exists()
 
-    monkeypatch.setattr(parsing, "parse_tokens", None)  # would be called
+    monkeypatch.setattr(parsing, "parse_counted", None)  # would be called
     with pytest.raises(CorpusError, match="6 of the 10 .* 0.59 allows"):
         prepare(folder, tmp_path / "out", workers=1, max_skipped_share=0.59)
     corpus = prepare(folder, tmp_path / "out", workers=1, max_skipped_share=0.6)
